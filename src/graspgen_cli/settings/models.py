@@ -1,7 +1,8 @@
-"""The settings of every subcommand: frozen pydantic models, one description and unit a field, one default, written once.
+"""The sections of the settings: frozen pydantic models, one description and unit a field, one default, written once.
 
-A subcommand's settings class joins the sections that it needs by inheritance; a function takes only the section that it needs.
-Flags, environment variables and YAML keys are made from the field names (see :mod:`graspgen_cli.settings.cascade`).
+A subcommand's settings class joins the sections that it needs by inheritance (see :mod:`graspgen_cli.settings.commands`); a
+function takes only the section that it needs. Flags, environment variables and YAML keys are made from the field names (see
+:mod:`graspgen_cli.settings.options` and :mod:`graspgen_cli.settings.cascade`); a section's docstring is its heading in the help.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-
-from graspgen_cli.records import Disturbance
 
 
 class Sampler(StrEnum):
@@ -34,7 +33,7 @@ class CollisionApproximation(StrEnum):
     SDF = "sdf"
 
 
-def _known_direction(tugs: tuple[Tug, ...]) -> tuple[Tug, ...]:
+def _checked_tugs(tugs: tuple[Tug, ...]) -> tuple[Tug, ...]:
     for duration, direction, scale in tugs:
         if not (math.isfinite(duration) and duration > 0 and math.isfinite(scale)):
             raise ValueError(f"a tug is [duration s > 0, [x, y, z], scale], not [{duration}, {list(direction)}, {scale}]")
@@ -43,12 +42,21 @@ def _known_direction(tugs: tuple[Tug, ...]) -> tuple[Tug, ...]:
     return tugs
 
 
+def _home_expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"the home folder in {path} is not known") from error
+
+
 Tug = tuple[float, tuple[float, float, float], float]
-Tugs = Annotated[tuple[Tug, ...], AfterValidator(_known_direction)]
+Tugs = Annotated[tuple[Tug, ...], AfterValidator(_checked_tugs)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0)]
-PositiveCount = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0, le=10**9)]
+PositiveCount = Annotated[int, Field(ge=1, le=10**6)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+UserPath = Annotated[Path, AfterValidator(_home_expanded)]
 
 DEFAULT_TUGS: tuple[Tug, ...] = (
     (0.5, (0.0, 0.0, 1.0), 1.0),
@@ -62,35 +70,36 @@ DEFAULT_TUGS: tuple[Tug, ...] = (
 class Section(BaseModel):
     """Base of all settings sections."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class SeedSettings(Section):
     """The one source of every random choice."""
 
-    seed: Count = Field(0, description="Every random choice derives from it, per object; order and worker count do not matter.")
+    seed: Seed = Field(0, description="Every random choice derives from it, per object; order and worker count do not matter.")
 
 
 class ObjectSettings(Section):
     """Which objects."""
 
-    object_scales_json: Path = Field(
+    object_scales_json: UserPath = Field(
         Path("objects/graspgen_example.json"), description='The objects and their scales: {"path/to/object.obj": scale, ...}.'
     )
-    object_dataset: Path = Field(Path("objects"), description="Folder that the paths of the scales file start from.")
+    object_dataset: UserPath = Field(Path("objects"), description="Folder that the paths of the scales file start from.")
 
 
 class DatasetSettings(Section):
     """Where output goes."""
 
-    grasp_dataset: Path = Field(Path("results"), description="Folder of all output.")
+    grasp_dataset: UserPath = Field(Path("results"), description="Folder of all output.")
 
 
 class GraspGenSettings(Section):
     """Where GraspGen's source is."""
 
-    graspgen_source: Path = Field(
+    graspgen_source: UserPath = Field(
         Path("~/github/GraspGen"),
+        validate_default=True,
         description="GraspGen checkout; the gripper config goes to its config/grippers, or to the dataset where it does not exist.",
     )
     overwrite_gripper_config: bool = Field(False, description="Replace gripper config files that differ.")
@@ -99,7 +108,12 @@ class GraspGenSettings(Section):
 class GripperSettings(Section):
     """Which gripper."""
 
-    gripper_config: str = Field("robotiq_2f_85", description="A built-in gripper's name, or the path of a gripper file.")
+    gripper_config: str = Field(
+        "robotiq_2f_85",
+        min_length=1,
+        description="A built-in gripper's name, or the path of a gripper file.",
+        json_schema_extra={"allowed": "a gripper's name or the path of a gripper file"},
+    )
 
 
 class QuotaSettings(Section):
@@ -107,6 +121,11 @@ class QuotaSettings(Section):
 
     num_collision_free_grasps: Count = Field(64, description="Held grasps wanted of each object (guesses, with --guess-only).")
     num_colliding_grasps: Count = Field(16, description="Failed grasps wanted of each object, made by collision.")
+
+
+class LimitSettings(Section):
+    """When to give an object up."""
+
     max_guess_tries: Count = Field(100, description="Rounds of sampling an object before giving up; 0 = no limit.")
 
 
@@ -134,7 +153,9 @@ class SimulationSettings(Section):
     fps: Annotated[int, Field(ge=50, le=10000)] = Field(250, description="Simulation steps per second.")
     initial_grasp_duration: PositiveFloat = Field(1.0, description="Time (s) to close and hold before the first tug.")
     tug_sequences: Tugs = Field(
-        DEFAULT_TUGS, description="JSON list of [duration s, [x, y, z], scale]: tugs on the object, one after the other, in the gripper's frame."
+        DEFAULT_TUGS,
+        description="JSON list of [duration s, [x, y, z], scale]: tugs on the object, one after the other, in the gripper's frame.",
+        json_schema_extra={"allowed": "a JSON list of [duration s, [x, y, z], scale]"},
     )
     force_magnitude: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(1.0, description="Force of a tug of scale 1, in g.")
     object_mass: PositiveFloat = Field(1.0, description="Mass (kg) of every object.")
@@ -146,22 +167,18 @@ class SimulationSettings(Section):
     max_num_envs: Count = Field(0, description="Most trials in flight at once; 0 = as many as there are grasps.")
     max_num_grasps: Count = Field(0, description="Most grasps tested of each object; 0 = all.")
 
-    def disturbances(self) -> tuple[Disturbance, ...]:
-        """The tugs with unit directions."""
-        tugs = []
-        for duration, direction, scale in self.tug_sequences:
-            length = math.hypot(*direction)
-            unit = (direction[0] / length, direction[1] / length, direction[2] / length)
-            tugs.append(Disturbance(duration, unit, scale))
-        return tuple(tugs)
+
+class ExistingFileSettings(Section):
+    """What to do with grasp files that exist."""
+
+    overwrite_grasps: bool = Field(False, description="Make existing grasp files anew.")
 
 
-class ModeSettings(Section):
-    """What to do with what is there."""
+class ModeSettings(ExistingFileSettings):
+    """Which part of the work to do."""
 
     guess_only: bool = Field(False, description="Stop after the guesses; nothing is simulated.")
     load_guesses: bool = Field(False, description="Test the grasps that the files hold instead of guessing new ones.")
-    overwrite_grasps: bool = Field(False, description="Make existing grasp files anew.")
     fill_grasps: bool = Field(False, description="Top up existing grasp files to the quotas.")
 
 

@@ -1,0 +1,111 @@
+"""How many grasps of each outcome there are, of an object and of a dataset, and which objects are short."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from graspgen_cli.records import GraspBatch, Outcome
+
+TRAINER_MINIMUM_POSITIVES = 5
+"""GraspGen's data loader skips an object with fewer positive grasps (``object_in_gripper`` true) than this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutcomeCounts:
+    """Number of grasps of each outcome."""
+
+    held: int
+    collision: int
+    dropped: int
+    unstable: int
+    unvalidated: int
+
+    @property
+    def failed(self) -> int:
+        """Negatives of every kind."""
+        return self.collision + self.dropped + self.unstable
+
+    @property
+    def positive(self) -> int:
+        """Grasps that the trainer takes for good: held ones, and guesses that were not tested."""
+        return self.held + self.unvalidated
+
+    @property
+    def tested(self) -> int:
+        """Grasps that were tried in simulation."""
+        return self.held + self.dropped + self.unstable
+
+    @property
+    def total(self) -> int:
+        """All grasps."""
+        return self.tested + self.collision + self.unvalidated
+
+    @property
+    def held_rate(self) -> float:
+        """Share of the tested grasps that held, 0 to 1; NaN when none was tested."""
+        return self.held / self.tested if self.tested else math.nan
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectCounts(OutcomeCounts):
+    """The counts of one object's grasp file."""
+
+    object_id: str
+    file_name: str
+    """Of the grasp file, without its folder; empty where there is none."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether the trainer takes the object at all."""
+        return self.positive >= TRAINER_MINIMUM_POSITIVES
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetCounts(OutcomeCounts):
+    """The counts of all objects together."""
+
+    objects: int
+    usable_objects: int
+    """Objects that the trainer takes: those with `TRAINER_MINIMUM_POSITIVES` or more."""
+
+
+class Shortfall(NamedTuple):
+    """One threshold that one object does not reach."""
+
+    object_id: str
+    what: Literal["held", "failed"]
+    missing: int
+    """How many more grasps the object needs."""
+
+
+def count_grasps(object_id: str, file_name: str, grasps: GraspBatch) -> ObjectCounts:
+    """Count one object's grasps by outcome.
+
+    Raises ValueError for a value that is no `Outcome`, so that the counts always add up to the number of grasps.
+    """
+    values, numbers = np.unique(grasps.outcome, return_counts=True)
+    found = {Outcome(int(value)): int(number) for value, number in zip(values, numbers, strict=True)}
+    return ObjectCounts(object_id=object_id, file_name=file_name, **{outcome.label: found.get(outcome, 0) for outcome in Outcome})
+
+
+def total_counts(counts: Iterable[ObjectCounts]) -> DatasetCounts:
+    """The sum over all objects."""
+    rows = tuple(counts)
+    sums = {outcome.label: sum(getattr(row, outcome.label) for row in rows) for outcome in Outcome}
+    return DatasetCounts(objects=len(rows), usable_objects=sum(row.usable for row in rows), **sums)
+
+
+def shortfalls(counts: Sequence[ObjectCounts], *, min_success: int, min_failed: int) -> list[Shortfall]:
+    """The objects with fewer than `min_success` held or `min_failed` failed grasps, in the order given, held before failed."""
+    short: list[Shortfall] = []
+    for row in counts:
+        if row.held < min_success:
+            short.append(Shortfall(row.object_id, "held", min_success - row.held))
+        if row.failed < min_failed:
+            short.append(Shortfall(row.object_id, "failed", min_failed - row.failed))
+    return short

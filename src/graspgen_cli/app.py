@@ -1,0 +1,130 @@
+"""The ``graspgen`` command: its table of contents, and the one place that turns an error into a line and an exit code."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+
+from graspgen_cli import __version__
+from graspgen_cli.console import printable
+from graspgen_cli.errors import ExitCode, GraspgenError, SettingsError
+
+COMMANDS = {
+    "all": ("graspgen_cli.commands.all_", "Make a dataset: gripper config, guesses, validation and splits in one go."),
+    "guess": ("graspgen_cli.commands.guess", "Propose grasps of every object; nothing is simulated."),
+    "validate": ("graspgen_cli.commands.validate", "Try grasps in simulation: which ones hold?"),
+    "fill": ("graspgen_cli.commands.fill", "Top existing grasp files up to the quotas."),
+    "splits": ("graspgen_cli.commands.splits", "Add new objects to the training and validation lists."),
+    "gripper-config": ("graspgen_cli.commands.gripper_config", "Write the gripper description that GraspGen needs."),
+    "analyze": ("graspgen_cli.commands.analyze", "Count grasps and held rates; say what is short."),
+}
+"""Every subcommand: the module whose COMMAND it is, imported when it is called, and what it does in a line."""
+
+_NAMES: dict[str, Any] = {"token_normalize_func": lambda name: name.replace("_", "-"), "help_option_names": ["-h", "--help"]}
+"""Underscores are as good as dashes in the names of options and commands; values are left alone."""
+
+_PASS_ON: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+def build_app(*, lazy: bool = True) -> typer.Typer:
+    """The Typer app.
+
+    lazy: hand a subcommand's arguments on to an app of its own, which is made when it is called, so that ``graspgen --help`` need not
+    wait for seven times forty options; shell completion needs them all at once.
+    """
+    app = _new_app(no_args_is_help=True)
+    app.callback()(_top)
+    for name, (module, summary) in COMMANDS.items():
+        if lazy:
+            app.command(name, help=summary, add_help_option=False, context_settings=_PASS_ON)(_hand_on)
+        else:
+            _add(app, name, module, summary)
+    return app
+
+
+def _new_app(**settings: Any) -> typer.Typer:
+    return typer.Typer(context_settings=_NAMES, pretty_exceptions_enable=False, rich_markup_mode="rich", **settings)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"graspgen {__version__}")
+        raise typer.Exit
+
+
+def _top(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version)] = False,
+) -> None:
+    """From object meshes and a two-finger gripper to the dataset that GraspGen trains on."""
+
+
+def _hand_on(context: typer.Context) -> int:
+    """Run the subcommand that was called, in an app that holds nothing else."""
+    name = context.info_name or ""
+    app = _new_app(add_completion=False)
+    _add(app, name, *COMMANDS[name])
+    try:
+        return int(app(args=context.args, prog_name=context.command_path, standalone_mode=False) or 0)
+    except typer.TyperException as error:
+        raise _usage_error(error, context.command_path) from error
+
+
+def _add(app: typer.Typer, name: str, module: str, summary: str) -> None:
+    from graspgen_cli.commands.command import add_command
+
+    add_command(app, name, summary, import_module(module).COMMAND)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``graspgen`` with the arguments, by default those of the process, and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except GraspgenError as error:
+        _complain(*str(error).splitlines())
+        code = error.exit_code
+    except OSError as error:
+        # Files have errors of their own, so this is stdout: a full disk, or a reader that went away as `head` does.
+        _silence_stdout()
+        if not isinstance(error, BrokenPipeError):
+            _complain(f"{error.filename or 'stdout'}: {error.strerror or error}")
+        code = ExitCode.OUTPUT
+    except Exception as error:
+        _complain(f"unexpected {type(error).__name__}: {error}; --debug shows where, and an issue with that output helps")
+        code = ExitCode.FAILED
+    if code == ExitCode.INTERRUPTED:
+        _complain("interrupted; what was finished is kept, and the same command goes on from there")
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    app = build_app(lazy="_GRASPGEN_COMPLETE" not in os.environ)
+    try:
+        return int(app(args=arguments, prog_name="graspgen", standalone_mode=False) or 0)
+    except typer.TyperException as error:
+        raise _usage_error(error, "graspgen") from error
+
+
+def _usage_error(error: typer.TyperException, command: str) -> SettingsError:
+    message = error.format_message().rstrip(".")
+    # Without a subcommand Typer has printed the help, and the message is empty.
+    return SettingsError(f"{message}; `{command} --help` shows what there is" if message else "")
+
+
+def _complain(*lines: str) -> None:
+    for line in lines:
+        print(f"graspgen: {printable(line)}", file=sys.stderr)
+
+
+def _silence_stdout() -> None:
+    """Python would complain once more, and change the exit code, when it flushes at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

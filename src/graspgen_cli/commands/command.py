@@ -1,0 +1,113 @@
+"""What a subcommand is, and how Typer is told of it: settings -> call -> print, the same way for all of them."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import typer
+from rich.markup import escape
+
+from graspgen_cli.commands.gripper_values import gripper_values
+from graspgen_cli.console import Console
+from graspgen_cli.errors import ExitCode
+from graspgen_cli.settings.cascade import resolve
+from graspgen_cli.settings.fields import flag, off_flag
+from graspgen_cli.settings.models import Section
+from graspgen_cli.settings.options import keyword, option_parameters, typed_flags
+
+S = TypeVar("S", bound=Section)
+COMMON_PANEL = "Common to all commands"
+
+
+@dataclass(frozen=True)
+class Command(Generic[S]):
+    """A subcommand: its settings, what it does with them, and what its help says."""
+
+    settings: type[S]
+    run: Callable[[S, Console], ExitCode]
+    about: str
+    """Paragraphs of the help, after the one-line summary."""
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CommonOptions:
+    """The options that every subcommand has, besides those that are settings."""
+
+    config: Path | None
+    show_settings: bool
+    json: bool
+    quiet: bool
+    debug: bool
+
+
+COMMON_HELP = {
+    "config": "YAML file of settings, names as the flags; flags and environment variables override it.",
+    "show_settings": "Print every effective setting and where it comes from, and stop.",
+    "json": "Print one JSON document on stdout instead of text.",
+    "quiet": "No progress and no notes on stderr; errors only.",
+    "debug": "Show the traceback of an error.",
+}
+
+
+def common_parameters() -> list[inspect.Parameter]:
+    """Parameters for the common options."""
+    parameters = []
+    for name, text in COMMON_HELP.items():
+        is_file = name == "config"
+        option = typer.Option(
+            "--" + name.replace("_", "-"),
+            help=text,
+            metavar="FILE.yaml" if is_file else "",
+            show_default=False,
+            rich_help_panel=COMMON_PANEL,
+        )
+        parameters.append(keyword(name, Path | None if is_file else bool, option, default=None if is_file else False))
+    return parameters
+
+
+def add_command(app: typer.Typer, name: str, summary: str, command: Command[Any]) -> None:
+    """Make a subcommand known to a Typer app."""
+
+    def callback(**arguments: Any) -> ExitCode:
+        common = CommonOptions(**{option: arguments.pop(option) for option in COMMON_HELP})
+        try:
+            return execute(name, command, arguments, common)
+        except Exception:
+            if common.debug:
+                traceback.print_exc(file=sys.stderr)
+            raise
+
+    # Typer reads the signature: this is what makes options of the settings' fields.
+    callback.__signature__ = inspect.Signature([*option_parameters(command.settings), *common_parameters()])  # type: ignore[attr-defined]
+    epilog = [*_about_switches(command.settings), "Examples:", *command.examples]
+    app.command(name, help=f"{summary}\n\n{escape(command.about)}", epilog=escape("\n\n".join(epilog)))(callback)
+
+
+def _about_switches(settings: type[Section]) -> list[str]:
+    """How to turn off what a file or the environment turned on, where the command has such a setting."""
+    off = [name for name, field in settings.model_fields.items() if field.default is False]
+    return [f"{flag(off[0])} and its like have a counterpart such as {off_flag(settings, off[0])}."] if off else []
+
+
+def execute(name: str, command: Command[S], arguments: dict[str, Any], common: CommonOptions) -> ExitCode:
+    """Resolve the settings, then show them or run the command with them."""
+    flags = typed_flags(command.settings, arguments)
+    resolved = resolve(command.settings, flags=flags, config=common.config, environ=os.environ, gripper_values=gripper_values)
+    console = Console(json=common.json, quiet=common.quiet)
+    if not common.show_settings:
+        return command.run(resolved.settings, console)
+    from graspgen_cli.settings.show import settings_document, settings_text
+
+    if console.json:
+        console.document({"command": name, "settings": settings_document(resolved)})
+    else:
+        console.line(settings_text(resolved))
+    return ExitCode.OK

@@ -1,0 +1,35 @@
+"""`graspgen validate`: try grasps in simulation."""
+
+from __future__ import annotations
+
+from graspgen_cli.commands.command import Command
+from graspgen_cli.commands.objects import finish, process_objects
+from graspgen_cli.console import Console
+from graspgen_cli.errors import ExitCode
+from graspgen_cli.execution.reports import Phase
+from graspgen_cli.settings.commands import GraspCommand
+
+
+def validate(settings: GraspCommand, console: Console) -> ExitCode:
+    """Try the grasps of every object and print what came of it."""
+    phase = Phase.GUESS if settings.guess_only else Phase.VALIDATE
+    summary = process_objects(settings, phase=phase, console=console)
+    following = "validate --load-guesses" if settings.guess_only else "splits"
+    return finish("validate", summary, settings, next_command=following, console=console)
+
+
+COMMAND = Command(
+    settings=GraspCommand,
+    run=validate,
+    about=(
+        "The gripper closes on the free object, holds it, and the object is tugged; a grasp is held if both fingers still touch the "
+        "object at the end. With --load-guesses the grasps that the files hold are tried, whichever tool wrote them; without it, grasps "
+        "are guessed and tried until the quotas are met."
+    ),
+    examples=(
+        "graspgen validate --load-guesses",
+        "graspgen validate --num-collision-free-grasps 128 --workers 8",
+        "graspgen validate --friction 0.5 --object-mass 0.2 --overwrite-grasps",
+        "graspgen validate --tug-sequences '[[0.5,[0,0,1],1],[0.5,[0,0,-1],1]]'",
+    ),
+)

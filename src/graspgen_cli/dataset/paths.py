@@ -1,0 +1,79 @@
+"""Where everything of a dataset lies."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+GRASP_SUFFIX = ".grasps.json"
+LONGEST_STEM = 120
+"""bytes kept of a long base name: file systems allow 255 for the whole."""
+
+
+@dataclass(frozen=True)
+class DatasetPaths:
+    """The folders and files of one gripper's dataset under `root`."""
+
+    root: Path
+    gripper: str
+
+    @property
+    def grasps(self) -> Path:
+        """Folder of the grasp files."""
+        return self.root / "grasp_data" / self.gripper
+
+    @property
+    def object_map(self) -> Path:
+        """The trainer's list of the grasp files."""
+        return self.grasps / "map_uuid_to_path.json"
+
+    @property
+    def splits(self) -> Path:
+        """Folder of the training and validation lists."""
+        return self.root / "splits" / self.gripper
+
+    @property
+    def config(self) -> Path:
+        """Folder of the gripper config where there is no GraspGen checkout."""
+        return self.root / "config" / "grippers"
+
+    @property
+    def run_log(self) -> Path:
+        """Record of the runs: times, paths, failures."""
+        return self.root / "runs.jsonl"
+
+
+def grasp_file_names(scales: Iterable[tuple[str, float]], taken: Mapping[str, str]) -> dict[str, str]:
+    """File name of each object's grasps: ``<base name>.<scale>.grasps.json`` where only one object would have that name, else with
+    a digest of the object id in it.
+
+    scales: (object id, scale). taken: object id -> file name, from the dataset's map; those keep their names.
+    The result does not depend on the order of `scales`.
+    """
+    pairs = list(scales)
+    plain = {object_id: _plain_name(object_id, scale) for object_id, scale in pairs}
+    claims = Counter(name.casefold() for name in plain.values())
+    foreign = {name.casefold() for object_id, name in taken.items() if object_id not in plain}
+    names = {}
+    for object_id, name in plain.items():
+        unique = claims[name.casefold()] == 1 and name.casefold() not in foreign
+        names[object_id] = taken.get(object_id) or (name if unique else _marked_name(name, object_id))
+    return names
+
+
+def _plain_name(object_id: str, scale: float) -> str:
+    stem = PurePosixPath(object_id.replace("\\", "/")).stem
+    shown = "".join("_" if ord(c) < 32 or c in '<>:"|?*' else c for c in stem)
+    name = f"{shown}.{scale!r}{GRASP_SUFFIX}"
+    if len(shown.encode()) <= LONGEST_STEM and not shown.startswith("."):
+        return name
+    kept = shown.lstrip(".").encode()[:LONGEST_STEM].decode(errors="ignore")
+    return _marked_name(f"{kept}.{scale!r}{GRASP_SUFFIX}", object_id)
+
+
+def _marked_name(name: str, object_id: str) -> str:
+    digest = hashlib.sha256(object_id.encode()).hexdigest()[:12]
+    return f"{name.removesuffix(GRASP_SUFFIX)}.{digest}{GRASP_SUFFIX}"

@@ -1,0 +1,112 @@
+"""One object's grasps brought to their quotas: guess what is missing, try it, again until nothing is missing or the limit is met.
+
+The state of this loop is the grasps and the number of tries made, both of which the grasp file holds. So a run that is stopped after
+the guesses and taken up again ends in the same grasps as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from graspgen_cli.geometry.collision import GripperShape, ObjectShape
+from graspgen_cli.guess.loop import GuessResult, make_guesses
+from graspgen_cli.records import GraspBatch, Outcome, TargetObject
+from graspgen_cli.settings.commands import GraspCommand
+from graspgen_cli.validate.backend import Backend
+from graspgen_cli.validate.trials import TrialResult, run_trials
+
+FAILED = (Outcome.COLLISION, Outcome.DROPPED, Outcome.UNSTABLE)
+TRIED = (Outcome.HELD, Outcome.DROPPED, Outcome.UNSTABLE)
+LEAST_HELD_RATE = 0.1
+"""Held rate assumed where fewer are held, so that an object that nothing holds does not ask for guesses without end."""
+BARREN_ROUNDS = 10
+"""Rounds of trials in a row without one held grasp after which an object is given up."""
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectWork:
+    """An object, a gripper and what is needed to guess and try grasps of one on the other."""
+
+    target: TargetObject
+    shape: ObjectShape
+    gripper: GripperShape
+    backend: Backend | None
+    settings: GraspCommand
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectState:
+    """Where an object stands.
+
+    tries: rounds of sampling made since the object's first.
+    tested, started_inside: grasps tried in this run, and how many of them began inside the gripper.
+    reason: why the last guesses fell short, in words; empty if they did not.
+    """
+
+    grasps: GraspBatch
+    tries: int
+    tested: int = 0
+    started_inside: int = 0
+    reason: str = ""
+
+
+def guess_missing(work: ObjectWork, state: ObjectState) -> ObjectState:
+    """Adds guesses for the held and failed grasps that are missing, as many as the held rate so far calls for."""
+    settings, grasps = work.settings, state.grasps
+    missing = settings.num_collision_free_grasps - grasps.count(Outcome.HELD, Outcome.UNVALIDATED)
+    tried = grasps.count(*TRIED)
+    rate = max(grasps.count(Outcome.HELD) / tried, LEAST_HELD_RATE) if tried else 1.0
+    left = settings.max_guess_tries - state.tries
+    if settings.max_guess_tries and left <= 0:
+        return replace(state, reason=state.reason or "no tries left")
+    result: GuessResult = make_guesses(
+        work.shape,
+        work.gripper,
+        settings,
+        object_id=work.target.object_id,
+        num_free=math.ceil(missing / rate) if missing > 0 else 0,
+        num_colliding=max(settings.num_colliding_grasps - grasps.count(*FAILED), 0),
+        first_try=state.tries,
+        max_tries=left if settings.max_guess_tries else 0,
+    )
+    short = result.grasps.count(Outcome.UNVALIDATED) < missing
+    joined = GraspBatch.join([grasps, result.grasps])
+    return replace(state, grasps=joined, tries=state.tries + result.tries, reason=result.reason() if short else "")
+
+
+def test_pending(work: ObjectWork, state: ObjectState) -> ObjectState:
+    """Tries every grasp that is still unvalidated, and leaves out held ones beyond the quota, the last first: guesses are independent
+    draws, so the first are as good a choice as any."""
+    pending = state.grasps.outcome == Outcome.UNVALIDATED
+    if work.backend is None or not pending.any():
+        return state
+    result: TrialResult = run_trials(work.backend, work.gripper.gripper, work.target, state.grasps[pending], work.settings)
+    outcome = state.grasps.outcome.copy()
+    outcome[pending] = result.grasps.outcome
+    surplus = pending & (outcome == Outcome.HELD)
+    surplus &= np.cumsum(outcome == Outcome.HELD) > work.settings.num_collision_free_grasps
+    kept = replace(state.grasps, outcome=outcome)[~surplus]
+    tested = state.tested + int(result.tested.sum())
+    return replace(state, grasps=kept, tested=tested, started_inside=state.started_inside + result.started_inside)
+
+
+def fill_quotas(work: ObjectWork, state: ObjectState) -> ObjectState:
+    """Rounds of guessing and trying until the quotas are full, the limit of tries is met or nothing comes of it any more."""
+    state = test_pending(work, state)
+    barren = 0
+    while _short(work.settings, state.grasps) and barren < BARREN_ROUNDS:
+        before = state
+        state = test_pending(work, guess_missing(work, state))
+        if len(state.grasps) == len(before.grasps):
+            break
+        barren = 0 if state.grasps.count(Outcome.HELD) > before.grasps.count(Outcome.HELD) else barren + 1
+    return state
+
+
+def _short(settings: GraspCommand, grasps: GraspBatch) -> bool:
+    # Grasps that --max-num-grasps leaves untried count as wanted ones: more guesses would not be tried either.
+    wanted = grasps.count(Outcome.HELD, Outcome.UNVALIDATED) < settings.num_collision_free_grasps
+    return wanted or grasps.count(*FAILED) < settings.num_colliding_grasps

@@ -1,0 +1,136 @@
+"""Triangle meshes and solids: conversions, closedness, size and mass properties. All lengths in metres."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import manifold3d
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from graspgen_cli.records import Floats, Ints, TriangleMesh
+
+
+def triangle_mesh(vertices: ArrayLike, faces: ArrayLike) -> TriangleMesh:
+    """A mesh of contiguous arrays of its own: vertices (V, 3) m, faces (F, 3) counter-clockwise seen from outside."""
+    points: Floats = np.array(vertices, np.float64, order="C").reshape(-1, 3)
+    triangles: Ints = np.array(faces, np.int32, order="C").reshape(-1, 3)
+    return TriangleMesh(points, triangles)
+
+
+def join_meshes(meshes: Sequence[TriangleMesh]) -> TriangleMesh:
+    """One mesh of all the vertices and faces, in order."""
+    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes[:-1])])
+    faces = [mesh.faces + start for mesh, start in zip(meshes, starts, strict=True)]
+    return triangle_mesh(np.concatenate([mesh.vertices for mesh in meshes]), np.concatenate(faces))
+
+
+def solid_from_mesh(mesh: TriangleMesh) -> manifold3d.Manifold:
+    """The mesh as a manifold3d solid in double precision; its `status()` says whether it is an oriented 2-manifold."""
+    return manifold3d.Manifold(manifold3d.Mesh64(mesh.vertices, mesh.faces.astype(np.uint64)))
+
+
+def mesh_from_solid(solid: manifold3d.Manifold) -> TriangleMesh:
+    """The surface of a solid."""
+    surface = solid.to_mesh64()
+    return triangle_mesh(np.asarray(surface.vert_properties)[:, :3], surface.tri_verts)
+
+
+def bounds(mesh: TriangleMesh) -> Floats:
+    """Lowest and highest corner of the axis-aligned box around the vertices, (2, 3) m."""
+    return np.stack([mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)])
+
+
+def extents(mesh: TriangleMesh) -> Floats:
+    """Edge lengths of the axis-aligned box around the vertices, (3,) m."""
+    low, high = bounds(mesh)
+    return np.asarray(high - low)
+
+
+def directed_edges(faces: NDArray[np.integer]) -> NDArray[np.int64]:
+    """The edges of every face in its winding's order, (F, 3, 2) vertex indices."""
+    return np.stack([faces, np.roll(faces, -1, axis=1)], axis=-1).astype(np.int64)
+
+
+def is_closed(mesh: TriangleMesh) -> bool:
+    """Whether every directed edge is answered by as many opposite ones, so that inside and outside are defined."""
+    edges = directed_edges(mesh.faces).reshape(-1, 2)
+    stride = len(mesh.vertices)
+    forward = np.sort(edges[:, 0] * stride + edges[:, 1])
+    backward = np.sort(edges[:, 1] * stride + edges[:, 0])
+    return len(edges) > 0 and bool(np.array_equal(forward, backward))
+
+
+def signed_volume(mesh: TriangleMesh) -> float:
+    """Volume of a closed mesh, m³; negative where its normals point inwards."""
+    corners = mesh.vertices[mesh.faces] - bounds(mesh).mean(axis=0)
+    return float(np.linalg.det(corners).sum() / 6)
+
+
+def surface_area(mesh: TriangleMesh) -> float:
+    """m²."""
+    a, b, c = mesh.vertices[mesh.faces].swapaxes(0, 1)
+    return float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2)
+
+
+def winding_number(mesh: TriangleMesh, points: Floats) -> Floats:
+    """How often a closed mesh winds around each point (N, 3): 1 inside, 0 outside, -1 inside a mesh with normals inwards, (N,).
+
+    The sum of the solid angles of all faces over 4 pi (van Oosterom and Strackee 1983, eq. 8).
+    """
+    return np.array([_solid_angle(mesh.vertices[mesh.faces] - point) / (4 * np.pi) for point in points])
+
+
+def _solid_angle(corners: Floats) -> float:
+    """Sum of the signed solid angles of triangles (F, 3, 3) seen from the origin."""
+    a, b, c = corners.swapaxes(0, 1)
+    la, lb, lc = (np.linalg.norm(corner, axis=1) for corner in (a, b, c))
+    below = la * lb * lc + (a * b).sum(1) * lc + (b * c).sum(1) * la + (c * a).sum(1) * lb
+    return float(2 * np.arctan2(np.linalg.det(corners), below).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class MassProperties:
+    """Volume (m³), centre of mass (3,) m and inertia (3, 3) m² about it for a mass of 1 kg, at uniform density."""
+
+    volume: float
+    center_of_mass: Floats
+    unit_inertia: Floats
+
+
+def mass_properties(mesh: TriangleMesh) -> MassProperties:
+    """Mass properties of a closed mesh, as the sum over the tetrahedra that its faces make with a point.
+
+    The second moment of a tetrahedron (a, b, c, o) of volume v about o is v/20 (aaᵀ + bbᵀ + ccᵀ + ssᵀ), s = a + b + c.
+    """
+    origin = bounds(mesh).mean(axis=0)
+    corners = mesh.vertices[mesh.faces] - origin  # (F, 3, 3)
+    volumes = np.linalg.det(corners) / 6  # (F,)
+    total = float(volumes.sum())
+    sums = corners.sum(axis=1)
+    center = volumes @ sums / (4 * total)
+    outer = np.einsum("fki,fkj,f->ij", corners, corners, volumes) + np.einsum("fi,fj,f->ij", sums, sums, volumes)
+    covariance = outer / (20 * total) - np.outer(center, center)
+    inertia = np.trace(covariance) * np.eye(3) - covariance
+    return MassProperties(total, center + origin, inertia)
+
+
+def polygon_normal(corners: Floats) -> Floats:
+    """Newell's normal of a closed polygon (n, 3): its length is twice the polygon's area."""
+    return np.asarray(np.cross(corners, np.roll(corners, -1, axis=0)).sum(axis=0))
+
+
+def triangulate_polygons(loops: list[Floats]) -> Ints:
+    """Triangles (T, 3) that fill polygons of one plane, given as loops (n, 3) of corners; indices count through all loops.
+
+    A loop that runs the other way round is a hole. Every edge of a loop comes out once, in the loop's direction, so that the
+    triangles close the gap that the loops bound, even where a loop is not quite flat or crosses itself.
+    """
+    normal = np.sum([polygon_normal(loop) for loop in loops], axis=0)
+    axis = int(np.abs(normal).argmax())
+    kept = [(axis + 1) % 3, (axis + 2) % 3]
+    if normal[axis] < 0:
+        kept.reverse()
+    flat = [np.ascontiguousarray(loop[:, kept] - loops[0][0, kept]) for loop in loops]
+    return np.asarray(manifold3d.triangulate(flat), np.int32).reshape(-1, 3)

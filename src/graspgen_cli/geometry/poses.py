@@ -1,0 +1,62 @@
+"""Rigid transforms as 4 x 4 matrices, and the one place where quaternions are made and reordered."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from graspgen_cli.records import Floats
+
+DECIMALS = 8
+"""Poses are rounded to this many decimals (10 nm) before they are tested, so that what is tested is what the files hold."""
+
+
+def pose(rotation: Floats, translation: Floats) -> Floats:
+    """Poses (..., 4, 4) from rotations (..., 3, 3) and translations (..., 3)."""
+    batch = np.broadcast_shapes(rotation.shape[:-2], translation.shape[:-1])
+    result = np.zeros((*batch, 4, 4))
+    result[..., :3, :3] = rotation
+    result[..., :3, 3] = translation
+    result[..., 3, 3] = 1.0
+    return result
+
+
+def inverse(poses: Floats) -> Floats:
+    """Inverses (..., 4, 4) of rigid transforms (..., 4, 4)."""
+    rotation = np.swapaxes(poses[..., :3, :3], -1, -2)
+    return pose(rotation, -(rotation @ poses[..., :3, 3:])[..., 0])
+
+
+def transform_points(poses: Floats, points: Floats) -> Floats:
+    """Points (..., P, 3) taken by poses (..., 4, 4)."""
+    return points @ np.swapaxes(poses[..., :3, :3], -1, -2) + poses[..., None, :3, 3]
+
+
+def rounded(poses: Floats) -> Floats:
+    """Poses with every entry rounded to DECIMALS; minus zero becomes zero."""
+    return np.round(poses, DECIMALS) + 0.0
+
+
+def quaternion_wxyz(rotation: Floats) -> Floats:
+    """Unit quaternions (N, 4), scalar first as MuJoCo keeps them, of rotations (N, 3, 3)."""
+    return np.roll(Rotation.from_matrix(rotation).as_quat(), 1, axis=-1)
+
+
+def rotation_from_wxyz(quaternion: Floats) -> Floats:
+    """Rotations (N, 3, 3) of quaternions (N, 4), scalar first."""
+    return np.asarray(Rotation.from_quat(np.roll(quaternion, -1, axis=-1)).as_matrix())
+
+
+def rotation_angle(rotation: Floats) -> Floats:
+    """Angles (N,) rad of rotations (N, 3, 3), accurate near zero and near a half turn (Rotation vector norm)."""
+    return np.linalg.norm(Rotation.from_matrix(rotation).as_rotvec(), axis=-1)
+
+
+def is_rotation(matrices: Floats, tolerance: float = 1e-4) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """(N,) whether the upper left 3 x 3 of poses (N, 4, 4) is a rotation and the last row is 0 0 0 1."""
+    rotation = matrices[:, :3, :3]
+    with np.errstate(invalid="ignore", over="ignore"):
+        unit = np.abs(rotation @ np.swapaxes(rotation, 1, 2) - np.eye(3)).max(axis=(1, 2)) < tolerance
+        right_handed = np.linalg.det(rotation) > 0
+        last_row = np.abs(matrices[:, 3] - [0.0, 0.0, 0.0, 1.0]).max(axis=1) < tolerance
+    return unit & right_handed & last_row & np.isfinite(matrices).all(axis=(1, 2))

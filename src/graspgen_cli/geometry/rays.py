@@ -1,0 +1,74 @@
+"""Rays against one triangle mesh: Embree finds the triangle in single precision, the distance is then computed in double."""
+
+from __future__ import annotations
+
+import numpy as np
+from embreex import rtcore_scene
+from embreex.mesh_construction import TriangleMesh as EmbreeMesh
+from numpy.typing import NDArray
+
+from graspgen_cli.records import Floats, TriangleMesh
+
+
+class RayCaster:
+    """Nearest hits of rays on a mesh."""
+
+    def __init__(self, mesh: TriangleMesh) -> None:
+        corner = mesh.vertices[mesh.faces]
+        self._corner = corner[:, 0]
+        self._normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+        # Embree works in single precision: rays and mesh are moved near the origin and scaled to unit size for it.
+        self._center = (mesh.vertices.max(axis=0) + mesh.vertices.min(axis=0)) / 2
+        self._size = float(np.ptp(mesh.vertices, axis=0).max()) or 1.0
+        self._scene = rtcore_scene.EmbreeScene()
+        local = (mesh.vertices - self._center) / self._size
+        self._mesh = EmbreeMesh(self._scene, local.astype(np.float32), np.ascontiguousarray(mesh.faces, np.int32))
+
+    def first_hit(self, origin: Floats, direction: Floats) -> tuple[Floats, NDArray[np.int32]]:
+        """Distances (N,) m to the first triangle along unit directions (N, 3) from origins (N, 3), and its index; inf and -1 where
+        there is none."""
+        if len(origin) == 0:
+            return np.zeros(0), np.zeros(0, np.int32)
+        local, toward = self._local(origin), direction.astype(np.float32)
+        face = np.asarray(self._scene.run(local, toward, query="INTERSECT"), np.int32)
+        found = np.flatnonzero(face >= 0)
+        normal = self._normal[face[found]]
+        height = np.einsum("ij,ij->i", normal, self._corner[face[found]] - origin[found])
+        along = np.einsum("ij,ij->i", normal, direction[found])
+        distance = np.full(len(origin), np.inf)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            distance[found] = height / along
+        # A triangle seen edge-on has no well-defined distance along its plane: Embree's own is taken.
+        steep = found[np.abs(along) < 1e-4 * np.linalg.norm(normal, axis=1)]
+        if len(steep):
+            distance[steep] = self._scene.run(local[steep], toward[steep], query="DISTANCE").astype(np.float64) * self._size
+        return distance, face
+
+    def blocked(self, origin: Floats, direction: Floats, length: Floats) -> NDArray[np.bool_]:
+        """(N,) whether segments of `length` (N,) m along unit directions (N, 3) from origins (N, 3) meet a triangle; in single
+        precision, so only good for refusing."""
+        if len(origin) == 0:
+            return np.zeros(0, bool)
+        reach = (length / self._size).astype(np.float32)
+        hit = self._scene.run(self._local(origin), direction.astype(np.float32), dists=reach, query="OCCLUDED")
+        return np.asarray(hit) >= 0
+
+    def _local(self, origin: Floats) -> NDArray[np.float32]:
+        return ((origin - self._center) / self._size).astype(np.float32)
+
+    def leaving(self, face: NDArray[np.int32], direction: Floats) -> NDArray[np.bool_]:
+        """(N,) whether a ray along `direction` (N, 3) leaves the solid through `face` (N,); False where the face is -1."""
+        return (face >= 0) & (np.einsum("ij,ij->i", self._normal[face], direction) > 0)
+
+    def inside(self, point: Floats) -> NDArray[np.bool_]:
+        """(N,) whether points (N, 3) lie inside a watertight mesh: the first face met is left, by the majority of three rays."""
+        votes = np.zeros(len(point), np.int64)
+        for axis in _SKEW_DIRECTIONS:
+            direction = np.broadcast_to(axis, point.shape)
+            votes += self.leaving(self.first_hit(point, direction)[1], direction)
+        return votes >= 2
+
+
+# Directions along no symmetry of an ordinary mesh, so that rays seldom meet an edge or a vertex.
+_SKEW_DIRECTIONS = np.array([[0.3618, 0.4472, 0.8180], [-0.7236, 0.5257, 0.4472], [0.2764, -0.8507, 0.4470]])
+_SKEW_DIRECTIONS /= np.linalg.norm(_SKEW_DIRECTIONS, axis=1, keepdims=True)

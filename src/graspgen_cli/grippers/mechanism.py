@@ -1,0 +1,199 @@
+"""How a gripper moves: the path of its joints between their limits, with the mechanism's own constraints solved.
+
+Equality constraints (mimic joints, closed loops, welds, tendons) are met by Gauss-Newton on the rows that MuJoCo itself makes for
+them, so that what is measured is what is simulated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+from scipy.optimize import brentq
+
+from graspgen_cli.errors import GripperError
+from graspgen_cli.records import Floats
+from graspgen_cli.grippers.read_mjcf import GripperModel
+
+_LAST_CORRECTION = 1e-13
+"""Gauss-Newton has converged when no joint moves by more, in units of its range."""
+_LARGEST_RESIDUAL = 1e-5
+"""Largest constraint residual (m or rad) of a solved position: a loop whose file gives rounded lengths never closes quite."""
+_ITERATIONS = 50
+_STEP = 0.02
+"""Step along the path; a joint that goes through its whole range travels 1."""
+_MOST_STEPS = 2000
+_RANK_TOLERANCE = 1e-6
+
+
+class Mechanism:
+    """The joints of a gripper model and the constraints between them.
+
+    Positions q are (J,) m or rad. `scale` (J,) brings them to one measure: the range of each joint.
+    """
+
+    def __init__(self, gripper: GripperModel) -> None:
+        self.source = gripper.source
+        self.model = mujoco.MjSpec.from_string(gripper.mjcf, assets=gripper.assets).compile()
+        self.data = mujoco.MjData(self.model)
+        # Only the equality rows are wanted.
+        for flag in (mujoco.mjtDisableBit.mjDSBL_CONTACT, mujoco.mjtDisableBit.mjDSBL_LIMIT, mujoco.mjtDisableBit.mjDSBL_FRICTIONLOSS):
+            self.model.opt.disableflags |= flag
+        self.model.opt.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
+        limited = self.model.jnt_limited.astype(bool)
+        self.lower = np.where(limited, self.model.jnt_range[:, 0], -np.inf)
+        self.upper = np.where(limited, self.model.jnt_range[:, 1], np.inf)
+        span = np.where(limited, self.upper - self.lower, 1.0)
+        self.scale = np.where(span > 0, span, 1.0)
+
+    def constraints(self, q: Floats) -> tuple[Floats, Floats]:
+        """Residual (E,) of the equality rows at q, m or rad, and its derivative (E, J)."""
+        self.data.qpos[:] = q
+        mujoco.mj_fwdPosition(self.model, self.data)
+        rows = self.data.ne
+        jacobian = self.data.efc_J.reshape(-1, self.model.nv)[:rows]
+        return self.data.efc_pos[:rows].copy(), jacobian.copy()
+
+    def beyond_limits(self, q: Floats) -> float:
+        """How far the joint nearest to its limit, or farthest beyond it, is past it, in units of `scale`; negative inside."""
+        return float((np.maximum(self.lower - q, q - self.upper) / self.scale).max())
+
+    def body_poses(self, q: Floats) -> Floats:
+        """Poses (B, 4, 4) of every body in the base's frame at q; the base, first, is at the origin."""
+        self.data.qpos[:] = q
+        mujoco.mj_kinematics(self.model, self.data)
+        poses = np.zeros((self.model.nbody - 1, 4, 4))
+        poses[:, :3, :3] = self.data.xmat[1:].reshape(-1, 3, 3)
+        poses[:, :3, 3] = self.data.xpos[1:]
+        poses[:, 3, 3] = 1.0
+        return poses
+
+    def tangent(self, q: Floats) -> Floats:
+        """Unit direction (J,), in units of `scale`, in which the mechanism can move at q.
+
+        Raises GripperError where there is none, or more than one.
+        """
+        _, jacobian = self.constraints(q)
+        _, singular, directions = np.linalg.svd(jacobian * self.scale)
+        rank = int((singular > _RANK_TOLERANCE * max(singular.max(initial=0.0), 1e-300)).sum())
+        free = len(q) - rank
+        if free == 0:
+            raise GripperError(f"{self.source}: the constraints leave the mechanism no way to move")
+        if free > 1:
+            raise GripperError(
+                f"{self.source}: the mechanism moves in {free} independent ways; couple its joints with <equality><joint .../></equality>"
+            )
+        return np.asarray(directions[-1])
+
+    def project(self, q: Floats) -> Floats:
+        """The position that meets the constraints nearest to q."""
+        return self._solve(q, np.zeros((0, len(q))), np.zeros(0))
+
+    def advance(self, q: Floats, tangent: Floats, distance: float) -> Floats:
+        """The position on the path whose offset from q has length `distance` along the tangent (pseudo-arclength)."""
+        return self._solve(q + distance * tangent * self.scale, tangent[None], np.array([tangent @ (q / self.scale) + distance]))
+
+    def _solve(self, q: Floats, rows: Floats, targets: Floats) -> Floats:
+        """Gauss-Newton from q on the constraints and rows @ (q / scale) = targets."""
+        for _ in range(_ITERATIONS):
+            residual, jacobian = self.constraints(q)
+            error = np.concatenate([residual, rows @ (q / self.scale) - targets])
+            matrix = np.concatenate([jacobian * self.scale, rows])
+            correction = np.linalg.lstsq(matrix, error, rcond=_RANK_TOLERANCE)[0]
+            q = q - self.scale * correction
+            if np.abs(correction).max() < _LAST_CORRECTION:
+                break
+        miss = float(np.abs(self.constraints(q)[0]).max(initial=0.0))
+        if not miss < _LARGEST_RESIDUAL:
+            raise GripperError(f"{self.source}: the mechanism's constraints cannot be met (still {miss:.1e} off)")
+        return q
+
+
+@dataclass(frozen=True, eq=False)
+class MotionPath:
+    """The path of the joints from one limit to the other.
+
+    knots: (M, J) positions; tangents: (M, J) unit directions in units of the mechanism's scale; lengths: (M - 1,) of the steps.
+    """
+
+    mechanism: Mechanism
+    knots: Floats
+    tangents: Floats
+    lengths: Floats
+
+    @property
+    def end(self) -> float:
+        """Largest path parameter; the smallest is 0."""
+        return float(len(self.lengths))
+
+    def at(self, parameter: float) -> Floats:
+        """Joint positions (J,) at a parameter from 0 to `end`; whole numbers are knots."""
+        index = min(int(parameter), len(self.lengths) - 1)
+        fraction = parameter - index
+        return self.mechanism.advance(self.knots[index], self.tangents[index], fraction * self.lengths[index])
+
+    def reversed(self) -> MotionPath:
+        """The same path from its other end."""
+        return _path(self.mechanism, list(self.knots[::-1]))
+
+    def find(self, function: Callable[[Floats], float], values: Floats, target: float) -> Floats:
+        """The position at which a function of the position takes a value.
+
+        values: (M,) the function at the knots, ascending around the target.
+        """
+        index = int(np.clip(np.searchsorted(values, target), 1, len(values) - 1)) - 1
+        if values[index] >= target:
+            return self.knots[index]
+        if values[index + 1] <= target:
+            return self.knots[index + 1]
+        root = brentq(lambda s: function(self.at(s)) - target, index, index + 1, xtol=1e-14, rtol=8.9e-16)
+        return self.at(float(root))
+
+
+def trace(mechanism: Mechanism) -> MotionPath:
+    """Follows the mechanism from its model's own position both ways until a joint meets its limit.
+
+    Raises GripperError where the mechanism cannot move, or is not stopped by a limit.
+    """
+    start = mechanism.project(np.clip(mechanism.data.qpos.copy(), mechanism.lower, mechanism.upper))
+    if mechanism.beyond_limits(start) > 1e-6:
+        raise GripperError(f"{mechanism.source}: the joints' limits and the mechanism's constraints cannot be met together")
+    tangent = mechanism.tangent(start)
+    ahead, behind = _follow(mechanism, start, tangent), _follow(mechanism, start, -tangent)
+    knots = [*behind[::-1], start, *ahead]
+    if len(knots) < 2:
+        raise GripperError(f"{mechanism.source}: the mechanism cannot move: its joints' limits leave no room")
+    return _path(mechanism, knots)
+
+
+def _follow(mechanism: Mechanism, start: Floats, direction: Floats) -> list[Floats]:
+    """Positions after `start` up to the limit, the limit included."""
+    knots: list[Floats] = []
+    q, tangent = start, direction
+    for _ in range(_MOST_STEPS):
+        ahead = mechanism.advance(q, tangent, _STEP)
+        if mechanism.beyond_limits(ahead) > 0:
+            last = _limit(mechanism, q, tangent)
+            return knots if last is None else [*knots, last]
+        knots.append(ahead)
+        following = mechanism.tangent(ahead)
+        q, tangent = ahead, following if following @ tangent > 0 else -following
+    raise GripperError(f"{mechanism.source}: no limit stops the mechanism; give its joints a range")
+
+
+def _limit(mechanism: Mechanism, q: Floats, tangent: Floats) -> Floats | None:
+    """The position less than a step ahead at which a joint meets its limit; None where q is there already."""
+    if mechanism.beyond_limits(q) >= -1e-12:
+        return None
+    distance = brentq(lambda d: mechanism.beyond_limits(mechanism.advance(q, tangent, d)), 0.0, _STEP, xtol=1e-15, rtol=8.9e-16)
+    return mechanism.advance(q, tangent, float(distance))
+
+
+def _path(mechanism: Mechanism, knots: list[Floats]) -> MotionPath:
+    positions = np.array(knots)
+    steps = np.diff(positions, axis=0) / mechanism.scale
+    tangents = np.array([mechanism.tangent(q) for q in positions[:-1]])
+    tangents *= np.sign(np.einsum("mj,mj->m", tangents, steps))[:, None]
+    return MotionPath(mechanism, positions, tangents, np.einsum("mj,mj->m", tangents, steps))

@@ -1,0 +1,139 @@
+"""Where a grasp could be: surface points, closing directions and approach directions, drawn many at a time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graspgen_cli.geometry.collision import ObjectShape
+from graspgen_cli.geometry.poses import DECIMALS
+from graspgen_cli.records import Floats, Gripper, TriangleMesh
+from graspgen_cli.settings.models import GuessSettings, Sampler
+
+ANTIPODAL_HALF_ANGLE = math.atan(0.5)
+"""rad: half-angle of the cones in which the closing direction lies at both contacts: the friction cone of a coefficient of 0.5, dry
+rubber on a smooth surface at its worst. The simulation's own friction decides later what holds."""
+
+MOST_HITS = 16
+"""Surface crossings followed along a closing line; a line through more layers is cut off there, which only affects centring."""
+
+
+@dataclass(frozen=True, eq=False)
+class Proposals:
+    """M candidate grasps before anything is placed.
+
+    contact: (M, 3) m, the surface point at which finger 0 aims, in the object's frame.
+    closing: (M, 3) unit, from finger 0 to finger 1, in the object's frame.
+    rotation_gripper_in_object: (M, 3, 3).
+    crossings: (M, H) m, ascending: depths along `closing` below the contact at which the line crosses the surface; inf beyond.
+    """
+
+    contact: Floats
+    closing: Floats
+    rotation_gripper_in_object: Floats
+    crossings: Floats
+
+    def __len__(self) -> int:
+        return len(self.contact)
+
+    def __getitem__(self, index: NDArray[np.bool_]) -> Proposals:
+        return Proposals(self.contact[index], self.closing[index], self.rotation_gripper_in_object[index], self.crossings[index])
+
+
+def surface_points(mesh: TriangleMesh, count: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """`count` points (N, 3) spread evenly over the mesh's area, and the outward unit normals (N, 3) of their triangles."""
+    corner = mesh.vertices[mesh.faces]
+    normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    length = np.linalg.norm(normal, axis=1)
+    upto = np.cumsum(length)
+    face = np.minimum(np.searchsorted(upto, rng.random(count) * upto[-1], side="right"), len(upto) - 1)
+    # Square root of the first coordinate: uniform over a triangle (Osada et al. 2002, section 4.1).
+    root, along = np.sqrt(rng.random((count, 1))), rng.random((count, 1))
+    chosen = corner[face]
+    point = (1 - root) * chosen[:, 0] + root * (1 - along) * chosen[:, 1] + root * along * chosen[:, 2]
+    return point, normal[face] / length[face, None]
+
+
+def perpendicular_frame(axis: Floats) -> tuple[Floats, Floats]:
+    """Two unit vectors (N, 3) each, perpendicular to unit `axis` (N, 3) and to one another; the first leans on the coordinate axis
+    that `axis` is farthest from, so that quarter turns from it align with the object's own axes."""
+    lean = np.eye(3)[np.argmin(np.abs(axis), axis=1)]
+    first = lean - np.einsum("ij,ij->i", lean, axis)[:, None] * axis
+    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    return first, np.cross(axis, first)
+
+
+def _turns(count: int, settings: GuessSettings, rng: np.random.Generator) -> Floats:
+    """Angles (N,) rad about the closing direction: a share random, the rest quarter turns; evenly spread copies at each point."""
+    points = -(-count // settings.num_orientations)
+    free = rng.random(points) < settings.percent_random_guess_angle
+    turn = rng.random(points)
+    angle = np.where(free, turn * 2 * np.pi, np.floor(turn * 4) * (np.pi / 2))
+    copies = np.arange(settings.num_orientations) * (2 * np.pi / settings.num_orientations)
+    return np.asarray((angle[:, None] + copies).reshape(-1)[:count])
+
+
+def rotations(gripper: Gripper, closing: Floats, angle: Floats) -> Floats:
+    """(N, 3, 3) rotations that take the gripper's closing axis to `closing` (N, 3), its approach axis turned by `angle` (N,) rad about
+    it. Rounded, so that they are what the files will hold."""
+    first, second = perpendicular_frame(closing)
+    approach = np.cos(angle)[:, None] * first + np.sin(angle)[:, None] * second
+    in_object = np.stack([closing, approach, np.cross(closing, approach)], axis=2)
+    base = [gripper.closing_axis_in_base, gripper.approach_axis_in_base]
+    in_base = np.stack([*base, np.cross(*base)], axis=1)
+    return np.round(in_object @ in_base.T, DECIMALS) + 0.0
+
+
+def _in_cone(axis: Floats, half_angle: float, rng: np.random.Generator) -> Floats:
+    """Unit vectors (N, 3), uniform over the cap of `half_angle` rad about each axis (N, 3)."""
+    cosine = 1 - rng.random(len(axis)) * (1 - math.cos(half_angle))
+    sine, turn = np.sqrt(1 - cosine**2), rng.random(len(axis)) * 2 * np.pi
+    first, second = perpendicular_frame(axis)
+    return cosine[:, None] * axis + sine[:, None] * (np.cos(turn)[:, None] * first + np.sin(turn)[:, None] * second)
+
+
+def line_crossings(shape: ObjectShape, start: Floats, direction: Floats, reach: float) -> Floats:
+    """Depths (N, H) m, ascending, at which lines from surface points (N, 3) along unit directions (N, 3) cross the surface again
+    within `reach` m; inf beyond the last."""
+    step = 1e-5 * float(np.max(shape.high - shape.low))
+    depth = np.full((len(start), MOST_HITS), np.inf)
+    position = np.full(len(start), step)
+    alive = np.arange(len(start))
+    for hit in range(MOST_HITS):
+        distance, _ = shape.rays.first_hit(start[alive] + position[alive, None] * direction[alive], direction[alive])
+        reached = position[alive] + distance
+        keep = reached < reach
+        alive = alive[keep]
+        if len(alive) == 0:
+            return depth[:, : hit + 1]
+        depth[alive, hit] = reached[keep]
+        position[alive] = reached[keep] + step
+    return depth
+
+
+def propose(shape: ObjectShape, gripper: Gripper, settings: GuessSettings, count: int, rng: np.random.Generator) -> Proposals:
+    """`count` candidates of the sampler that the settings name; fewer from the antipodal one, which drops pairs outside the cones."""
+    points = -(-count // settings.num_orientations)
+    contact, normal = surface_points(shape.mesh, points, rng)
+    half_angle = 0.0 if settings.sampler is Sampler.FINGER_PADS else ANTIPODAL_HALF_ANGLE
+    closing = _in_cone(-normal, half_angle, rng) if half_angle else -normal
+    repeat = np.repeat(np.arange(points), settings.num_orientations)[:count]
+    rotation = rotations(gripper, closing[repeat], _turns(count, settings, rng))
+    crossings = line_crossings(shape, contact, closing, 2 * gripper.width)
+    proposals = Proposals(contact[repeat], closing[repeat], rotation, crossings[repeat])
+    if settings.sampler is not Sampler.ANTIPODAL:
+        return proposals
+    return proposals[_second_contact_in_cone(shape, proposals)]
+
+
+def _second_contact_in_cone(shape: ObjectShape, proposals: Proposals) -> NDArray[np.bool_]:
+    """(M,) whether the closing line leaves the object within the cone at its far side (Chen and Burdick 1993)."""
+    start = proposals.contact + 1e-5 * float(np.max(shape.high - shape.low)) * proposals.closing
+    _, face = shape.rays.first_hit(start, proposals.closing)
+    corner = shape.mesh.vertices[shape.mesh.faces[face]]
+    normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    cosine = np.einsum("ij,ij->i", normal, proposals.closing) / np.linalg.norm(normal, axis=1)
+    return (face >= 0) & (cosine >= math.cos(ANTIPODAL_HALF_ANGLE))

@@ -1,0 +1,72 @@
+"""Convex pieces kept on disk, by the content that they are made from. Safe with several processes; never needed, only faster."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import platformdirs
+
+from graspgen_cli.geometry.convex import ConvexPieces
+from graspgen_cli.geometry.meshes import triangle_mesh
+from graspgen_cli.records import TriangleMesh
+
+
+def default_cache() -> Path:
+    """The user's cache folder, or what the environment variable GRASPGEN_CACHE_DIR names."""
+    named = os.environ.get("GRASPGEN_CACHE_DIR")
+    return Path(named).expanduser() if named else platformdirs.user_cache_path("graspgen")
+
+
+def pieces_file(cache: Path, mesh: TriangleMesh, recipe: str) -> Path:
+    """The file for the pieces of a mesh; `recipe` names everything else that they depend on: method, parameters, versions."""
+    digest = hashlib.sha256(recipe.encode())
+    for array in (mesh.vertices, mesh.faces):
+        digest.update(str(array.shape).encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return cache / "pieces" / f"{digest.hexdigest()}.npz"
+
+
+def load_pieces(path: Path) -> ConvexPieces | None:
+    """The pieces kept in a file; None where there is none, or it is broken."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            vertices, faces, counts, gaps = (arrays[name] for name in ("vertices", "faces", "counts", "gaps"))
+        ends = np.cumsum(counts, axis=0)[:-1]
+        pairs = zip(np.split(vertices, ends[:, 0]), np.split(faces, ends[:, 1]), strict=True)
+        pieces = tuple(triangle_mesh(corners, triangles) for corners, triangles in pairs)
+        return ConvexPieces(pieces, float(gaps[0]), float(gaps[1]))
+    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def store_pieces(path: Path, convex: ConvexPieces) -> None:
+    """Keep the pieces: written beside the file and put in its place whole. A folder that cannot be written is no error."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                _write(file, convex)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def _write(file: IO[bytes], convex: ConvexPieces) -> None:
+    np.savez(
+        file,
+        vertices=np.concatenate([piece.vertices for piece in convex.pieces]),
+        faces=np.concatenate([piece.faces for piece in convex.pieces]),
+        counts=np.array([[len(piece.vertices), len(piece.faces)] for piece in convex.pieces]),
+        gaps=np.array([convex.mean_gap, convex.largest_gap]),
+    )

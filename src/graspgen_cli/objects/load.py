@@ -1,0 +1,69 @@
+"""One object of the scales file: read, scaled, mended, measured and cut into convex pieces."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from graspgen_cli.errors import ObjectError
+from graspgen_cli.geometry.convex import ConvexPieces, convex_pieces, recipe
+from graspgen_cli.geometry.meshes import is_closed, mass_properties
+from graspgen_cli.objects.cache import default_cache, load_pieces, pieces_file, store_pieces
+from graspgen_cli.objects.read import read_mesh
+from graspgen_cli.objects.repair import repair
+from graspgen_cli.objects.scales import scale_problem
+from graspgen_cli.records import TargetObject, TriangleMesh
+from graspgen_cli.settings.models import CollisionApproximation
+
+__all__ = ["default_cache", "load_object"]
+
+NO_PIECES = ConvexPieces((), math.nan, math.nan)
+
+
+def load_object(
+    object_id: str, scale: float, *, root: Path, approximation: CollisionApproximation | None, cache: Path | None
+) -> TargetObject:
+    """The object whose mesh file is `root` / `object_id`, at `scale` metres a mesh unit.
+
+    approximation: what stands for it in the simulation; None leaves the pieces out, for guesses alone.
+    cache: folder in which pieces are kept from run to run; None keeps none.
+
+    Raises ObjectError, in one line that names the file, where the object cannot be used.
+    """
+    path = root / object_id
+    problem = scale_problem(scale)
+    if problem:
+        raise ObjectError(f"{path}: {problem}")
+    raw = read_mesh(path, scale)
+    repaired = repair(raw.mesh, path=path)
+    try:
+        convex = _pieces(repaired.mesh, approximation, cache) if approximation else NO_PIECES
+    except ObjectError as error:
+        raise ObjectError(f"{path}: {error}") from None
+    mass = mass_properties(repaired.mesh)
+    return TargetObject(
+        object_id=object_id,
+        scale=scale,
+        content_hash=raw.content_hash,
+        mesh=repaired.mesh,
+        watertight=is_closed(repaired.mesh),
+        pieces=convex.pieces,
+        mean_gap=convex.mean_gap,
+        largest_gap=convex.largest_gap,
+        center_of_mass=mass.center_of_mass,
+        volume=mass.volume,
+        unit_inertia=mass.unit_inertia,
+        repairs=repaired.repairs,
+    )
+
+
+def _pieces(mesh: TriangleMesh, approximation: CollisionApproximation, cache: Path | None) -> ConvexPieces:
+    """The mesh's convex pieces, from the cache where they are there."""
+    if cache is None:
+        return convex_pieces(mesh, approximation)
+    file = pieces_file(cache, mesh, recipe(approximation))
+    kept = load_pieces(file)
+    if kept is None:
+        kept = convex_pieces(mesh, approximation)
+        store_pieces(file, kept)
+    return kept

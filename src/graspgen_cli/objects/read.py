@@ -1,0 +1,152 @@
+"""Mesh files to triangles, in the frame and with the transforms that GraspGen's trainer sees.
+
+The trainer calls ``trimesh.load(file)``, dumps and concatenates a scene, and scales the result; so do we, without touching vertices.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import trimesh
+from trimesh.resolvers import FilePathResolver
+
+from graspgen_cli.errors import ObjectError
+from graspgen_cli.geometry.meshes import join_meshes, triangle_mesh
+from graspgen_cli.objects.read_usd import USD_SUFFIXES, read_usd
+from graspgen_cli.records import TriangleMesh
+
+MESH_SUFFIXES = (".obj", ".stl", ".ply", ".glb", ".gltf", ".off")
+LARGEST_FILE = 1_000_000_000
+"""bytes."""
+EXTENT_LIMITS = (0.0005, 5.0)
+"""m: an object with a largest extent beyond these is no object for a hand; its scale is probably in the wrong unit."""
+
+# Without a handler Python prints a library's warnings to the terminal; what matters of them is in our errors.
+logging.getLogger("trimesh").addHandler(logging.NullHandler())
+
+
+@dataclass(frozen=True, eq=False)
+class RawMesh:
+    """A mesh file's triangles after scaling, m, otherwise as they are, and the SHA-256 hex digest of bytes and scale."""
+
+    mesh: TriangleMesh
+    content_hash: str
+
+
+def read_mesh(path: Path, scale: float) -> RawMesh:
+    """The triangles of a mesh file, scaled to metres.
+
+    Raises ObjectError, in one line that names the file, where there is no usable mesh in it or the scaled size is absurd.
+    """
+    content = _read_bytes(path)
+    suffix = path.suffix.lower()
+    if suffix in MESH_SUFFIXES:
+        mesh, side_files = _parse(path, content)
+    elif suffix in USD_SUFFIXES:
+        mesh, side_files = read_usd(path)
+    else:
+        known = " ".join((*MESH_SUFFIXES, *USD_SUFFIXES))
+        raise ObjectError(f"{path}: not a known mesh format; convert it to one of {known}")
+    _check_triangles(path, mesh)
+    scaled = triangle_mesh(mesh.vertices * scale, mesh.faces)
+    _check_size(path, scaled, scale)
+    return RawMesh(scaled, _digest([content, *side_files, repr(scale).encode()]))
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        if path.is_dir():
+            raise ObjectError(f"{path}: is a folder; name a mesh file")
+        if path.stat().st_size > LARGEST_FILE:
+            raise ObjectError(f"{path}: larger than {LARGEST_FILE // 10**9} GB; simplify the mesh")
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ObjectError(f"{path}: no such file; check the scales file and --object-dataset") from None
+    except (OSError, ValueError) as error:
+        raise ObjectError(f"{path}: cannot be read ({_line(error)})") from None
+    if not content.strip():
+        raise ObjectError(f"{path}: empty file; export the mesh again")
+    return content
+
+
+class _RecordingResolver(FilePathResolver):  # type: ignore[misc]
+    """Side files from the mesh's folder, remembered, because a glTF's buffers are part of the object."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self.contents: list[bytes] = []
+
+    def get(self, name: str) -> bytes:
+        content: bytes = super().get(name)
+        self.contents.append(content)
+        return content
+
+
+def _parse(path: Path, content: bytes) -> tuple[TriangleMesh, list[bytes]]:
+    """The file's triangles in file units, and the contents of the side files that they came from."""
+    resolver = _RecordingResolver(path)
+    kind = path.suffix.lower()[1:]
+    try:
+        with _quiet():
+            scene = trimesh.load_scene(io.BytesIO(content), file_type=kind, resolver=resolver, process=False, skip_materials=True)
+            meshes = [part for part in scene.dump() if isinstance(part, trimesh.Trimesh)]
+    except Exception as error:  # the parsers raise whatever the bytes lead them to
+        raise ObjectError(f"{path}: cannot be read as {kind.upper()} ({_line(error)}); export the mesh again") from None
+    if not meshes:
+        holds = "only points or curves" if scene.geometry else "no geometry"
+        raise ObjectError(f"{path}: holds {holds}, no faces; export a triangle mesh")
+    return join_meshes([triangle_mesh(part.vertices, part.faces) for part in meshes]), resolver.contents
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps numerical warnings off the terminal, and takes numbers that cannot be parsed as an error."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", message="string or file could not be read")
+        yield
+
+
+def _check_triangles(path: Path, mesh: TriangleMesh) -> None:
+    if not len(mesh.faces):
+        raise ObjectError(f"{path}: has no faces; export a triangle mesh")
+    if mesh.faces.min() < 0 or mesh.faces.max() >= len(mesh.vertices):
+        raise ObjectError(f"{path}: a face names a vertex that does not exist; export the mesh again")
+    if not np.isfinite(mesh.vertices).all():
+        bad = int((~np.isfinite(mesh.vertices).all(axis=1)).sum())
+        raise ObjectError(f"{path}: {bad} of {len(mesh.vertices)} vertices are NaN or infinite; export the mesh again")
+
+
+def _check_size(path: Path, mesh: TriangleMesh, scale: float) -> None:
+    corners = mesh.vertices[np.unique(mesh.faces)]
+    largest = float(np.ptp(corners, axis=0).max())
+    if largest == 0:
+        raise ObjectError(f"{path}: all its faces lie in one point; export the mesh again")
+    low, high = EXTENT_LIMITS
+    if not low <= largest <= high:
+        size = f"{largest * 1000:.3g} mm" if largest < 1 else f"{largest:.3g} m"
+        bound = f"over {high:g} m" if largest > high else f"under {low * 1000:g} mm"
+        raise ObjectError(f"{path}: is {size} large at scale {scale:g}, {bound}; the scale may be in the wrong unit (metres a mesh unit)")
+
+
+def _digest(contents: list[bytes]) -> str:
+    """One digest of several byte strings; each goes in with its length, so that none can pass for two."""
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(len(content).to_bytes(8, "little"))
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _line(error: Exception) -> str:
+    """The error on one line, shortened; its class where it says nothing."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 120 else text[:117] + "..."

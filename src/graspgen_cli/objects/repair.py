@@ -1,0 +1,162 @@
+"""A mesh that encloses a volume, made of a mesh file's triangles without moving a vertex.
+
+Every step mends only what is broken, and says so: duplicate vertices and faces, winding, open boundaries (see
+:mod:`graspgen_cli.objects.boundaries`), normals that point inwards and bodies that overlap (see
+:mod:`graspgen_cli.objects.bodies`). What stays open is replaced by its convex hull.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import manifold3d
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from graspgen_cli.errors import ObjectError
+from graspgen_cli.geometry.meshes import (
+    extents,
+    is_closed,
+    join_meshes,
+    mesh_from_solid,
+    signed_volume,
+    solid_from_mesh,
+    surface_area,
+    triangle_mesh,
+)
+from graspgen_cli.objects.bodies import counted, join_bodies, split_bodies
+from graspgen_cli.objects.boundaries import close_boundaries
+from graspgen_cli.objects.winding import make_winding_consistent
+from graspgen_cli.records import Floats, Ints, TriangleMesh
+
+ROUNDING = 1e-6
+"""Share of the object's size under which two vertices are one: single-precision files round by 1e-7."""
+THINNEST = 1e-6
+"""Volume over (area x size) under which a closed surface is a sheet: a 10 µm foil of 10 cm has 5e-5."""
+SHEETS = 0.05
+"""Share of the surface that may be left out as sheets without volume."""
+
+
+@dataclass(frozen=True, eq=False)
+class RepairedMesh:
+    """The mended mesh, m, and in words what was done to it."""
+
+    mesh: TriangleMesh
+    repairs: tuple[str, ...]
+
+
+def repair(raw: TriangleMesh, *, path: Path) -> RepairedMesh:
+    """Make the mesh enclose a volume, with normals outwards; several bodies stay several. `path` is named in errors.
+
+    Raises ObjectError for a flat sheet, whose convex hull has no volume either.
+    """
+    mesh, repairs = _weld(raw)
+    closed, broken = _sort_out(split_bodies(mesh))
+    if broken:
+        mended, done = _mend(join_meshes(broken))
+        repairs += done
+        whole, broken = _sort_out(split_bodies(mended))
+        closed += whole
+    sheets = [body for body in broken if _is_sheet(_hull(body).volume(), body)]
+    if sum(surface_area(sheet) for sheet in sheets) > SHEETS * surface_area(mesh):
+        return RepairedMesh(_hull_or_error(mesh, path), ("does not enclose a volume: its convex hull stands for it",))
+    hulls = [mesh_from_solid(_hull(body)) for body in broken if not _is_sheet(_hull(body).volume(), body)]
+    repairs += counted(len(sheets), "flat sheet without volume left out", "flat sheets without volume left out")
+    repairs += counted(
+        len(hulls), "body that cannot be closed replaced by its convex hull", "bodies that cannot be closed replaced by their convex hulls"
+    )
+    joined, done = join_bodies(closed + hulls)
+    return RepairedMesh(joined, (*repairs, *done))
+
+
+def _sort_out(bodies: list[TriangleMesh]) -> tuple[list[TriangleMesh], list[TriangleMesh]]:
+    """The bodies that enclose a volume, and the others."""
+    enclosing = [_encloses(body) for body in bodies]
+    pairs = list(zip(bodies, enclosing, strict=True))
+    return [body for body, good in pairs if good], [body for body, good in pairs if not good]
+
+
+def _mend(mesh: TriangleMesh) -> tuple[TriangleMesh, list[str]]:
+    """Faces single, consistently wound and without open boundaries, as far as that can be; and what was done."""
+    mesh, repairs = _single_faces(mesh)
+    for step in (make_winding_consistent, close_boundaries):
+        mesh, done = step(mesh)
+        repairs += done
+    return mesh, repairs
+
+
+def _encloses(mesh: TriangleMesh) -> bool:
+    """Whether the mesh is closed, an oriented 2-manifold, and not a sheet folded on itself."""
+    if len(mesh.faces) < 4 or not is_closed(mesh) or _is_sheet(abs(signed_volume(mesh)), mesh):
+        return False
+    return bool(solid_from_mesh(mesh).status() == manifold3d.Error.NoError)
+
+
+def _is_sheet(volume: float, mesh: TriangleMesh) -> bool:
+    return volume <= THINNEST * surface_area(mesh) * float(extents(mesh).max())
+
+
+def _hull(mesh: TriangleMesh) -> manifold3d.Manifold:
+    return manifold3d.Manifold.hull_points(mesh.vertices)
+
+
+def _hull_or_error(mesh: TriangleMesh, path: Path) -> TriangleMesh:
+    hull = _hull(mesh)
+    if _is_sheet(hull.volume(), mesh):
+        raise ObjectError(f"{path}: is a flat sheet without volume; give it a thickness")
+    return mesh_from_solid(hull)
+
+
+def _weld(raw: TriangleMesh) -> tuple[TriangleMesh, list[str]]:
+    """Drop unused vertices, merge equal ones (where that leaves the mesh open, also those a rounding error apart) and clean the faces."""
+    used, faces = np.unique(raw.faces, return_inverse=True)
+    vertices = raw.vertices[used]
+    mesh = _merge_vertices(vertices, faces.reshape(-1, 3), _equal_vertices(vertices))
+    if not is_closed(mesh):
+        near = _near_vertices(mesh.vertices, ROUNDING * float(extents(mesh).max()))
+        mesh = _merge_vertices(mesh.vertices, mesh.faces, near)
+    repairs = counted(len(vertices) - len(mesh.vertices), "duplicate vertex merged", "duplicate vertices merged")
+    kept = _proper_faces(mesh.faces)
+    repairs += counted(len(mesh.faces) - len(kept), "degenerate or duplicate face removed", "degenerate or duplicate faces removed")
+    return triangle_mesh(mesh.vertices, mesh.faces[kept]), repairs
+
+
+def _merge_vertices(vertices: Floats, faces: NDArray[np.integer], leader: NDArray[np.intp]) -> TriangleMesh:
+    """The mesh with every vertex replaced by its leader (V,), an index of a vertex that leads itself."""
+    leaders, index = np.unique(leader, return_inverse=True)
+    return triangle_mesh(vertices[leaders], index[faces])
+
+
+def _equal_vertices(vertices: Floats) -> NDArray[np.intp]:
+    """The first vertex that each vertex (V, 3) is equal to, (V,)."""
+    _, first, inverse = np.unique(vertices + 0.0, axis=0, return_index=True, return_inverse=True)  # + 0.0: -0 is 0
+    return np.asarray(first[inverse.reshape(-1)], np.intp)
+
+
+def _near_vertices(vertices: Floats, distance: float) -> NDArray[np.intp]:
+    """The first vertex of the chain of vertices (V, 3), each nearer than `distance` to the next, that each vertex is in, (V,)."""
+    pairs = cKDTree(vertices).query_pairs(distance, output_type="ndarray")
+    links = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(len(vertices),) * 2)
+    _, label = connected_components(links, directed=False)
+    _, first, inverse = np.unique(label, return_index=True, return_inverse=True)
+    return np.asarray(first[inverse], np.intp)
+
+
+def _proper_faces(faces: Ints) -> NDArray[np.intp]:
+    """Indices of the faces (F, 3) that have three corners and are the first of their kind; the other winding is another kind."""
+    start = faces.argmin(axis=1)
+    turned = np.take_along_axis(faces, (start[:, None] + np.arange(3)) % 3, axis=1)
+    _, first = np.unique(turned, axis=0, return_index=True)
+    three = (faces != np.roll(faces, 1, axis=1)).all(axis=1)
+    return np.sort(first[three[first]])
+
+
+def _single_faces(mesh: TriangleMesh) -> tuple[TriangleMesh, list[str]]:
+    """The mesh without the second of two faces on the same three corners, whichever way they are wound."""
+    _, first = np.unique(np.sort(mesh.faces, axis=1), axis=0, return_index=True)
+    repairs = counted(len(mesh.faces) - len(first), "double-sided face made single", "double-sided faces made single")
+    return triangle_mesh(mesh.vertices, mesh.faces[np.sort(first)]), repairs

@@ -1,0 +1,146 @@
+"""The scales file: which objects there are, and at which scale; and where the example objects lie."""
+
+from __future__ import annotations
+
+import json
+import math
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import graspgen_cli
+from graspgen_cli.errors import InputError
+
+SHAPE = '{"path/to/object.obj": scale, ...}'
+EXAMPLES = Path("objects")
+"""The first folder of the default paths, and where the example objects lie in a source checkout."""
+LARGEST_FILE = 1_000_000_000
+"""bytes."""
+SCALE_LIMITS = (1e-6, 1e6)
+"""Mesh units run from micrometres to kilometres: a scale beyond that is a slip."""
+
+
+@dataclass(frozen=True)
+class ScalesList:
+    """What a scales file holds."""
+
+    entries: tuple[tuple[str, float], ...]
+    """(object id, scale) in the file's order."""
+    problems: tuple[tuple[str, str], ...]
+    """(object id, one-line reason) of the entries that cannot be used."""
+
+
+class _Pairs(list[tuple[str, object]]):
+    """A JSON object as its key-value pairs, so that a key given twice is seen."""
+
+
+def read_scales(path: Path) -> ScalesList:
+    """Read a scales file, ``{"path/to/object.obj": scale, ...}``.
+
+    Raises InputError where the file as a whole cannot be used; single bad entries go to `problems`.
+    """
+    pairs = _read_pairs(path)
+    times = Counter(object_id for object_id, _ in pairs)
+    entries: list[tuple[str, float]] = []
+    problems: dict[str, str] = {}
+    for object_id, value in pairs:
+        reason = f"is listed {times[object_id]} times; keep one" if times[object_id] > 1 else _problem(object_id, value)
+        if reason:
+            problems[object_id] = f"{path}: {_shown(object_id)} {reason}"
+        elif isinstance(value, int | float):
+            entries.append((object_id, float(value)))
+    return ScalesList(tuple(entries), tuple(problems.items()))
+
+
+def _read_pairs(path: Path) -> _Pairs:
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise InputError(f"{path}: larger than {LARGEST_FILE // 10**9} GB; split the list")
+        text = path.read_text("utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; name the list of objects with --object-scales-json") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as UTF-8 text ({_line(error)}); expected {SHAPE}") from None
+    try:
+        content = json.loads(text, object_pairs_hook=_Pairs)
+    except RecursionError:
+        raise InputError(f"{path}: nested too deep; expected {SHAPE}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({_line(error)}); expected {SHAPE}") from None
+    if not isinstance(content, _Pairs):
+        raise InputError(f"{path}: not a JSON object; expected {SHAPE}")
+    if not content:
+        raise InputError(f"{path}: lists no objects; expected {SHAPE}")
+    return content
+
+
+def _problem(object_id: str, value: object) -> str:
+    """Why an entry cannot be used; empty where it can."""
+    return _id_problem(object_id) or scale_problem(value)
+
+
+def _id_problem(object_id: str) -> str:
+    path = PurePosixPath(object_id)
+    if not path.name or object_id != object_id.strip():
+        return "is not a file's path; give one relative to --object-dataset, with no space at its ends"
+    if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in object_id):
+        return "has a line break or control character in its name; rename the file"
+    if path.is_absolute():
+        return "is an absolute path; give it relative to --object-dataset"
+    if ".." in path.parts:
+        return "leaves the folder of --object-dataset through '..'; give a path inside it"
+    return ""
+
+
+def scale_problem(value: object) -> str:
+    """Why a scale cannot be used; empty where it can."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"has a scale that is not a number: {_shown(value)}"
+    try:
+        scale = float(value)
+    except OverflowError:
+        scale = math.inf
+    if not math.isfinite(scale):
+        return "has a scale that is not finite"
+    if scale <= 0:
+        return f"has a scale that is not positive: {value}"
+    if not SCALE_LIMITS[0] <= scale <= SCALE_LIMITS[1]:
+        return f"has an absurd scale, {scale:g}; metres a mesh unit are expected"
+    return ""
+
+
+def resolve_object_paths(*, object_scales_json: Path, object_dataset: Path) -> tuple[Path, Path]:
+    """The scales file and its root folder, where ``objects/...`` that the working directory lacks means the example objects.
+
+    The examples are those that the package carries or, in a source checkout, the repository's. The root follows the scales file, so
+    that the examples' list is never read against another folder that happens to be called ``objects``.
+    """
+    examples = _examples_folder()
+    scales = _in_examples(object_scales_json, examples)
+    carried = scales != object_scales_json and object_dataset == EXAMPLES
+    return scales, examples if carried else _in_examples(object_dataset, examples)
+
+
+def _in_examples(path: Path, examples: Path) -> Path:
+    """The example's file for a relative path ``objects/...`` that does not exist; any other path unchanged."""
+    if path.parts[:1] != EXAMPLES.parts or path.exists():
+        return path
+    example = examples.joinpath(*path.parts[1:])
+    return example if example.exists() else path
+
+
+def _examples_folder() -> Path:
+    package = Path(graspgen_cli.__file__).resolve().parent
+    carried = package / "example_objects"
+    return carried if carried.is_dir() else package.parent.parent / EXAMPLES
+
+
+def _shown(value: object) -> str:
+    """The value on one line, shortened."""
+    text = ascii(dict(value) if isinstance(value, _Pairs) else value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

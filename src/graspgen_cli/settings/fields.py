@@ -1,0 +1,156 @@
+"""What one field of the settings is called, takes and defaults to, in words: read from the pydantic models, never written twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from graspgen_cli.settings.commands import COMMAND_CLASSES, SECTIONS
+from graspgen_cli.settings.models import Section
+
+ENVIRONMENT_ALIASES = {
+    "grasp_dataset": "GRASP_DATASET_DIR",
+    "object_dataset": "OBJECT_DATASET_DIR",
+    "graspgen_source": "GRASP_GEN_CODE_DIR",
+}
+"""Names that GraspGen's own tools read; the ``GRASPGEN_`` name wins where both are set."""
+
+
+class Kind(StrEnum):
+    """What a field takes; the value is the placeholder that the help shows."""
+
+    BOOLEAN = "BOOLEAN"
+    INTEGER = "INTEGER"
+    NUMBER = "NUMBER"
+    PATH = "PATH"
+    CHOICE = "NAME"
+    TEXT = "TEXT"
+    JSON = "JSON"
+
+
+def fields_by_section(command_class: type[Section]) -> Iterator[tuple[type[Section], list[str]]]:
+    """The sections that a command's settings join, with the names of the fields that each one adds."""
+    for section in SECTIONS:
+        if issubclass(command_class, section):
+            inherited = {name for base in section.__bases__ if issubclass(base, Section) for name in base.model_fields}
+            yield section, [name for name in section.model_fields if name not in inherited]
+
+
+def field_names(command_class: type[Section]) -> list[str]:
+    """All fields of a command, in the order in which they are shown."""
+    return [name for _, names in fields_by_section(command_class) for name in names]
+
+
+@cache
+def known_fields() -> frozenset[str]:
+    """The fields of all commands."""
+    return frozenset(name for command_class in COMMAND_CLASSES for name in command_class.model_fields)
+
+
+def heading(section: type[Section]) -> str:
+    """A section's heading: its docstring without the full stop."""
+    return (section.__doc__ or section.__name__).strip().rstrip(".")
+
+
+def dashed(name: str) -> str:
+    """``num-offsets`` for ``num_offsets``."""
+    return name.replace("_", "-")
+
+
+def flag(name: str) -> str:
+    """``--num-offsets`` for ``num_offsets``."""
+    return f"--{dashed(name)}"
+
+
+def off_flag(section: type[Section], name: str) -> str:
+    """The flag that turns a boolean off: ``--no-…``, or ``--do-not-…`` where it is on by default."""
+    return f"--{'do-not' if section.model_fields[name].default else 'no'}-{dashed(name)}"
+
+
+def environment_names(name: str) -> list[str]:
+    """The environment variables that set a field; the first one that is set wins."""
+    alias = ENVIRONMENT_ALIASES.get(name)
+    return [f"GRASPGEN_{name.upper()}", *([alias] if alias else [])]
+
+
+@cache
+def kind(section: type[Section], name: str) -> Kind:
+    """What the field takes."""
+    plain = _plain_type(section.model_fields[name].annotation)
+    if get_origin(plain) is tuple:
+        return Kind.JSON
+    for types, found in ((StrEnum, Kind.CHOICE), (bool, Kind.BOOLEAN), (int, Kind.INTEGER), (float, Kind.NUMBER), (Path, Kind.PATH)):
+        if issubclass(plain, types):
+            return found
+    return Kind.TEXT
+
+
+def choices(section: type[Section], name: str) -> list[str]:
+    """The names that a field of kind CHOICE takes."""
+    return [str(member) for member in _plain_type(section.model_fields[name].annotation)]
+
+
+def _plain_type(annotation: Any) -> Any:
+    """The type under `Annotated` and `| None`."""
+    if get_origin(annotation) is Annotated:
+        return _plain_type(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return _plain_type(next(part for part in get_args(annotation) if part is not type(None)))
+    return annotation
+
+
+def allowed(section: type[Section], name: str) -> str:
+    """What the field accepts, in words that finish "give …": ``a whole number from 50 to 10000``."""
+    schema = _schema(section)
+    field = schema["properties"][name]
+    if "allowed" in field:
+        return str(field["allowed"])
+    if kind(section, name) is Kind.CHOICE:
+        return "one of " + ", ".join(choices(section, name))
+    branches = [branch for branch in field.get("anyOf", [field]) if branch.get("type") != "null"]
+    nouns = {"boolean": "true or false", "integer": "a whole number", "number": "a number"}
+    noun = nouns.get(branches[0]["type"], "a path" if branches[0].get("format") == "path" else "text")
+    return noun + _bounds(branches[0])
+
+
+def _bounds(branch: dict[str, Any]) -> str:
+    if "minimum" in branch and "maximum" in branch:
+        return f" from {branch['minimum']:g} to {_exact(branch['maximum'])}"
+    if "minimum" in branch:
+        return f" of at least {branch['minimum']:g}"
+    if "exclusiveMinimum" in branch:
+        return f" above {branch['exclusiveMinimum']:g}"
+    return ""
+
+
+def _exact(limit: float) -> str:
+    return str(limit) if isinstance(limit, int) else f"{limit:g}"
+
+
+@cache
+def _schema(section: type[Section]) -> dict[str, Any]:
+    return section.model_json_schema()
+
+
+def default_text(section: type[Section], name: str) -> str:
+    """The default as a user would type it; empty where there is none."""
+    default = section.model_fields[name].default
+    if default is None:
+        return ""
+    return as_text(default)
+
+
+def as_text(value: object) -> str:
+    """A setting's value as a flag or an environment variable would give it: plain, or JSON for lists."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return json.dumps(value, default=str)
+    return str(value)

@@ -1,0 +1,54 @@
+"""What happens in a trial, as a time table that every backend follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from graspgen_cli.records import Disturbance, Floats, Gripper
+from graspgen_cli.settings.models import SimulationSettings
+
+STANDARD_GRAVITY = 9.81
+"""m/s², as GraspDataGen uses it to turn g into a force."""
+
+CHECK_INTERVAL = 0.1
+"""s between two looks at whether an object is lost."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the trial with a constant force on the object.
+
+    steps: simulation steps.
+    force_in_base: N, on the centre of mass, in the gripper's base frame; None while the grip closes.
+    """
+
+    steps: int
+    force_in_base: tuple[float, float, float] | None
+
+
+def disturbances(settings: SimulationSettings) -> tuple[Disturbance, ...]:
+    """The tugs of the settings with unit directions."""
+    tugs = []
+    for duration, direction, scale in settings.tug_sequences:
+        unit = np.asarray(direction) / np.linalg.norm(direction)
+        tugs.append(Disturbance(duration, (float(unit[0]), float(unit[1]), float(unit[2])), scale))
+    return tuple(tugs)
+
+
+def stages(gripper: Gripper, settings: SimulationSettings, mass: float) -> tuple[Stage, ...]:
+    """The grip closing and holding, then each tug. A tug's direction is given in GraspGen's convention (z approach, x closing)."""
+    rotation_graspgen_in_base = gripper.pose_base_in_graspgen[:3, :3].T
+    closing = Stage(round(settings.initial_grasp_duration * settings.fps), None)
+    tugs = []
+    for tug in disturbances(settings):
+        newton = settings.force_magnitude * STANDARD_GRAVITY * mass * tug.scale
+        force: Floats = rotation_graspgen_in_base @ (newton * np.asarray(tug.direction))
+        tugs.append(Stage(round(tug.duration * settings.fps), (float(force[0]), float(force[1]), float(force[2]))))
+    return (closing, *tugs)
+
+
+def check_steps(settings: SimulationSettings) -> int:
+    """Simulation steps between two looks."""
+    return max(1, round(CHECK_INTERVAL * settings.fps))

@@ -1,0 +1,149 @@
+"""The one scene that both MuJoCo engines simulate: the gripper fixed at the origin, the object free, no gravity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from graspgen_cli.records import Floats, Gripper, TargetObject
+from graspgen_cli.settings.models import CollisionApproximation, SimulationSettings
+
+OBJECT = "graspgen_object"
+_GRIPPER_BIT, _OBJECT_BIT = 1, 2
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A compiled scene and where to find things in it.
+
+    mass: kg.
+    object_qpos, object_qvel: first index of the free joint; joint_qpos, joint_dof: (J,) indices of the gripper's joints.
+    effort: (nv,) N or N m: the constant generalized force that closes the gripper.
+    contact_sensor: for each finger the first index of its contact sensor in sensordata: found, then force xyz.
+    """
+
+    model: mujoco.MjModel
+    mass: float
+    object_body: int
+    object_qpos: int
+    joint_qpos: NDArray[np.intp]
+    joint_dof: NDArray[np.intp]
+    effort: Floats
+    contact_sensor: tuple[int, int]
+
+
+def build_scene(gripper: Gripper, target: TargetObject, settings: SimulationSettings) -> Scene:
+    """Compiles the scene of one gripper and one object."""
+    spec = mujoco.MjSpec.from_string(gripper.mjcf, assets=gripper.assets)
+    _strip(spec)
+    _set_options(spec, settings)
+    _set_drive(spec, gripper)
+    mass = settings.object_mass if settings.object_density is None else settings.object_density * target.volume
+    _add_object(spec, target, settings, mass)
+    for finger in gripper.finger_bodies:
+        _add_contact_sensor(spec, finger)
+    return _scene(spec.compile(), gripper, mass)
+
+
+def _strip(spec: mujoco.MjSpec) -> None:
+    """Removes what the trial does not use: the file's own actuators, sensors, keyframes, and geoms that are only looks."""
+    for element in [*spec.actuators, *spec.sensors, *spec.keys, *spec.lights, *spec.cameras]:
+        spec.delete(element)
+    for geom in spec.geoms:
+        if geom.contype == 0 and geom.conaffinity == 0:
+            spec.delete(geom)
+        else:
+            # The gripper meets the object and never itself.
+            geom.contype, geom.conaffinity = _GRIPPER_BIT, _OBJECT_BIT
+
+
+def _set_options(spec: mujoco.MjSpec, settings: SimulationSettings) -> None:
+    option = spec.option
+    option.timestep = 1.0 / settings.fps
+    option.gravity = [0.0, 0.0, 0.0]
+    option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    # An elliptic cone and a stiff friction direction keep grips from creeping; a pyramid changes half of the labels.
+    option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
+    option.impratio = 10.0
+    # Several contact points for each pair of flat faces (MULTICCD) stay on, so that a pad resists turning, whatever the gripper's file
+    # says; and a diverged trial must stay diverged to be seen.
+    option.disableflags = mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    option.enableflags = 0
+
+
+def _set_drive(spec: mujoco.MjSpec, gripper: Gripper) -> None:
+    """Each driven joint closes against an implicit damper, effort / speed: the finger moves at its real speed and presses with its
+    real force, and cannot jump as a stiff position servo does."""
+    for name, damping in zip(gripper.joint_names, gripper.joint_damping, strict=True):
+        joint = spec.joint(name)
+        joint.damping = [float(damping), 0.0, 0.0]
+        joint.frictionloss = 0.0
+
+
+def _add_object(spec: mujoco.MjSpec, target: TargetObject, settings: SimulationSettings, mass: float) -> None:
+    body = spec.worldbody.add_body(name=OBJECT)
+    body.add_freejoint()
+    inertia = mass * target.unit_inertia
+    body.explicitinertial = True
+    body.mass = mass
+    body.ipos = target.center_of_mass
+    body.fullinertia = [inertia[0, 0], inertia[1, 1], inertia[2, 2], inertia[0, 1], inertia[0, 2], inertia[1, 2]]
+    sdf = settings.collision_approximation is CollisionApproximation.SDF
+    for number, piece in enumerate(target.pieces):
+        name = f"{OBJECT}_{number}"
+        mesh = spec.add_mesh(name=name, uservert=piece.vertices.ravel(), userface=piece.faces.ravel())
+        mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_CONVEX
+        body.add_geom(
+            name=name,
+            type=mujoco.mjtGeom.mjGEOM_SDF if sdf else mujoco.mjtGeom.mjGEOM_MESH,
+            meshname=name,
+            contype=_OBJECT_BIT,
+            conaffinity=_GRIPPER_BIT,
+            friction=[settings.friction, 0.005, 0.0001],
+            # The object's coefficient counts, whatever the gripper's file says.
+            priority=1,
+            mass=0.0,
+            solref=list(CONTACT_SOLREF),
+            solimp=list(CONTACT_SOLIMP),
+        )
+
+
+CONTACT_SOLREF = (0.008, 1.0)
+"""Time constant (s) and damping ratio of contacts: two steps at 250 Hz, the stiffest that the integrator allows."""
+CONTACT_SOLIMP = (0.95, 0.99, 0.001, 0.5, 2.0)
+
+
+def _add_contact_sensor(spec: mujoco.MjSpec, finger: str) -> None:
+    found, force = 1 << int(mujoco.mjtConDataField.mjCONDATA_FOUND), 1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE)
+    net_force = 3  # reduction of all contacts to one (XML reference, sensor/contact, reduce)
+    spec.add_sensor(
+        name=f"{finger}_contact",
+        type=mujoco.mjtSensor.mjSENS_CONTACT,
+        objtype=mujoco.mjtObj.mjOBJ_BODY,
+        objname=finger,
+        reftype=mujoco.mjtObj.mjOBJ_BODY,
+        refname=OBJECT,
+        intprm=[found | force, net_force, 1],
+    )
+
+
+def _scene(model: mujoco.MjModel, gripper: Gripper, mass: float) -> Scene:
+    joints = [model.joint(name) for name in gripper.joint_names]
+    joint_dof = np.array([j.dofadr[0] for j in joints])
+    effort = np.zeros(model.nv)
+    effort[joint_dof] = gripper.joint_effort
+    body = model.body(OBJECT)
+    first, second = (int(model.sensor(f"{finger}_contact").adr[0]) for finger in gripper.finger_bodies)
+    return Scene(
+        model=model,
+        mass=mass,
+        object_body=int(body.id),
+        object_qpos=int(model.jnt_qposadr[body.jntadr[0]]),
+        joint_qpos=np.array([j.qposadr[0] for j in joints]),
+        joint_dof=joint_dof,
+        effort=effort,
+        contact_sensor=(first, second),
+    )
