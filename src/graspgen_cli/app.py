@@ -95,9 +95,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         # Files have errors of their own, so this is stdout: a full disk, or a reader that went away as `head` does.
         _silence_stdout()
+        code = ExitCode.FAILED
         if not isinstance(error, BrokenPipeError):
             _complain(f"{error.filename or 'stdout'}: {error.strerror or error}")
-        code = ExitCode.OUTPUT
+            code = ExitCode.OUTPUT
     except Exception as error:
         _complain(f"unexpected {type(error).__name__}: {error}; --debug shows where, and an issue with that output helps")
         code = ExitCode.FAILED

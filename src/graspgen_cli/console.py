@@ -58,8 +58,7 @@ class Console:
             table.add_column(column, justify="right" if index else "left", overflow="fold")
         for row in rows:
             table.add_row(*(Text(printable(cell)) for cell in row))
-        console = RichConsole(file=sys.stdout, highlight=False)
-        console.print(table, width=None if console.is_terminal else 10_000)
+        RichConsole(file=sys.stdout, width=None if sys.stdout.isatty() else 10_000).print(table)
 
     def note(self, text: str) -> None:
         """Tell the user something that is no result."""

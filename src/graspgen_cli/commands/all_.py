@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from graspgen_cli.commands.command import Command
-from graspgen_cli.commands.gripper_config import note_folder
+from graspgen_cli.commands.gripper_config import note_files
 from graspgen_cli.commands.objects import exit_code, print_next, print_summary, process_objects, summary_document
 from graspgen_cli.console import Console
 from graspgen_cli.errors import ExitCode
@@ -22,7 +22,7 @@ def all_(settings: AllCommand, console: Console) -> ExitCode:
     from graspgen_cli.execution.run import update_dataset_splits, write_gripper_config
 
     files = write_gripper_config(settings)
-    note_folder(settings, console)
+    note_files(files, settings, console)
     summary = process_objects(settings, phase=Phase.GUESS if settings.guess_only else Phase.ALL, console=console)
     plan = update_dataset_splits(settings) if _has_grasps(summary) else None
     if console.json:

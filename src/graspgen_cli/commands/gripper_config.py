@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from graspgen_cli.commands.command import Command
 from graspgen_cli.console import Console
 from graspgen_cli.errors import ExitCode
 from graspgen_cli.settings.commands import GripperConfigCommand
+
+if TYPE_CHECKING:
+    from graspgen_cli.grippers.export import ConfigFile
 
 
 def gripper_config(settings: GripperConfigCommand, console: Console) -> ExitCode:
@@ -13,7 +19,7 @@ def gripper_config(settings: GripperConfigCommand, console: Console) -> ExitCode
     from graspgen_cli.execution.run import write_gripper_config
 
     files = write_gripper_config(settings)
-    note_folder(settings, console)
+    note_files(files, settings, console)
     if console.json:
         listed = [{"path": str(file.path), "status": str(file.status)} for file in files]
         console.document({"command": "gripper-config", "files": listed, "gripper": _numbers(settings)})
@@ -26,13 +32,15 @@ def gripper_config(settings: GripperConfigCommand, console: Console) -> ExitCode
     return ExitCode.OK
 
 
-def note_folder(settings: GripperConfigCommand, console: Console) -> None:
-    """Say where the files went where there is no GraspGen checkout, and which ones were left as they are."""
+def note_files(files: Sequence[ConfigFile], settings: GripperConfigCommand, console: Console) -> None:
+    """Say where the files went where there is no GraspGen checkout, and that files with other content were left as they are."""
     if not settings.graspgen_source.is_dir():
         console.note(
             f"{settings.graspgen_source} does not exist: the gripper config goes to {settings.grasp_dataset}/config/grippers; "
             "copy it to GraspGen's config/grippers, or name the checkout with --graspgen-source"
         )
+    if any(file.status == "differs" for file in files):
+        console.note("gripper config files that differ were left as they are; --overwrite-gripper-config replaces them")
 
 
 def _numbers(settings: GripperConfigCommand) -> dict[str, float]:

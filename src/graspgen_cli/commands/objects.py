@@ -45,12 +45,13 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     """Print the table of a run, and the objects that are short or failed with the reason."""
     reports = summary.reports
     rows = [("objects", str(len(reports))), *((f"  {status}", str(summary.count(status))) for status in Status if summary.count(status))]
-    rows += [
-        ("grasps held", str(sum(report.held for report in reports))),
-        ("grasps failed", str(sum(report.failed for report in reports))),
-        ("guesses not validated", str(sum(report.unvalidated for report in reports))),
-        ("grasps simulated in this run", str(sum(report.tested for report in reports))),
-    ]
+    totals = {
+        "grasps held": sum(report.held for report in reports),
+        "grasps failed": sum(report.failed for report in reports),
+        "guesses not validated": sum(report.unvalidated for report in reports),
+        "grasps simulated in this run": sum(report.tested for report in reports),
+    }
+    rows += [(name, str(total)) for name, total in totals.items() if total]
     rate = held_rate(summary)
     if rate is not None:
         rows.append(("  of these held", f"{rate:.1%}"))

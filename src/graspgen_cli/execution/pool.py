@@ -9,6 +9,8 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
+from threadpoolctl import threadpool_limits
+
 from graspgen_cli.execution.object_run import BACKEND, ObjectTask, run_object
 from graspgen_cli.execution.reports import ObjectReport, Status
 from graspgen_cli.geometry.collision import GripperShape
@@ -25,7 +27,9 @@ class Worker:
 
     def run(self, task: ObjectTask) -> ObjectReport:
         """Does one task."""
-        return run_object(task, self.gripper, self.backend)
+        # Matrices are small: BLAS threads would only fight over the cores, and their sums would depend on how many there are.
+        with threadpool_limits(1, user_api="blas"):
+            return run_object(task, self.gripper, self.backend)
 
 
 _worker: Worker | None = None

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from graspgen_cli.geometry.poses import transform_points
 from graspgen_cli.geometry.rays import RayCaster
 from graspgen_cli.records import Floats
 
@@ -71,9 +70,4 @@ def _clipped(point: Floats, direction: Floats, planes: Floats) -> Chords:
 
 def meet(rays: RayCaster, poses: Floats, chords: Chords) -> NDArray[np.bool_]:
     """(N,) whether, at poses (N, 4, 4) of the base in the object, any chord meets the object's surface."""
-    start = transform_points(poses, chords.start[None])
-    direction = chords.direction[None] @ np.swapaxes(poses[:, :3, :3], 1, 2)
-    length = np.broadcast_to(chords.length, start.shape[:2])
-    hit = rays.blocked(start.reshape(-1, 3), direction.reshape(-1, 3), length.reshape(-1))
-    blocked: NDArray[np.bool_] = hit.reshape(start.shape[:2]).any(axis=1)
-    return blocked
+    return np.asarray(rays.blocked(poses, chords.start, chords.direction, chords.length).any(axis=1))

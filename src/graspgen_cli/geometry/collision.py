@@ -125,7 +125,8 @@ def one_contains_other(shape: ObjectShape, gripper: GripperShape, opening: int, 
     in_gripper = transform_points(inverse(pose_gripper_in_object), shape.component_points[None])
     swallowed = np.zeros(len(pose_gripper_in_object), bool)
     for planes in gripper.part_planes(opening):
-        swallowed |= (in_gripper @ planes[:, :3].T + planes[:, 3] <= 0).all(axis=2).any(axis=1)
+        inside = np.asarray((in_gripper @ planes[:, :3].T + planes[:, 3] <= 0).all(axis=2))
+        swallowed |= inside.any(axis=1)
     if not shape.watertight:
         return swallowed
     witness = np.stack([part.vertices[0] for part in gripper.parts(opening)])

@@ -10,6 +10,14 @@ from graspgen_cli.records import Floats
 DECIMALS = 8
 """Poses are rounded to this many decimals (10 nm) before they are tested, so that what is tested is what the files hold."""
 
+STABLE_DECIMALS = 11
+"""Decimals of what enters a simulation. The last bits of a sum differ between processors; a trial would carry them to its end."""
+
+
+def stable(values: Floats) -> Floats:
+    """Values rounded to STABLE_DECIMALS, the same on every processor but for the rarest ties."""
+    return np.round(values, STABLE_DECIMALS) + 0.0
+
 
 def pose(rotation: Floats, translation: Floats) -> Floats:
     """Poses (..., 4, 4) from rotations (..., 3, 3) and translations (..., 3)."""

@@ -44,14 +44,23 @@ class RayCaster:
             distance[steep] = self._scene.run(local[steep], toward[steep], query="DISTANCE").astype(np.float64) * self._size
         return distance, face
 
-    def blocked(self, origin: Floats, direction: Floats, length: Floats) -> NDArray[np.bool_]:
-        """(N,) whether segments of `length` (N,) m along unit directions (N, 3) from origins (N, 3) meet a triangle; in single
-        precision, so only good for refusing."""
-        if len(origin) == 0:
-            return np.zeros(0, bool)
-        reach = (length / self._size).astype(np.float32)
-        hit = self._scene.run(self._local(origin), direction.astype(np.float32), dists=reach, query="OCCLUDED")
-        return np.asarray(hit) >= 0
+    def blocked(self, poses: Floats, start: Floats, direction: Floats, length: Floats) -> NDArray[np.bool_]:
+        """(N, C) whether segments, moved by poses (N, 4, 4) into the mesh's frame, meet a triangle; in single precision throughout, so
+        only good for refusing.
+
+        start, direction: (C, 3) m, unit; length: (C,) m.
+        """
+        count, segments = len(poses), len(start)
+        if count == 0 or segments == 0:
+            return np.zeros((count, segments), bool)
+        rows = poses[:, :3, :3].astype(np.float32).reshape(-1, 3)
+        local = np.concatenate([start / self._size, direction]).astype(np.float32)
+        turned = (rows @ local.T).reshape(count, 3, 2 * segments).transpose(0, 2, 1)
+        origin = turned[:, :segments] + self._local(poses[:, :3, 3])[:, None]
+        toward = np.ascontiguousarray(turned[:, segments:])
+        reach = np.tile((length / self._size).astype(np.float32), count)
+        hit = self._scene.run(origin.reshape(-1, 3), toward.reshape(-1, 3), dists=reach, query="OCCLUDED")
+        return np.asarray(hit).reshape(count, segments) >= 0
 
     def _local(self, origin: Floats) -> NDArray[np.float32]:
         return ((origin - self._center) / self._size).astype(np.float32)

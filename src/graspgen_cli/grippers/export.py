@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import resources
@@ -56,9 +56,7 @@ def write_graspgen_config(gripper: Gripper, folder: Path, *, overwrite: bool) ->
         ".py": resources.files("graspgen_cli.grippers").joinpath("graspgen_module.py.txt").read_text("utf-8"),
         ".obj": obj_text(graspgen_mesh(gripper)),
     }
-    return tuple(
-        _write(folder / f"{gripper.name}{suffix}", text.encode(), overwrite=overwrite) for suffix, text in contents.items()
-    )
+    return tuple(_write(folder / f"{gripper.name}{suffix}", text.encode(), overwrite=overwrite) for suffix, text in contents.items())
 
 
 def graspgen_offset(gripper: Gripper) -> tuple[list[float], list[float]]:
@@ -80,7 +78,7 @@ def graspgen_yaml(gripper: Gripper) -> str:
         "symmetric_antipodal": gripper.symmetric,
     }
     head = f"# {gripper.name}, measured by `graspgen gripper-config`; lengths in metres; the offset is [[x, y, z], [qx, qy, qz, qw]].\n"
-    return head + yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=1000)
+    return f"{head}{yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=1000)}"
 
 
 def graspgen_mesh(gripper: Gripper) -> TriangleMesh:
@@ -130,21 +128,13 @@ def _write(path: Path, content: bytes, *, overwrite: bool) -> ConfigFile:
 def _replace(path: Path, content: bytes) -> None:
     """Writes beside the file and puts it in its place whole, so that no reader sees a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o666 & ~_umask())
-        Path(name).replace(path)
-    except BaseException:
+        temporary.replace(path)
+    finally:
         with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+            temporary.unlink(missing_ok=True)

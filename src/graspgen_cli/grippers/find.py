@@ -27,10 +27,11 @@ def load_gripper(name_or_path: str, *, bite: float | None = None) -> Gripper:
     bite: distance (m) from the fingertip back to the contact point; replaces the gripper's own.
     Raises GripperError for an unknown name, a file that cannot be read, and a model that is no two-finger gripper.
     """
-    if Path(name_or_path).suffix in (".yaml", ".yml"):
-        file, model = _read_user_file(Path(name_or_path))
-    elif Path(name_or_path).suffix == ".xml":
-        file, model = _read_user_model(Path(name_or_path))
+    path = Path(name_or_path).expanduser()
+    if path.suffix in (".yaml", ".yml"):
+        file, model = _read_user_file(path)
+    elif path.suffix == ".xml":
+        file, model = _read_user_model(path)
     else:
         file, model = _read_builtin(name_or_path)
     return measure_gripper(model, file if bite is None else file.model_copy(update={"bite": bite}))
@@ -43,9 +44,11 @@ def _catalog() -> Traversable:
 def _read_builtin(name: str) -> tuple[GripperFile, GripperModel]:
     known = builtin_grippers()
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise GripperError(f"no gripper is called {name!r}; there are {', '.join(known)}, or give the path of a .yaml or .xml{hint}")
+        close = difflib.get_close_matches(name.lower(), known, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise GripperError(
+            f"no gripper is called {name!r}; {hint}There are {', '.join(known)}; or give the path of a gripper .yaml or of an MJCF .xml"
+        )
     folder = _catalog().joinpath(name)
     file = parse_gripper_file(folder.joinpath(_GRIPPER_FILE).read_text("utf-8"), source=f"{name}/{_GRIPPER_FILE}")
     text = folder.joinpath(file.model).read_text("utf-8")

@@ -42,13 +42,17 @@ def find_fingers(parts: tuple[tuple[TriangleMesh, ...], ...], names: tuple[str, 
     if len(moving) != 2:
         found = ", ".join(name for name, _ in moving) or "none"
         raise GripperError(f"{source}: the fingers are not clear (moving bodies: {found}); write a gripper .yaml that names finger_bodies")
-    (first, a), (second, b) = sorted(moving, key=lambda item: tuple(item[1].mean(axis=0)))
+    (first, a), (second, b) = moving
     if (a[1] - a[0]) @ (b[1] - b[0]) >= 0:
         raise GripperError(f"{source}: {first} and {second} do not move oppositely; write a gripper .yaml that names finger_bodies")
-    return first, second
+    # The one towards the negative side of the axis along which they lie is finger 0.
+    between = (b - a).mean(axis=0)
+    return (first, second) if between[np.abs(between).argmax()] > 0 else (second, first)
 
 
-def closing_axis(parts: tuple[tuple[TriangleMesh, ...], ...], fingers: tuple[int, int], poses: Floats, approach: Floats, source: str) -> Floats:
+def closing_axis(
+    parts: tuple[tuple[TriangleMesh, ...], ...], fingers: tuple[int, int], poses: Floats, approach: Floats, source: str
+) -> Floats:
     """Unit vector (3,) from finger 0 to finger 1 along which they approach each other, at a right angle to the approach axis.
 
     poses: (2, B, 4, 4) of the bodies at both ends of the motion. Raises GripperError where the fingers keep their distance.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import math
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import yaml
@@ -28,23 +27,21 @@ class GripperFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_\-]*$")] = Field(description="The gripper's name, used for files and folders.")
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_\-]*$")] = Field(
+        description="The gripper's name, used for files and folders."
+    )
     model: str = Field(description="The MJCF file, relative to this file's folder.")
     base_body: str | None = Field(None, description="The body whose frame is the grasp frame; default: the one body in the world.")
     finger_bodies: tuple[str, str] | None = Field(None, description="The two bodies that carry the pads; default: found.")
-    approach_axis: Direction = Field((0.0, 0.0, 1.0), description="Direction in which the gripper moves towards an object, in the base's frame.")
+    approach_axis: Direction = Field(
+        (0.0, 0.0, 1.0), description="Direction in which the gripper moves towards an object, in the base's frame."
+    )
     grip_force: PositiveFloat = Field(50.0, description="Force (N) with which each pad presses.")
     closing_speed: PositiveFloat = Field(0.1, description="Rate (m/s) at which the opening shrinks.")
-    bite: PositiveFloat | None = Field(None, description="Distance (m) from the fingertip back to the contact point; default: half the pad.")
+    bite: PositiveFloat | None = Field(
+        None, description="Distance (m) from the fingertip back to the contact point; default: half the pad."
+    )
     sources: dict[str, str] = Field(default_factory=dict, description="Where each of the numbers comes from.")
-
-
-@dataclass(frozen=True)
-class NamedGripperFile:
-    """A gripper file and where it was read, for messages."""
-
-    source: str
-    content: GripperFile
 
 
 def parse_gripper_file(text: str, *, source: str) -> GripperFile:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from graspgen_cli.records import Floats, Gripper, TriangleMesh
 
 OPENINGS = 65
 """K: openings measured, uniformly spaced in width."""
+_DECIMALS = 12
 _LEAST_STROKE = 0.002
 _LARGEST_WIDTH = 1.0
 """m: grippers outside these are in the wrong unit."""
@@ -72,11 +73,11 @@ def measure_gripper(model: GripperModel, file: GripperFile) -> Gripper:
         finger_bodies=(names[hand.fingers[0]], names[hand.fingers[1]]),
         body_names=names,
         joint_names=tuple(model.model.joint(j).name for j in range(model.model.njnt)),
-        opening_width=width,
+        opening_width=_rounded(width),
         joint_position=joint_position,
         pose_body_in_base=poses,
         collision_parts=hand.parts,
-        fingertip_in_base=tips,
+        fingertip_in_base=_rounded(tips),
         approach_axis_in_base=hand.approach,
         closing_axis_in_base=hand.closing,
         pad_size=np.array([length, across]),
@@ -106,7 +107,7 @@ def _hand(model: GripperModel, file: GripperFile) -> _Hand:
     )
     hand = _Hand(model.source, mechanism, path, parts, fingers, approach, closing, pads)
     if hand.width(path.knots[0]) > hand.width(path.knots[-1]):
-        return _Hand(model.source, mechanism, path.reversed(), parts, fingers, approach, closing, pads)
+        return replace(hand, path=path.reversed())
     return hand
 
 
@@ -118,8 +119,7 @@ def _openings(hand: _Hand) -> Floats:
         raise GripperError(
             f"{hand.source}: the pads open from {widths[0]:.4g} m to {widest:.4g} m; is the model in metres, are the finger bodies right?"
         )
-    apart = widths[max(0, int(np.searchsorted(widths, narrowest)) - 1) :]
-    if (np.diff(apart) <= 0).any():
+    if (np.diff(widths) <= 0).any():
         raise GripperError(f"{hand.source}: the opening does not grow steadily as the fingers open")
     targets = np.linspace(narrowest, widest, OPENINGS)
     return np.stack([hand.path.find(hand.width, widths, target) for target in targets])
@@ -158,6 +158,11 @@ def _is_symmetric(tips: Floats, approach: Floats) -> bool:
     along = (tips @ approach)[..., None] * approach
     turned = 2 * along - tips  # half turn about the axis through the base's origin
     return bool(np.abs(turned[:, ::-1] - tips).max() < _SYMMETRY)
+
+
+def _rounded(lengths: Floats) -> Floats:
+    """Without the last bits, so that 0.085 reads 0.085."""
+    return np.asarray(np.round(lengths, _DECIMALS) + 0.0, np.float64)
 
 
 def _body_names(model: GripperModel) -> tuple[str, ...]:

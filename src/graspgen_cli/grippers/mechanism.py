@@ -6,21 +6,25 @@ them, so that what is measured is what is simulated.
 
 from __future__ import annotations
 
+import contextlib
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import mujoco
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import brentq, least_squares
 
 from graspgen_cli.errors import GripperError
-from graspgen_cli.records import Floats
 from graspgen_cli.grippers.read_mjcf import GripperModel
+from graspgen_cli.records import Floats
 
 _LAST_CORRECTION = 1e-13
 """Gauss-Newton has converged when no joint moves by more, in units of its range."""
 _LARGEST_RESIDUAL = 1e-5
 """Largest constraint residual (m or rad) of a solved position: a loop whose file gives rounded lengths never closes quite."""
+_LIMIT_TOLERANCE = 1e-6
+"""How far (m or rad) the first position may lie beyond a limit: files give limits of coupled joints in rounded numbers."""
 _ITERATIONS = 50
 _STEP = 0.02
 """Step along the path; a joint that goes through its whole range travels 1."""
@@ -36,7 +40,7 @@ class Mechanism:
 
     def __init__(self, gripper: GripperModel) -> None:
         self.source = gripper.source
-        self.model = mujoco.MjSpec.from_string(gripper.mjcf, assets=gripper.assets).compile()
+        self.model = copy.copy(gripper.model)
         self.data = mujoco.MjData(self.model)
         # Only the equality rows are wanted.
         for flag in (mujoco.mjtDisableBit.mjDSBL_CONTACT, mujoco.mjtDisableBit.mjDSBL_LIMIT, mujoco.mjtDisableBit.mjDSBL_FRICTIONLOSS):
@@ -87,9 +91,25 @@ class Mechanism:
             )
         return np.asarray(directions[-1])
 
-    def project(self, q: Floats) -> Floats:
-        """The position that meets the constraints nearest to q."""
-        return self._solve(q, np.zeros((0, len(q))), np.zeros(0))
+    def start(self) -> Floats:
+        """A position within the limits that meets the constraints, near the model's own.
+
+        Raises GripperError where there is none.
+        """
+        none, nowhere = np.zeros((0, self.model.nv)), np.zeros(0)
+        near = np.clip(self.model.qpos0, self.lower, self.upper)
+        with contextlib.suppress(GripperError):
+            q = self._solve(near, none, nowhere)
+            if self.beyond_limits(q) < _LIMIT_TOLERANCE:
+                return q
+        bounds = (self.lower - _LIMIT_TOLERANCE, self.upper + _LIMIT_TOLERANCE)
+        inside = least_squares(
+            lambda q: self.constraints(q)[0], near, jac=lambda q: self.constraints(q)[1], bounds=bounds, x_scale=self.scale
+        )
+        q = self._solve(inside.x, none, nowhere)
+        if self.beyond_limits(q) > 2 * _LIMIT_TOLERANCE:
+            raise GripperError(f"{self.source}: the joints' limits and the mechanism's constraints cannot be met together")
+        return q
 
     def advance(self, q: Floats, tangent: Floats, distance: float) -> Floats:
         """The position on the path whose offset from q has length `distance` along the tangent (pseudo-arclength)."""
@@ -144,10 +164,8 @@ class MotionPath:
         values: (M,) the function at the knots, ascending around the target.
         """
         index = int(np.clip(np.searchsorted(values, target), 1, len(values) - 1)) - 1
-        if values[index] >= target:
-            return self.knots[index]
-        if values[index + 1] <= target:
-            return self.knots[index + 1]
+        if not values[index] < target < values[index + 1]:
+            return np.asarray(self.knots[index if values[index] >= target else index + 1])
         root = brentq(lambda s: function(self.at(s)) - target, index, index + 1, xtol=1e-14, rtol=8.9e-16)
         return self.at(float(root))
 
@@ -157,9 +175,7 @@ def trace(mechanism: Mechanism) -> MotionPath:
 
     Raises GripperError where the mechanism cannot move, or is not stopped by a limit.
     """
-    start = mechanism.project(np.clip(mechanism.data.qpos.copy(), mechanism.lower, mechanism.upper))
-    if mechanism.beyond_limits(start) > 1e-6:
-        raise GripperError(f"{mechanism.source}: the joints' limits and the mechanism's constraints cannot be met together")
+    start = mechanism.start()
     tangent = mechanism.tangent(start)
     ahead, behind = _follow(mechanism, start, tangent), _follow(mechanism, start, -tangent)
     knots = [*behind[::-1], start, *ahead]

@@ -42,13 +42,15 @@ def _part(gripper: GripperModel, geom: int) -> TriangleMesh:
     elif kind == mujoco.mjtGeom.mjGEOM_CYLINDER:
         corners = _around_circle(size[0], np.array([-size[1], size[1]]))
     elif kind == mujoco.mjtGeom.mjGEOM_CAPSULE:
-        ball = _around_sphere() * size[0]
-        corners = np.concatenate([ball + [0, 0, size[1]], ball - [0, 0, size[1]]])
+        ball, half = _around_sphere() * size[0], np.array([0.0, 0.0, size[1]])
+        corners = np.concatenate([ball - half, ball + half])
     elif kind in (mujoco.mjtGeom.mjGEOM_SPHERE, mujoco.mjtGeom.mjGEOM_ELLIPSOID):
         corners = _around_sphere() * (size[0] if kind == mujoco.mjtGeom.mjGEOM_SPHERE else size)
     else:
         name = model.geom(geom).name or f"number {geom}"
-        raise GripperError(f"{gripper.source}: collision geom {name} is a {kind.name[7:].lower()}; use boxes, cylinders, capsules or meshes")
+        raise GripperError(
+            f"{gripper.source}: collision geom {name} is a {kind.name[7:].lower()}; use boxes, cylinders, capsules or meshes"
+        )
     rotation = rotation_from_wxyz(model.geom_quat[geom][None])[0]
     # MuJoCo keeps meshes in single precision; rounding brings back the numbers of the file.
     return _hull(np.round(corners @ rotation.T + model.geom_pos[geom], _DECIMALS) + 0.0)
@@ -69,7 +71,9 @@ def _around_circle(radius: float, heights: Floats) -> Floats:
 def _around_sphere() -> Floats:
     """Corners of a polyhedron around the unit sphere."""
     ball = trimesh.creation.icosphere(subdivisions=2)
-    return np.asarray(ball.vertices) / np.einsum("fi,fi->f", ball.face_normals, ball.triangles[:, 0]).min()
+    vertices: Floats = np.asarray(ball.vertices, np.float64)
+    nearest_face = float(np.einsum("fi,fi->f", ball.face_normals, ball.triangles[:, 0]).min())
+    return vertices / nearest_face
 
 
 def _hull(points: Floats) -> TriangleMesh:

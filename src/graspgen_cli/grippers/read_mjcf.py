@@ -51,11 +51,9 @@ def read_mjcf_text(text: str, *, source: str, base_body: str | None = None) -> G
 
 def _gripper_model(spec: mujoco.MjSpec, assets: dict[str, bytes], *, source: str, base_body: str | None) -> GripperModel:
     try:
-        # Lays out unnamed elements and reports errors of the file itself before anything is taken away.
-        spec.compile()
         base = _place_base(spec, source, base_body)
         _strip(spec)
-        _name_all("body", [body for body in spec.bodies if body is not spec.worldbody and body.name != "world"])
+        _name_all("body", spec.bodies)
         _name_all("joint", spec.joints)
         spec.compile()
         mjcf = spec.to_xml()
@@ -73,12 +71,12 @@ def _place_base(spec: mujoco.MjSpec, source: str, name: str | None) -> str:
     roots = [body for body in spec.bodies if body.parent is not None and body.parent.name == "world"]
     base = _pick_base(roots, [body.name for body in spec.bodies if body.name != "world"], source, name)
     for other in roots:
-        if other is not base and other.name != base.name:
+        if other.name != base.name:
             spec.delete(other)
-    for joint in base.joints:
-        spec.delete(joint)
-    for geom in spec.worldbody.geoms:
-        spec.delete(geom)
+    for element in [*base.joints, *spec.worldbody.geoms]:
+        spec.delete(element)
+    base.mocap = False
+    base.set_frame(spec.worldbody.add_frame())
     base.pos = [0.0, 0.0, 0.0]
     base.alt.type = mujoco.mjtOrientation.mjORIENTATION_QUAT
     base.quat = [1.0, 0.0, 0.0, 0.0]

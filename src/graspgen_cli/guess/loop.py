@@ -15,7 +15,8 @@ from graspgen_cli.guess.proposals import propose
 from graspgen_cli.records import Floats, GraspBatch, Outcome
 from graspgen_cli.settings.models import GuessSettings
 
-CANDIDATES_PER_TRY = 256
+FEWEST_CANDIDATES, MOST_CANDIDATES = 256, 1024
+"""Candidates of a try: twice the grasps that are missing, within these bounds. More at once cost less each."""
 BARREN_TRIES = 100
 """Tries without a single new grasp after which an object is given up, whatever the limit of tries."""
 
@@ -68,7 +69,8 @@ def make_guesses(
     tries = barren = have_free = have_colliding = 0
     while (have_free < num_free or have_colliding < num_colliding) and barren < BARREN_TRIES and not 0 < max_tries <= tries:
         rng = try_generator(settings.seed, object_id, first_try + tries)
-        found = place(shape, gripper, propose(shape, gripper.gripper, settings, CANDIDATES_PER_TRY, rng), settings)
+        count = min(max(2 * (num_free - have_free), FEWEST_CANDIDATES), MOST_CANDIDATES)
+        found = place(shape, gripper, propose(shape, gripper.gripper, settings, count, rng), settings)
         new_free = _free(gripper, found, num_free - have_free)
         new_colliding = _colliding(shape, gripper, found, num_colliding - have_colliding, rng)
         free.append(new_free)

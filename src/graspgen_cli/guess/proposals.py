@@ -82,8 +82,8 @@ def rotations(gripper: Gripper, closing: Floats, angle: Floats) -> Floats:
     first, second = perpendicular_frame(closing)
     approach = np.cos(angle)[:, None] * first + np.sin(angle)[:, None] * second
     in_object = np.stack([closing, approach, np.cross(closing, approach)], axis=2)
-    base = [gripper.closing_axis_in_base, gripper.approach_axis_in_base]
-    in_base = np.stack([*base, np.cross(*base)], axis=1)
+    base_closing, base_approach = gripper.closing_axis_in_base, gripper.approach_axis_in_base
+    in_base = np.stack([base_closing, base_approach, np.cross(base_closing, base_approach)], axis=1)
     return np.round(in_object @ in_base.T, DECIMALS) + 0.0
 
 

@@ -87,7 +87,7 @@ class AnalyzeCommand(GripperSettings, DatasetSettings, QuotaSettings, AnalyzeSet
     """Settings of `analyze`."""
 
 
-class AllCommand(GraspCommand, GripperConfigCommand, SplitsCommand):
+class AllCommand(GraspCommand, GripperConfigCommand, SplitsCommand):  # type: ignore[misc]  # the plugin types model_construct a class
     """Settings of `all`, which are the settings of the commands that it runs."""
 
 

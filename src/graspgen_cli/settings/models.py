@@ -143,7 +143,9 @@ class GuessSettings(SeedSettings):
     correct_acronym_approach: bool = Field(
         False, description="With the acronym sampler: allow for fingers that move along the approach axis as they close."
     )
-    bite: PositiveFloat | None = Field(None, description="Distance (m) from the fingertip back to the contact point; default: the gripper's.")
+    bite: PositiveFloat | None = Field(
+        None, description="Distance (m) from the fingertip back to the contact point; default: the gripper's."
+    )
     pinch_width_resolution: Annotated[int, Field(ge=2)] = Field(8, description="Opening widths tried at each pose.")
 
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from graspgen_cli.settings.fields import Kind, choices, default_text, fields_by_section, flag, heading, kind, off_flag
 from graspgen_cli.errors import SettingsError
+from graspgen_cli.settings.fields import Kind, choices, default_text, fields_by_section, flag, heading, kind, off_flag
 from graspgen_cli.settings.models import Section
 
 OFF = "turn_off_"

@@ -38,4 +38,3 @@ def settings_document(resolved: Resolved[Any]) -> dict[str, dict[str, object]]:
     """Field name to its value and source, in the order of the text."""
     values = resolved.settings.model_dump(mode="json")
     return {name: {"value": values[name], "source": source} for name, source in resolved.sources.items()}
-

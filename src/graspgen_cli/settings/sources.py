@@ -119,7 +119,7 @@ def _check_names(text: str) -> None:
     import yaml
 
     root = yaml.compose(text, Loader=yaml.SafeLoader)
-    if root is None:
+    if root is None or root.tag == "tag:yaml.org,2002:null":
         return
     if not isinstance(root, yaml.MappingNode):
         raise ValueError(": not a mapping of names to values, such as `num-offsets: 16`")

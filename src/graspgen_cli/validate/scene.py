@@ -8,6 +8,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from graspgen_cli.geometry.poses import stable
 from graspgen_cli.records import Floats, Gripper, TargetObject
 from graspgen_cli.settings.models import CollisionApproximation, SimulationSettings
 
@@ -79,17 +80,17 @@ def _set_drive(spec: mujoco.MjSpec, gripper: Gripper) -> None:
     real force, and cannot jump as a stiff position servo does."""
     for name, damping in zip(gripper.joint_names, gripper.joint_damping, strict=True):
         joint = spec.joint(name)
-        joint.damping = [float(damping), 0.0, 0.0]
+        joint.damping = [float(stable(damping)), 0.0, 0.0]
         joint.frictionloss = 0.0
 
 
 def _add_object(spec: mujoco.MjSpec, target: TargetObject, settings: SimulationSettings, mass: float) -> None:
     body = spec.worldbody.add_body(name=OBJECT)
     body.add_freejoint()
-    inertia = mass * target.unit_inertia
+    inertia = mass * stable(target.unit_inertia)
     body.explicitinertial = True
     body.mass = mass
-    body.ipos = target.center_of_mass
+    body.ipos = stable(target.center_of_mass)
     body.fullinertia = [inertia[0, 0], inertia[1, 1], inertia[2, 2], inertia[0, 1], inertia[0, 2], inertia[1, 2]]
     sdf = settings.collision_approximation is CollisionApproximation.SDF
     for number, piece in enumerate(target.pieces):
@@ -134,7 +135,7 @@ def _scene(model: mujoco.MjModel, gripper: Gripper, mass: float) -> Scene:
     joints = [model.joint(name) for name in gripper.joint_names]
     joint_dof = np.array([j.dofadr[0] for j in joints])
     effort = np.zeros(model.nv)
-    effort[joint_dof] = gripper.joint_effort
+    effort[joint_dof] = stable(gripper.joint_effort)
     body = model.body(OBJECT)
     first, second = (int(model.sensor(f"{finger}_contact").adr[0]) for finger in gripper.finger_bodies)
     return Scene(

@@ -9,7 +9,7 @@ import numpy as np
 from mujoco import batch
 from numpy.typing import NDArray
 
-from graspgen_cli.geometry.poses import inverse, pose, quaternion_wxyz, rotation_angle, rotation_from_wxyz
+from graspgen_cli.geometry.poses import inverse, pose, quaternion_wxyz, rotation_angle, rotation_from_wxyz, stable
 from graspgen_cli.records import Floats, GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.protocol import check_steps, stages
@@ -64,10 +64,10 @@ def _start(scene: Scene, gripper: Gripper, target: TargetObject, grasps: GraspBa
     simulations = batch.Batch(scene.model, count, nthread=threads)
     pose_object_in_gripper = inverse(grasps.pose_gripper_in_object)
     qpos = simulations.bind("qpos")
-    qpos[:, scene.joint_qpos] = gripper.joint_position[gripper.nearest_opening(grasps.opening_width)]
+    qpos[:, scene.joint_qpos] = stable(gripper.joint_position[gripper.nearest_opening(grasps.opening_width)])
     at = scene.object_qpos
-    qpos[:, at : at + 3] = pose_object_in_gripper[:, :3, 3]
-    qpos[:, at + 3 : at + 7] = quaternion_wxyz(pose_object_in_gripper[:, :3, :3])
+    qpos[:, at : at + 3] = stable(pose_object_in_gripper[:, :3, 3])
+    qpos[:, at + 3 : at + 7] = stable(quaternion_wxyz(pose_object_in_gripper[:, :3, :3]))
     simulations.bind("qfrc_applied")[:] = scene.effort
     simulations.bind("sensordata")
     # An object that is farther away than both could ever reach is lost.

@@ -1,0 +1,502 @@
+"""The command line: streams, exit codes, help, and errors in one line. The work behind it is replaced by fakes."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import orjson
+import pytest
+
+import graspgen_cli
+from graspgen_cli.analysis.counts import ObjectCounts, total_counts
+from graspgen_cli.app import COMMANDS, main
+from graspgen_cli.commands.document import EXIT_CODES, document
+from graspgen_cli.commands.gripper_values import gripper_values
+from graspgen_cli.commands.objects import MOST_NAMED, command_line, held_rate, report_line
+from graspgen_cli.console import Console, LineProgress, printable, rates_text
+from graspgen_cli.dataset.splits import SplitPlan
+from graspgen_cli.errors import ExitCode, GripperError, InputError, OutputError
+from graspgen_cli.execution.reports import ObjectReport, Phase, RunSummary, Status
+from graspgen_cli.settings.commands import COMMAND_CLASSES, AllCommand, AnalyzeCommand, GraspCommand
+from graspgen_cli.settings.fields import flag, known_fields, off_flag
+
+Streams = pytest.CaptureFixture[str]
+
+
+def report(object_id: str = "mug.obj", status: Status = Status.MADE, message: str = "", **numbers: Any) -> ObjectReport:
+    counts = {"held": 64, "failed": 16, "unvalidated": 0, "tested": 80, "seconds": 2.06, **numbers}
+    return ObjectReport(object_id=object_id, status=status, message=message, **counts)
+
+
+class FakeRun(ModuleType):
+    """Stands for graspgen_cli.execution.run: remembers the calls, returns what the test sets."""
+
+    def __init__(self) -> None:
+        super().__init__("graspgen_cli.execution.run")
+        self.calls: list[tuple[str, Any]] = []
+        self.reports: tuple[ObjectReport, ...] = (report(), report("bowl.obj"))
+        self.objects: tuple[ObjectCounts, ...] = (counts("mug.obj", held=64), counts("bowl.obj", held=3))
+        self.broken: tuple[str, ...] = ()
+        self.error: BaseException | None = None
+
+    def run_objects(
+        self, settings: GraspCommand, *, phase: Phase, on_start: Callable[[int], None], on_report: Callable[..., None]
+    ) -> RunSummary:
+        self.note(f"objects {phase}", settings)
+        on_start(len(self.reports))
+        for each in self.reports:
+            on_report(each)
+        return RunSummary(self.reports)
+
+    def update_dataset_splits(self, settings: Any) -> SplitPlan:
+        self.note("splits", settings)
+        return SplitPlan(("mug.obj",), ("bowl.obj",), ("gone.obj",))
+
+    def write_gripper_config(self, settings: Any) -> tuple[Any, ...]:
+        self.note("gripper-config", settings)
+        return (SimpleNamespace(path=Path("config/g.yaml"), status="written"), SimpleNamespace(path=Path("config/g.py"), status="differs"))
+
+    def analyze_dataset(self, settings: AnalyzeCommand) -> Any:
+        self.note("analyze", settings)
+        return SimpleNamespace(objects=self.objects, total=total_counts(self.objects), broken=self.broken)
+
+    def note(self, name: str, settings: Any) -> None:
+        self.calls.append((name, settings))
+        if self.error is not None:
+            raise self.error
+
+
+def counts(object_id: str, held: int) -> ObjectCounts:
+    return ObjectCounts(object_id=object_id, file_name=f"{object_id}.json", held=held, collision=10, dropped=5, unstable=1, unvalidated=0)
+
+
+@pytest.fixture(autouse=True)
+def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRun]:
+    fake = FakeRun()
+    gripper = SimpleNamespace(width=0.085, depth=0.149, grip_force=125.0, closing_speed=0.15)
+    find = ModuleType("graspgen_cli.grippers.find")
+    find.load_gripper = lambda name: gripper  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, fake.__name__, fake)
+    monkeypatch.setitem(sys.modules, find.__name__, find)
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in [name for name in os.environ if name.startswith("GRASPGEN_")]:
+        monkeypatch.delenv(name)
+    yield fake
+
+
+def names(fake: FakeRun) -> list[str]:
+    return [name for name, _ in fake.calls]
+
+
+# --- what each command does ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "calls"),
+    [
+        (["guess"], ["objects guess"]),
+        (["validate"], ["objects validate"]),
+        (["validate", "--guess-only"], ["objects guess"]),
+        (["fill"], ["objects fill"]),
+        (["splits"], ["splits"]),
+        (["gripper-config"], ["gripper-config"]),
+        (["analyze"], ["analyze"]),
+        (["all"], ["gripper-config", "objects all", "splits"]),
+        (["all", "--guess-only"], ["gripper-config", "objects guess", "splits"]),
+    ],
+)
+def test_each_command_runs_its_phases(arguments: list[str], calls: list[str], run: FakeRun, capsys: Streams) -> None:
+    assert main(arguments) == ExitCode.OK
+    assert names(run) == calls
+    assert capsys.readouterr().out
+
+
+def test_commands_hand_their_settings_on(run: FakeRun) -> None:
+    main(["guess", "--seed", "7", "--overwrite-grasps"])
+    main(["fill", "--num-offsets", "3"])
+    (_, guess), (_, fill) = run.calls
+    assert (guess.seed, guess.guess_only, guess.overwrite_grasps) == (7, True, True)
+    assert (fill.num_offsets, fill.fill_grasps) == (3, True)
+
+
+def test_all_leaves_the_splits_where_no_object_has_grasps(run: FakeRun) -> None:
+    run.reports = (report(status=Status.FAILED, held=0, failed=0, tested=0, message="not a mesh"),)
+    assert main(["all"]) == ExitCode.FAILED
+    assert names(run) == ["gripper-config", "objects all"]
+
+
+def test_summary_names_what_is_short_or_failed_and_what_comes_next(run: FakeRun, capsys: Streams) -> None:
+    run.reports = (report(), report("thin.obj", Status.SHORT, "12 of 64 held"), report("x.obj", Status.FAILED, "x.obj: not a mesh"))
+    assert main(["all", "--grasp-dataset", "my data"]) == ExitCode.FAILED
+    out = capsys.readouterr().out
+    assert re.search(r"objects +3\n", out) and re.search(r"short +1\n", out) and re.search(r"grasps held +192\n", out)
+    assert "  thin.obj: 12 of 64 held\n" in out and "  x.obj: x.obj: not a mesh\n" in out
+    assert "gripper config differs: config/g.py" in out and "1 objects added to train, 1 to valid" in out
+    assert out.endswith("files: my data\nnext:  graspgen analyze --grasp-dataset 'my data'\n")
+
+
+def test_short_objects_are_no_failure(run: FakeRun) -> None:
+    run.reports = (report(status=Status.SHORT, message="12 of 64 held"),)
+    assert main(["all"]) == ExitCode.OK
+
+
+def test_summary_does_not_list_thousands_of_objects(run: FakeRun, capsys: Streams) -> None:
+    run.reports = tuple(report(f"{i}.obj", Status.SHORT, "few") for i in range(MOST_NAMED + 5))
+    main(["guess", "--quiet"])
+    out = capsys.readouterr().out
+    assert out.count(".obj: few") == MOST_NAMED and "and 5 more" in out
+
+
+def test_held_rate_counts_only_what_this_run_tested() -> None:
+    filled = report(held=64, tested=10, tested_held=4)
+    kept = report(status=Status.KEPT, held=64, tested=0, tested_held=0)
+    assert held_rate(RunSummary((filled, kept))) == 0.4
+    assert held_rate(RunSummary((kept,))) is None
+    assert held_rate(RunSummary((report(tested=10, tested_held=None),))) is None
+
+
+def test_next_command_names_the_same_dataset() -> None:
+    settings = AllCommand(gripper_config="franka_panda", object_dataset=Path("my meshes"), seed=3)
+    assert command_line("validate --load-guesses", settings) == (
+        "graspgen validate --load-guesses --object-dataset 'my meshes' --gripper-config franka_panda"
+    )
+    assert command_line("analyze", settings) == "graspgen analyze --gripper-config franka_panda"
+
+
+def test_analyze_prints_counts_and_rates(capsys: Streams) -> None:
+    assert main(["analyze"]) == ExitCode.OK
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["object", "held", "collision", "dropped", "unstable", "unvalidated", "held", "rate"]
+    assert lines[1].split() == ["mug.obj", "64", "10", "5", "1", "0", "91.4%"]
+    assert lines[3].split()[:2] == ["total", "67"]
+    assert "  bowl.obj" in lines  # fewer than the trainer's five
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [([], 0), (["--min-success", "3"], 0), (["--min-success", "4"], 1), (["--min-failed", "17"], 1)]
+)
+def test_analyze_fails_under_a_threshold(arguments: list[str], code: int, capsys: Streams) -> None:
+    assert main(["analyze", *arguments]) == code
+    assert ("bowl.obj: 1 more held grasps needed" in capsys.readouterr().out) == ("4" in arguments)
+
+
+def test_analyze_fails_on_a_broken_file(run: FakeRun, capsys: Streams) -> None:
+    run.broken = ("a.json: not JSON",)
+    assert main(["analyze", "--quiet"]) == ExitCode.FAILED
+    assert capsys.readouterr().err == "graspgen: a.json: not JSON\n"
+
+
+def test_gripper_config_says_what_is_worth_a_note(tmp_path: Path, capsys: Streams) -> None:
+    main(["gripper-config", "--graspgen-source", str(tmp_path / "no")])
+    streams = capsys.readouterr()
+    elsewhere, differs = streams.err.splitlines()
+    assert "results/config/grippers" in elsewhere and "--graspgen-source" in elsewhere
+    assert "--overwrite-gripper-config" in differs
+    assert "written: config/g.yaml\n" in streams.out and re.search(r"closing speed \(m/s\) +0.15\n", streams.out)
+    main(["gripper-config", "--graspgen-source", str(tmp_path)])
+    assert capsys.readouterr().err.splitlines() == [differs]
+
+
+def test_a_gripper_file_gives_its_bite(tmp_path: Path) -> None:
+    assert gripper_values("robotiq_2f_85").keys() == gripper_values("franka_panda").keys() == {"bite"}
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: mine\nmodel: mine.xml\nbite: 0.0125\n")
+    assert gripper_values(str(file)) == {"bite": 0.0125}
+    file.write_text("name: mine\nmodel: mine.xml\n")
+    assert gripper_values(str(file)) == {}
+    file.write_text("name: mine\nbites: 1\n")
+    with pytest.raises(GripperError, match="unknown key"):
+        gripper_values(str(file))
+
+
+@pytest.mark.parametrize("gripper", ["nobody", "no.yaml", "mine.xml", "x" * 5000, "..", "/dev"])
+def test_a_gripper_that_is_not_there_is_for_the_command_to_report(gripper: str) -> None:
+    assert gripper_values(gripper) == {}
+
+
+# --- streams -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_json_is_all_that_stdout_gets(name: str, capsys: Streams) -> None:
+    assert main([name, "--json"]) == ExitCode.OK
+    content = orjson.loads(capsys.readouterr().out)
+    assert content["command"] == name
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_quiet_leaves_stderr_empty(name: str, capsys: Streams) -> None:
+    main([name, "--quiet"])
+    assert capsys.readouterr().err == ""
+
+
+def test_json_of_a_run_has_every_object(run: FakeRun, capsys: Streams) -> None:
+    run.reports = (report(tested_held=40), report("x.obj", Status.FAILED, "no"))
+    assert main(["validate", "--json"]) == ExitCode.FAILED
+    content = orjson.loads(capsys.readouterr().out)
+    assert [(row["object_id"], row["status"], row["held"]) for row in content["objects"]] == [
+        ("mug.obj", "made", 64),
+        ("x.obj", "failed", 64),
+    ]
+    assert (content["status"]["failed"], content["held_rate"]) == (1, 0.5)
+
+
+def test_without_a_terminal_there_is_one_line_an_object(run: FakeRun, capsys: Streams) -> None:
+    run.reports = (report(), report("a\nb\x1b[31m.obj", Status.FAILED, "not a mesh"))
+    main(["guess"])
+    assert capsys.readouterr().err.splitlines() == [
+        "[1/2] mug.obj: made, 64 held, 16 failed (2.1 s)",
+        r"[2/2] a\nb\x1b[31m.obj: failed, 64 held, 16 failed (2.1 s): not a mesh",
+    ]
+
+
+def test_quiet_still_names_failed_objects(run: FakeRun, capsys: Streams) -> None:
+    run.reports = (report(), report("x.obj", Status.FAILED, "not a mesh"))
+    main(["guess", "--quiet"])
+    assert capsys.readouterr().err.splitlines() == ["[2/2] x.obj: failed, 64 held, 16 failed (2.1 s): not a mesh"]
+
+
+def test_on_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    with Console().progress() as progress:
+        progress.start(2)
+        progress.advance("mug.obj: made", validated=80, failed=False)
+        progress.advance("x.obj: failed: [bold]no", validated=0, failed=True)
+    shown = terminal.getvalue()
+    assert "2/2" in shown and "objects/s" in shown and "validated grasps/s" in shown
+    assert "x.obj: failed: [bold]no" in shown and "mug.obj" not in shown
+
+
+def test_rates() -> None:
+    assert rates_text(10, 500, 5.0) == "2.00 objects/s, 100 validated grasps/s"
+    assert rates_text(1, 0, 0.5) == "2.00 objects/s"
+
+
+def test_tables_are_not_cut_where_nobody_sets_a_width(capsys: Streams) -> None:
+    long = "a" * 300
+    Console().table(("object", "n"), [(long, "1"), ("[red]x", "22")])
+    out = capsys.readouterr().out
+    assert f"{long}   1\n" in out and "[red]x" in out
+
+
+def test_line_progress_counts() -> None:
+    stream = io.StringIO()
+    progress = LineProgress(stream)
+    progress.start(3)
+    progress.advance("a", validated=1, failed=False)
+    progress.advance("b", validated=1, failed=False)
+    assert stream.getvalue() == "[1/3] a\n[2/3] b\n"
+
+
+def test_printable_keeps_text_and_escapes_the_rest() -> None:
+    assert printable("Schüssel 1 ü 杯.obj") == "Schüssel 1 ü 杯.obj"
+    assert printable("a\nb\x1b\udcff") == r"a\nb\x1b\udcff"
+
+
+def test_report_line_says_only_what_there_is() -> None:
+    assert report_line(report(held=0, failed=16, unvalidated=64, seconds=0.5)) == "mug.obj: made, 64 unvalidated, 16 failed (0.5 s)"
+
+
+# --- errors --------------------------------------------------------------------------------------------------------------------
+
+
+def last_line(capsys: Streams) -> str:
+    streams = capsys.readouterr()
+    assert streams.out == "" and streams.err.count("\n") == 1, streams.err
+    return streams.err.removesuffix("\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gues"], "graspgen: No such command 'gues'. Did you mean 'guess'?; `graspgen --help` shows what there is"),
+        (["--sed"], "graspgen: No such option: --sed; `graspgen --help` shows what there is"),
+        (["all", "--sead", "3"], "graspgen: No such option: --sead (Possible options: --seed); `graspgen all --help` shows what there is"),
+        (["splits", "--fps", "3"], "graspgen: No such option: --fps; `graspgen splits --help` shows what there is"),
+        (["all", "--seed"], "graspgen: Option '--seed' requires an argument; `graspgen all --help` shows what there is"),
+        (["all", "now"], "graspgen: Got unexpected extra argument(s) (now); `graspgen all --help` shows what there is"),
+        (["all", "--guess-only", "--no-guess-only"], "graspgen: --guess-only and --no-guess-only exclude each other; give one of them"),
+        (["all", "--fps", "x"], "graspgen: --fps: 'x' is not allowed; give a whole number from 50 to 10000"),
+        (["all", "--config", "no.yaml"], "graspgen: no.yaml: cannot be read (No such file or directory); give a YAML file of settings"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(arguments: list[str], message: str, run: FakeRun, capsys: Streams) -> None:
+    assert main(arguments) == ExitCode.USAGE
+    assert last_line(capsys) == message
+    assert run.calls == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InputError("scales.json: not JSON"), ExitCode.BAD_INPUT),
+        (GripperError("no gripper is called x"), ExitCode.BAD_INPUT),
+        (OutputError("results: cannot be written"), ExitCode.OUTPUT),
+    ],
+)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_errors_of_the_work_are_one_line_and_a_code(name: str, error: Exception, code: ExitCode, run: FakeRun, capsys: Streams) -> None:
+    run.error = error
+    assert main([name]) == code
+    assert last_line(capsys) == f"graspgen: {error}"
+
+
+def test_an_unexpected_error_is_one_line(run: FakeRun, capsys: Streams) -> None:
+    run.error = ZeroDivisionError("division\nby zero")
+    assert main(["guess"]) == ExitCode.FAILED
+    line = last_line(capsys)
+    assert line.startswith(r"graspgen: unexpected ZeroDivisionError: division\nby zero; ") and "--debug" in line
+
+
+def test_debug_shows_the_traceback(run: FakeRun, capsys: Streams) -> None:
+    run.error = InputError("scales.json: not JSON")
+    assert main(["guess", "--debug"]) == ExitCode.BAD_INPUT
+    err = capsys.readouterr().err
+    assert "Traceback" in err and "in run_objects" in err and err.endswith("\ngraspgen: scales.json: not JSON\n")
+
+
+def test_interruption_says_how_to_go_on(run: FakeRun, capsys: Streams) -> None:
+    run.error = KeyboardInterrupt()
+    assert main(["all"]) == ExitCode.INTERRUPTED
+    assert last_line(capsys) == "graspgen: interrupted; what was finished is kept, and the same command goes on from there"
+
+
+# --- names and help ------------------------------------------------------------------------------------------------------------
+
+
+def test_underscores_are_as_good_as_dashes_in_names_but_stay_in_values(run: FakeRun) -> None:
+    main(["gripper_config", "--grasp_dataset", "my_dir", "--overwrite_gripper_config"])
+    main(["all", "--object_dataset=a_b", "--num-collision_free_grasps=3", "--do_not_center_finger_opening", "--sampler", "finger-pads"])
+    (_, config), (_, everything), *_ = run.calls
+    assert (config.grasp_dataset, config.overwrite_gripper_config) == (Path("my_dir"), True)
+    assert (everything.object_dataset, everything.num_collision_free_grasps) == (Path("a_b"), 3)
+    assert everything.center_finger_opening is False
+
+
+def test_negative_numbers_are_values(capsys: Streams) -> None:
+    assert main(["all", "--bite", "-1"]) == ExitCode.USAGE
+    assert "--bite: '-1'" in last_line(capsys)
+
+
+def test_environment_and_file_reach_the_command(run: FakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "c.yaml").write_text("num-offsets: 3\nfps: 300\n")
+    monkeypatch.setenv("GRASP_DATASET_DIR", "elsewhere")
+    monkeypatch.setenv("GRASPGEN_FPS", "400")
+    main(["validate", "--config", str(tmp_path / "c.yaml")])
+    ((_, settings),) = run.calls
+    assert (settings.num_offsets, settings.fps, settings.grasp_dataset) == (3, 400, Path("elsewhere"))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_show_settings_covers_every_field_and_runs_nothing(name: str, run: FakeRun, capsys: Streams) -> None:
+    assert main([name, "--show-settings", "--json"]) == ExitCode.OK
+    content = orjson.loads(capsys.readouterr().out)
+    assert set(content["settings"]) in [set(command_class.model_fields) for command_class in COMMAND_CLASSES]
+    assert all(set(entry) == {"value", "source"} for entry in content["settings"].values())
+    assert main([name, "--show-settings", "--seed" if "seed" in content["settings"] else "--gripper-config", "7"]) == ExitCode.OK
+    assert re.search(r"(seed: 7|gripper-config: \"7\") +# flag\n", capsys.readouterr().out)
+    assert run.calls == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_names_every_flag_in_full_and_has_examples(name: str, capsys: Streams) -> None:
+    assert main([name, "--help"]) == ExitCode.OK
+    out = capsys.readouterr().out
+    shown = set(re.findall(r"--[a-z-]+", out))
+    main([name, "--show-settings", "--json"])
+    fields = orjson.loads(capsys.readouterr().out)["settings"]
+    assert shown >= {flag(field) for field in fields} | {"--config", "--show-settings", "--json", "--quiet", "--debug", "--help"}
+    assert f"Usage: graspgen {name} [OPTIONS]" in out
+    assert len(re.findall(rf"^ graspgen {name}", out, re.MULTILINE)) >= 2
+    assert all(len(line) <= 80 for line in out.splitlines())
+
+
+def test_examples_of_the_help_work(run: FakeRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Streams) -> None:
+    import shlex
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.yaml").write_text("seed: 1\n")
+    examples = [line for line in document().splitlines() if line.startswith("graspgen ")]
+    assert len(examples) >= 2 * len(COMMANDS)
+    for example in examples:
+        words = shlex.split(example.partition(" > ")[0])
+        assert main(words[1:]) == ExitCode.OK or "--min-success" in words, example
+
+
+def test_table_of_contents_names_every_command(capsys: Streams) -> None:
+    assert main(["--help"]) == ExitCode.OK
+    out = capsys.readouterr().out
+    assert all(re.search(rf"^│ {name} ", out, re.MULTILINE) for name in COMMANDS)
+
+
+def test_without_a_command_there_is_the_help_and_exit_code_2(capsys: Streams) -> None:
+    assert main([]) == ExitCode.USAGE
+    assert "Commands" in capsys.readouterr().out
+
+
+def test_version(capsys: Streams) -> None:
+    assert main(["--version"]) == ExitCode.OK
+    assert capsys.readouterr().out == f"graspgen {graspgen_cli.__version__}\n"
+
+
+def test_off_flags() -> None:
+    assert off_flag(AllCommand, "center_finger_opening") == "--do-not-center-finger-opening"
+    assert off_flag(AllCommand, "guess_only") == "--no-guess-only"
+
+
+# --- documentation -------------------------------------------------------------------------------------------------------------
+
+
+def test_documentation_is_up_to_date() -> None:
+    page = Path(__file__).parents[1] / "docs" / "commands.md"
+    assert page.read_text("utf-8") == document(), "run: python -m graspgen_cli.commands.document > docs/commands.md"
+
+
+def test_documentation_names_every_flag_and_exit_code() -> None:
+    page = document()
+    assert all(f"`{flag(name)}`" in page for name in known_fields())
+    assert set(EXIT_CODES) == set(ExitCode)
+    assert all(line.count("|") == line.replace("\\|", "").count("|") for line in page.splitlines())
+
+
+# --- as a process --------------------------------------------------------------------------------------------------------------
+
+
+def graspgen(*arguments: str, **settings: Any) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(graspgen_cli.__file__).parents[1])}
+    return subprocess.Popen([sys.executable, "-m", "graspgen_cli", *arguments], stderr=subprocess.PIPE, env=environment, **settings)
+
+
+def test_a_reader_that_goes_away_is_not_complained_about() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = graspgen("splits", "--show-settings", stdout=writer)
+    os.close(writer)
+    assert process.communicate()[1] == b""
+    assert process.returncode == ExitCode.FAILED
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_stdout_is_one_line() -> None:
+    with Path("/dev/full").open("wb") as full:
+        process = graspgen("splits", "--show-settings", stdout=full)
+        assert process.communicate()[1] == b"graspgen: stdout: No space left on device\n"
+    assert process.returncode == ExitCode.OUTPUT
+
+
+def test_completion_offers_flags_and_choices() -> None:
+    environment = {**os.environ, "_GRASPGEN_COMPLETE": "complete_bash", "COMP_WORDS": "graspgen all --sampler a", "COMP_CWORD": "3"}
+    done = subprocess.run([sys.executable, "-m", "graspgen_cli"], env=environment, capture_output=True, check=True)
+    assert done.stdout.split() == [b"antipodal", b"acronym"]

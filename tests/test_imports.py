@@ -1,0 +1,123 @@
+"""Imports point one way, and the command line starts without what only the work needs."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import graspgen_cli
+
+PACKAGE = Path(graspgen_cli.__file__).parent
+HEAVY = ("numpy", "scipy", "trimesh", "mujoco", "fcl", "embreex", "manifold3d", "torch", "warp", "pxr", "coacd", "pydantic_settings")
+LAYERS = (
+    {"errors"},
+    {"records", "settings", "console"},
+    {"geometry"},
+    {"grippers", "objects"},
+    {"guess", "validate", "dataset", "analysis"},
+    {"execution"},
+    {"commands"},
+    {"app"},
+    {"__main__"},
+)
+"""From what nothing is below to what nothing is above; parts of one layer do not import each other."""
+RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield path.relative_to(PACKAGE).parts[0].removesuffix(".py"), path
+
+
+def imported_parts(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and part of the package of every import in a module, those within functions too."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            found = [node.module or ""] if node.module != "graspgen_cli" else [f"graspgen_cli.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in found:
+            if name.startswith("graspgen_cli.") and name.split(".")[1] != "__version__":
+                yield node.lineno, name.split(".")[1]
+
+
+def test_every_part_has_its_layer() -> None:
+    parts = {part for part, _ in modules()} - {"__init__"}
+    assert parts == set(RANK)
+
+
+def test_imports_point_one_way() -> None:
+    wrong = [
+        f"{path.relative_to(PACKAGE)}:{line} imports {other}"
+        for part, path in modules()
+        if part != "__init__"
+        for line, other in imported_parts(path)
+        if other != part and not RANK[other] < RANK[part] and (part, other, path.name) != ("commands", "app", "document.py")
+    ]
+    assert wrong == []
+
+
+def test_no_module_reaches_its_package_by_a_relative_import() -> None:
+    relative = [path for _, path in modules() for node in ast.walk(ast.parse(path.read_text("utf-8"))) if getattr(node, "level", 0)]
+    assert relative == []
+
+
+def loaded_after(statement: str) -> set[str]:
+    """The top-level modules that a fresh interpreter holds after a statement."""
+    code = f"import sys\n{statement}\nprint(*sorted({{name.partition('.')[0] for name in sys.modules}}), file=sys.stderr)"
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import graspgen_cli.app",
+        "import graspgen_cli.settings.cascade",
+        "import graspgen_cli.execution.reports",
+        "import graspgen_cli.commands.all_, graspgen_cli.commands.analyze",
+        "from graspgen_cli.app import main; assert main(['--help']) == 0",
+        "from graspgen_cli.app import main; assert main(['all', '--help']) == 0",
+        "from graspgen_cli.app import main; assert main(['all', '--fps', 'x']) == 2",
+    ],
+)
+def test_the_command_line_starts_light(statement: str) -> None:
+    assert loaded_after(statement) & set(HEAVY) == set()
+
+
+def test_help_does_not_even_load_the_settings() -> None:
+    assert "pydantic" not in loaded_after("from graspgen_cli.app import main; assert main(['--help']) == 0")
+
+
+def test_the_test_above_can_fail() -> None:
+    assert {"numpy", "pydantic"} <= loaded_after("import graspgen_cli.records, graspgen_cli.settings.models")
+
+
+def test_the_work_has_the_interface_that_the_commands_call() -> None:
+    """tests/test_cli.py puts a fake in the place of this module."""
+    from graspgen_cli.execution import run
+
+    functions = (run.run_objects, run.update_dataset_splits, run.write_gripper_config, run.analyze_dataset)
+    parameters = [list(inspect.signature(function).parameters) for function in functions]
+    assert parameters == [["settings", "phase", "on_start", "on_report"], ["settings"], ["settings"], ["settings"]]
+
+
+@pytest.mark.slow
+def test_help_takes_less_than_a_third_of_a_second() -> None:
+    times = []
+    for _ in range(7):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "graspgen_cli", "--help"], stdout=subprocess.DEVNULL, check=True)
+        times.append(time.perf_counter() - start)
+    assert min(times) <= 0.3  # the fastest: other work on the machine is not what is tested

@@ -1,0 +1,391 @@
+"""The cascade of the settings: precedence, provenance, and every mistake in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graspgen_cli.errors import GripperError, SettingsError
+from graspgen_cli.settings.cascade import Resolved, resolve
+from graspgen_cli.settings.commands import (
+    COMMAND_CLASSES,
+    SECTIONS,
+    AllCommand,
+    AnalyzeCommand,
+    FillCommand,
+    GraspCommand,
+    GripperConfigCommand,
+    GuessCommand,
+    SplitsCommand,
+)
+from graspgen_cli.settings.fields import Kind, allowed, environment_names, field_names, fields_by_section, kind, known_fields
+from graspgen_cli.settings.models import Section
+from graspgen_cli.settings.show import settings_document, settings_text
+from graspgen_cli.settings.sources import MAX_FILE_BYTES
+
+OTHER_VALUES: dict[Kind, tuple[object, ...]] = {
+    Kind.INTEGER: (101, 202, 303),
+    Kind.NUMBER: (0.25, 0.5, 0.125),
+    Kind.PATH: ("a_b", "c-d", "e f"),
+    Kind.TEXT: ("franka_panda", "my-gripper.yaml", "other"),
+    Kind.JSON: ([[1.0, [0.0, 1.0, 0.0], 2.0]], [[2.0, [0.0, 1.0, 0.0], 2.0]], []),
+}
+"""Three valid values of each kind, none a default."""
+
+
+def settle(
+    command_class: type[Any] = AllCommand,
+    *,
+    flags: Mapping[str, object] | None = None,
+    config: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    gripper: Mapping[str, object] | None = None,
+) -> Resolved[Any]:
+    return resolve(command_class, flags=flags or {}, config=config, environ=environ or {}, gripper_values=lambda _: gripper or {})
+
+
+def mistakes(**sources: Any) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        settle(**sources)
+    return str(caught.value).splitlines()
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, "utf-8")
+    return path
+
+
+def values_for(name: str) -> tuple[object, ...]:
+    section = owner(name)
+    field_kind = kind(section, name)
+    if field_kind is Kind.BOOLEAN:
+        default = section.model_fields[name].default
+        return (not default, default, not default)
+    if field_kind is Kind.CHOICE:
+        return ("antipodal", "acronym", "finger-pads") if name == "sampler" else ("sdf", "coacd", "convex-hull")
+    return OTHER_VALUES[field_kind]
+
+
+def owner(name: str) -> type[Section]:
+    return next(section for section in SECTIONS if name in section.model_fields)
+
+
+def typed(value: object) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+# --- every command, every field ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command_class", COMMAND_CLASSES)
+def test_sections_cover_every_field_once(command_class: type[Section]) -> None:
+    assert sorted(field_names(command_class)) == sorted(command_class.model_fields)
+    assert all(names for _, names in fields_by_section(command_class))
+
+
+def test_every_field_has_a_description_and_one_default_everywhere() -> None:
+    for name in known_fields():
+        fields = [command_class.model_fields[name] for command_class in COMMAND_CLASSES if name in command_class.model_fields]
+        assert len({str(field.default) for field in fields}) == 1
+        assert all(field.description and field.description[0].isupper() and field.description.endswith(".") for field in fields)
+
+
+def test_documented_flags_have_the_documented_defaults() -> None:
+    """The table of the issue: defaults that users of the replaced tool rely on."""
+    settings = AllCommand()
+    assert (settings.object_scales_json, settings.object_dataset) == (Path("objects/graspgen_example.json"), Path("objects"))
+    assert (settings.grasp_dataset, settings.graspgen_source) == (Path("results"), Path("~/github/GraspGen").expanduser())
+    assert (settings.gripper_config, settings.num_collision_free_grasps, settings.num_colliding_grasps) == ("robotiq_2f_85", 64, 16)
+    assert (settings.valid_set_percentage, settings.seed, settings.num_orientations) == (0.2, 0, 1)
+    assert (settings.percent_random_guess_angle, settings.standoff_distance, settings.num_offsets) == (0.75, 0.001, 16)
+    assert (settings.center_finger_opening, settings.max_guess_tries, settings.pinch_width_resolution) == (True, 100, 8)
+    assert (settings.fps, settings.initial_grasp_duration, settings.force_magnitude) == (250, 1.0, 1.0)
+    assert (settings.object_mass, settings.friction, settings.max_num_grasps) == (1.0, 1.0, 0)
+    assert (settings.sampler, settings.collision_approximation) == ("finger-pads", "convex-decomposition")
+    assert [list(map(list_of, tug)) for tug in settings.tug_sequences] == [
+        [0.5, [x, y, 1.0], 1.0] for x, y in ((0, 0), (0, 2), (0, -2), (2, 0), (-2, 0))
+    ]
+
+
+def list_of(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def test_commands_chained_by_all_take_its_settings() -> None:
+    assert all(issubclass(AllCommand, part) for part in (GraspCommand, GripperConfigCommand, SplitsCommand))
+
+
+def test_guess_and_fill_are_the_loop_with_one_mode_set() -> None:
+    guess = settle(GuessCommand, flags={"seed": "7", "overwrite_grasps": True}).settings.grasp_command()
+    assert isinstance(guess, GraspCommand)
+    assert (guess.seed, guess.guess_only, guess.overwrite_grasps, guess.fill_grasps) == (7, True, True, False)
+    fill = settle(FillCommand, flags={"fps": "500"}).settings.grasp_command()
+    assert (fill.fps, fill.fill_grasps, fill.guess_only) == (500, True, False)
+
+
+# --- precedence and provenance -------------------------------------------------------------------------------------------------
+
+
+def test_precedence_of_all_five_sources(tmp_path: Path) -> None:
+    config = write(tmp_path / "my.yaml", "standoff-distance: 0.003\nnum-offsets: 3\nnum_orientations: 3\n")
+    resolved = settle(
+        gripper={"bite": 0.002, "standoff_distance": 0.002, "num_offsets": 2, "num_orientations": 2},
+        config=config,
+        environ={"GRASPGEN_NUM_OFFSETS": "4", "GRASPGEN_NUM_ORIENTATIONS": "4"},
+        flags={"num_orientations": "5"},
+    )
+    settings, sources = resolved.settings, resolved.sources
+    assert (settings.fps, sources["fps"]) == (250, "default")
+    assert (settings.bite, sources["bite"]) == (0.002, "gripper robotiq_2f_85")
+    assert (settings.standoff_distance, sources["standoff_distance"]) == (0.003, f"config {config}")
+    assert (settings.num_offsets, sources["num_offsets"]) == (4, "environment GRASPGEN_NUM_OFFSETS")
+    assert (settings.num_orientations, sources["num_orientations"]) == (5, "flag")
+
+
+@pytest.mark.parametrize("name", sorted(known_fields()))
+def test_each_field_is_set_by_file_environment_and_flag(name: str, tmp_path: Path) -> None:
+    command_class = AnalyzeCommand if name in AnalyzeCommand.model_fields and name not in AllCommand.model_fields else AllCommand
+    low, middle, high = values_for(name)
+    config = write(tmp_path / "c.yaml", f"{name.replace('_', '-')}: {orjson.dumps(low).decode()}\n")
+    environ = {f"GRASPGEN_{name.upper()}": typed(middle)}
+    steps = [
+        settle(command_class, config=config),
+        settle(command_class, config=config, environ=environ),
+        settle(command_class, config=config, environ=environ, flags={name: high if isinstance(high, bool) else typed(high)}),
+    ]
+    assert [step.settings.model_dump(mode="json")[name] for step in steps] == [low, middle, high]
+    assert [step.sources[name].split()[0] for step in steps] == ["config", "environment", "flag"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "name"),
+    [("GRASP_DATASET_DIR", "grasp_dataset"), ("OBJECT_DATASET_DIR", "object_dataset"), ("GRASP_GEN_CODE_DIR", "graspgen_source")],
+)
+def test_environment_names_of_the_ecosystem(variable: str, name: str) -> None:
+    resolved = settle(environ={variable: "theirs"})
+    assert (getattr(resolved.settings, name), resolved.sources[name]) == (Path("theirs"), f"environment {variable}")
+    ours = settle(environ={variable: "theirs", f"GRASPGEN_{name.upper()}": "ours"})
+    assert getattr(ours.settings, name) == Path("ours")
+    assert environment_names(name)[1] == variable
+
+
+def test_empty_environment_variable_counts_as_not_set() -> None:
+    assert settle(environ={"GRASP_DATASET_DIR": "", "GRASPGEN_SEED": ""}).sources["grasp_dataset"] == "default"
+
+
+def test_a_switch_can_be_turned_off_again() -> None:
+    resolved = settle(environ={"GRASPGEN_GUESS_ONLY": "yes"}, flags={"guess_only": False})
+    assert (resolved.settings.guess_only, resolved.sources["guess_only"]) == (False, "flag")
+
+
+def test_gripper_is_asked_by_its_effective_name(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def values(name: str) -> dict[str, object]:
+        asked.append(name)
+        return {"bite": 0.004}
+
+    config = write(tmp_path / "c.yaml", "gripper_config: from_file\n")
+    resolved = resolve(GuessCommand, flags={}, config=config, environ={"GRASPGEN_GRIPPER_CONFIG": "from_env"}, gripper_values=values)
+    assert asked == ["from_env"]
+    assert resolved.sources["bite"] == "gripper from_env"
+
+
+def test_gripper_is_not_asked_where_it_has_nothing_to_say() -> None:
+    def values(name: str) -> dict[str, object]:
+        raise AssertionError("not to be called")
+
+    resolve(SplitsCommand, flags={}, config=None, environ={}, gripper_values=values)
+
+
+def test_an_error_of_the_gripper_passes_through() -> None:
+    def values(name: str) -> dict[str, object]:
+        raise GripperError("no such gripper")
+
+    with pytest.raises(GripperError, match="no such gripper"):
+        resolve(GuessCommand, flags={}, config=None, environ={}, gripper_values=values)
+
+
+def test_a_gripper_sets_only_how_it_is_used() -> None:
+    assert mistakes(gripper={"seed": 3, "grasp_dataset": "x"}) == [
+        "gripper robotiq_2f_85: unknown setting 'seed'; `graspgen all --help` names the settings",
+        "gripper robotiq_2f_85: unknown setting 'grasp_dataset'; `graspgen all --help` names the settings",
+    ]
+
+
+def test_a_file_may_serve_all_commands(tmp_path: Path) -> None:
+    config = write(tmp_path / "c.yaml", "fps: 500\nseed: 3\nmin-success: 5\nworkers: 2\n")
+    assert settle(SplitsCommand, config=config).settings.seed == 3
+    assert settle(AnalyzeCommand, config=config).settings.min_success == 5
+    assert settle(GuessCommand, config=config).settings.workers == 2
+
+
+@pytest.mark.parametrize("text", ["", "# only a comment\n", "---\n", "null\n"])
+def test_an_empty_file_sets_nothing(text: str, tmp_path: Path) -> None:
+    assert set(settle(config=write(tmp_path / "c.yaml", text)).sources.values()) == {"default"}
+
+
+def test_a_file_may_say_null_where_there_need_be_no_value(tmp_path: Path) -> None:
+    resolved = settle(config=write(tmp_path / "c.yaml", "bite: null\n"), gripper={"bite": 0.002})
+    assert resolved.settings.bite is None
+
+
+def test_home_folder_is_found_wherever_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    resolved = settle(environ={"GRASP_DATASET_DIR": "~/data"})
+    assert resolved.settings.grasp_dataset == Path("/home/someone/data")
+    assert resolved.settings.graspgen_source == Path("/home/someone/github/GraspGen")
+
+
+def test_a_home_folder_that_is_not_known_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(self: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", unknown)
+    assert "--graspgen-source: the home folder in ~/github/GraspGen is not known" in mistakes()
+
+
+# --- mistakes ------------------------------------------------------------------------------------------------------------------
+
+WHOLE = "a whole number from 50 to 10000"
+SEED = "a whole number from 0 to 9223372036854775807"
+TUGS = "a JSON list of [duration s, [x, y, z], scale]"
+
+
+def test_all_mistakes_are_reported_together(tmp_path: Path) -> None:
+    config = write(tmp_path / "my.yaml", "num-ofsets: 3\nnum-offsets: many\n")
+    lines = mistakes(config=config, environ={"GRASPGEN_SEED": "-1"}, flags={"fps": "fast", "sampler": "best"}, gripper={"bite": 0})
+    assert sorted(lines) == sorted(
+        [
+            f"{config}: unknown setting 'num-ofsets'; did you mean num-offsets?",
+            f"{config}: num-offsets: 'many' is not allowed; give a whole number from 1 to 1000000",
+            f"environment variable GRASPGEN_SEED: '-1' is not allowed; give {SEED}",
+            f"--fps: 'fast' is not allowed; give {WHOLE}",
+            "--sampler: 'best' is not allowed; give one of finger-pads, antipodal, acronym",
+            "gripper robotiq_2f_85: bite: 0 is not allowed; give a number above 0",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("fps", "49", f"--fps: '49' is not allowed; give {WHOLE}"),
+        ("fps", "250.5", f"--fps: '250.5' is not allowed; give {WHOLE}"),
+        ("fps", "", f"--fps: '' is not allowed; give {WHOLE}"),
+        ("object_mass", "nan", "--object-mass: 'nan' is not allowed; give a number above 0"),
+        ("object_mass", "inf", "--object-mass: 'inf' is not allowed; give a number above 0"),
+        ("friction", "-0.1", "--friction: '-0.1' is not allowed; give a number of at least 0"),
+        ("valid_set_percentage", "20", "--valid-set-percentage: '20' is not allowed; give a number from 0 to 1"),
+        ("grasp_dataset", "", "--grasp-dataset: '' is not allowed; give a path"),
+        ("grasp_dataset", "\udcff", r"--grasp-dataset: '\udcff' is not allowed; give a path"),
+        ("gripper_config", " ", "--gripper-config: ' ' is not allowed; give a gripper's name or the path of a gripper file"),
+        ("tug_sequences", "[[1", f"--tug-sequences: '[[1' is not allowed; give {TUGS}"),
+        ("tug_sequences", "[[1,[0,0],1]]", f"--tug-sequences: '[[1,[0,0],1]]' is not allowed; give {TUGS}"),
+        ("tug_sequences", "[[1,[0,0,0],1]]", "--tug-sequences: a tug needs a direction that is not zero: [0.0, 0.0, 0.0]"),
+        ("seed", "9" * 5000, f"--seed: '{'9' * 39} … (5002 characters) is not allowed; give {SEED}"),
+    ],
+)
+def test_a_wrong_flag_is_one_line(name: str, value: str, message: str) -> None:
+    assert mistakes(flags={name: value}) == [message]
+
+
+def test_deeply_nested_json_is_a_mistake_like_any_other() -> None:
+    assert len(mistakes(flags={"tug_sequences": "[" * 100_000})) == 1
+
+
+@pytest.mark.parametrize("text", ["true", "yes", "on"])
+def test_true_is_not_one(text: str, tmp_path: Path) -> None:
+    config = write(tmp_path / "c.yaml", f"seed: {text}\n")
+    assert mistakes(config=config) == [f"{config}: seed: true is not allowed; give {SEED}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- 1\n", ": not a mapping of names to values, such as `num-offsets: 16`"),
+        ("seed\n", ": not a mapping of names to values, such as `num-offsets: 16`"),
+        ("seed: 1\nfps: [1\n", " line 3: not valid YAML (expected ',' or ']', but got '<stream end>')"),
+        ("seed: 1\nseed: 2\n", " line 2: seed is given twice; keep one"),
+        ("num-offsets: 1\nnum_offsets: 2\n", " line 2: num-offsets is given twice; keep one"),
+        ("a: &a [1]\nb: *a\n", " line 2: references (*a) are not allowed; write the value out"),
+        ("fps: " + "[" * 20 + "]" * 20, " line 1: nested more than 16 deep; settings are one flat mapping"),
+        ("fps: !!python/object:os.system x\n", " line 1: not valid YAML (could not determine a constructor for the tag "
+         "'tag:yaml.org,2002:python/object:os.system')"),
+        ("seed: 1\n---\nseed: 2\n", " line 2: not valid YAML (but found another document)"),
+        ("seed: 1\0\n", ": not valid YAML (unacceptable character #x0000: special characters are not allowed)"),
+        ("seed: " + "1" * MAX_FILE_BYTES, ": larger than 64 KiB, so not a settings file"),
+    ],
+)  # fmt: skip
+def test_a_broken_file_is_one_line(text: str, message: str, tmp_path: Path) -> None:
+    config = write(tmp_path / "c.yaml", text)
+    assert mistakes(config=config) == [f"{config}{message}"]
+
+
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    advice = "give a YAML file of settings"
+    assert mistakes(config=tmp_path / "no.yaml") == [f"{tmp_path}/no.yaml: cannot be read (No such file or directory); {advice}"]
+    assert mistakes(config=tmp_path) == [f"{tmp_path}: cannot be read (Is a directory); {advice}"]
+    (tmp_path / "latin.yaml").write_bytes("gripper-config: caf\xe9".encode("latin-1"))
+    assert mistakes(config=tmp_path / "latin.yaml") == [f"{tmp_path}/latin.yaml: not UTF-8 text (byte 19); save it as UTF-8"]
+
+
+def test_an_endless_file_is_not_read_to_its_end() -> None:
+    assert mistakes(config=Path("/dev/zero")) == ["/dev/zero: larger than 64 KiB, so not a settings file"]
+
+
+@pytest.mark.parametrize("first, second", [("overwrite_grasps", "fill_grasps"), ("guess_only", "load_guesses")])
+def test_modes_that_exclude_each_other(first: str, second: str) -> None:
+    names = f"{first.replace('_', '-')} and {second.replace('_', '-')}"
+    assert mistakes(flags={first: True}, environ={f"GRASPGEN_{second.upper()}": "1"}) == [f"{names} exclude each other; set one of them"]
+
+
+@given(text=st.text(max_size=60), name=st.sampled_from(sorted(AllCommand.model_fields)))
+def test_any_text_is_a_value_or_one_line(text: str, name: str) -> None:
+    """No value that anybody can type ends in anything but a setting or one line without the words of the library behind it."""
+    flags = {"gripper_config": "x", name: text}
+    try:
+        settle(flags=flags)
+    except SettingsError as error:
+        (line,) = str(error).splitlines()
+        assert line.startswith(f"--{name.replace('_', '-')}: ") and line.endswith(allowed(owner(name), name))
+        assert "pydantic" not in line and "http" not in line
+
+
+@given(text=st.text(alphabet=st.characters(codec="utf-8"), max_size=80))
+def test_any_file_is_settings_or_lines(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    config = tmp_path_factory.mktemp("any") / "c.yaml"
+    config.write_bytes(text.encode())
+    try:
+        settle(config=config)
+    except SettingsError as error:
+        assert all(line.startswith(str(config)) for line in str(error).splitlines())
+
+
+# --- showing -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command_class", COMMAND_CLASSES)
+def test_shown_settings_cover_every_field_and_read_back(command_class: type[Section], tmp_path: Path) -> None:
+    environ = {"GRASPGEN_SEED": "12", "GRASPGEN_GRASP_DATASET": "a: b # c", "GRASPGEN_GRIPPER_CONFIG": "85"}
+    first = settle(command_class, environ=environ)
+    text = settings_text(first)
+    assert set(yaml.safe_load(text)) == {name.replace("_", "-") for name in command_class.model_fields}
+    again = settle(command_class, config=write(tmp_path / "c.yaml", text))
+    assert again.settings == first.settings
+    assert "# environment GRASPGEN_GRASP_DATASET" in text and "# default" in text
+
+
+def test_settings_document_has_value_and_source() -> None:
+    document = settings_document(settle(flags={"sampler": "antipodal"}))
+    assert set(document) == set(AllCommand.model_fields)
+    assert document["sampler"] == {"value": "antipodal", "source": "flag"}
+    assert document["grasp_dataset"]["value"] == "results"
+    assert orjson.dumps(document)
