@@ -19,7 +19,7 @@ PACKAGE = Path(graspgen_cli.__file__).parent
 HEAVY = ("numpy", "scipy", "trimesh", "mujoco", "fcl", "embreex", "manifold3d", "torch", "warp", "pxr", "coacd", "pydantic_settings")
 LAYERS = (
     {"errors"},
-    {"records", "settings", "console"},
+    {"records", "settings", "console", "files"},
     {"geometry"},
     {"grippers", "objects"},
     {"guess", "validate", "dataset", "analysis"},

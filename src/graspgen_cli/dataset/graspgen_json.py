@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from graspgen_cli.dataset.files import LARGEST_FILE
 from graspgen_cli.errors import GraspFileError
-from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Gripper, Outcome
+from graspgen_cli.files import LARGEST_FILE
+from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Outcome
 
 _LABELS = {outcome.label: outcome for outcome in Outcome}
 _POSITIVE = (Outcome.UNVALIDATED, Outcome.HELD)
@@ -115,14 +115,3 @@ def _outcomes(grasps: dict[str, Any], count: int) -> np.ndarray[Any, np.dtype[np
     if not len(outcomes) == len(flags) == count:
         raise ValueError(f"{len(outcomes)} outcomes and {len(flags)} flags for {count} grasps")
     return np.array(outcomes, dtype=np.int8)
-
-
-def graspgen_offset(gripper: Gripper) -> tuple[list[float], list[float]]:
-    """Translation (m) and quaternion (xyzw) that the trainer applies as ``grasp @ offset``."""
-    from scipy.spatial.transform import Rotation
-
-    # grasp @ offset is the pose of GraspGen's frame in the object, so the offset is GraspGen's frame in the base: the inverse.
-    rotation_graspgen_in_base = gripper.pose_base_in_graspgen[:3, :3].T
-    translation = -rotation_graspgen_in_base @ gripper.pose_base_in_graspgen[:3, 3]
-    quaternion_xyzw = Rotation.from_matrix(rotation_graspgen_in_base).as_quat()
-    return (translation + 0.0).tolist(), (quaternion_xyzw + 0.0).tolist()

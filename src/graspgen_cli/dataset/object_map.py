@@ -6,10 +6,10 @@ import json
 
 import orjson
 
-from graspgen_cli.dataset.files import write_atomically
 from graspgen_cli.dataset.graspgen_json import read_grasp_file
 from graspgen_cli.dataset.paths import GRASP_SUFFIX, DatasetPaths
 from graspgen_cli.errors import GraspFileError
+from graspgen_cli.files import write_atomically
 
 
 def read_object_map(paths: DatasetPaths) -> dict[str, str]:

@@ -59,8 +59,11 @@ def grasp_file_names(scales: Iterable[tuple[str, float]], taken: Mapping[str, st
     foreign = {name.casefold() for object_id, name in taken.items() if object_id not in plain}
     names = {}
     for object_id, name in plain.items():
+        marked = _marked_name(name, object_id)
         unique = claims[name.casefold()] == 1 and name.casefold() not in foreign
-        names[object_id] = taken.get(object_id) or (name if unique else _marked_name(name, object_id))
+        # A name from the map that is neither of the two belongs to another scale.
+        keeps = taken.get(object_id) if taken.get(object_id) in (name, marked) else None
+        names[object_id] = keeps or (name if unique else marked)
     return names
 
 

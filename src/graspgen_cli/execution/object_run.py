@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from graspgen_cli.dataset.files import write_atomically
-from graspgen_cli.dataset.graspgen_json import encode, graspgen_offset, read_grasp_file
+from graspgen_cli.dataset.graspgen_json import encode, read_grasp_file
 from graspgen_cli.dataset.provenance import guess_provenance, simulation_provenance
 from graspgen_cli.errors import GraspgenError
 from graspgen_cli.execution.reports import ObjectReport, Phase, Status
-from graspgen_cli.execution.rounds import FAILED, ObjectState, ObjectWork, fill_quotas, guess_missing, test_pending
+from graspgen_cli.execution.rounds import FAILED, ObjectState, ObjectWork, fill_quotas, guess_missing, is_short, test_pending
+from graspgen_cli.files import write_atomically
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
+from graspgen_cli.grippers.export import graspgen_offset
 from graspgen_cli.guess.openings import fit_openings
 from graspgen_cli.objects.load import default_cache, load_object
 from graspgen_cli.records import GraspBatch, GraspDataset, Outcome
@@ -43,13 +44,14 @@ def run_object(task: ObjectTask, gripper: GripperShape, backend: Backend) -> Obj
     try:
         report = _run(task, gripper, backend)
     except GraspgenError as error:
-        report = _failure(task, str(error))
+        report = failure_report(task, str(error))
     except Exception as error:  # one object's failure is one object's failure
-        report = _failure(task, f"{task.object_id}: unexpected {type(error).__name__}: {error}".replace("\n", " "))
+        report = failure_report(task, f"{task.object_id}: unexpected {type(error).__name__}: {error}".replace("\n", " "))
     return replace(report, seconds=time.perf_counter() - start)
 
 
-def _failure(task: ObjectTask, message: str) -> ObjectReport:
+def failure_report(task: ObjectTask, message: str) -> ObjectReport:
+    """The report of an object of which nothing was made."""
     return ObjectReport(
         object_id=task.object_id, status=Status.FAILED, held=0, failed=0, unvalidated=0, tested=0, message=message, seconds=0.0
     )
@@ -63,6 +65,8 @@ def _run(task: ObjectTask, gripper: GripperShape, backend: Backend) -> ObjectRep
     takes_up = settings.fill_grasps or settings.load_guesses
     if existing is not None and not takes_up:
         return _report(task, ObjectState(existing.grasps, 0), Status.KEPT, _why_kept(existing))
+    if existing is not None and not settings.load_guesses and _is_full(task, existing.grasps):
+        return _report(task, ObjectState(existing.grasps, 0), Status.KEPT, "file has its quotas")
     work = _prepare(task, gripper, backend)
     state = _advance(task, work, existing)
     if len(state.grasps) == 0:
@@ -81,6 +85,11 @@ def _existing(task: ObjectTask) -> GraspDataset | None:
 def _why_kept(existing: GraspDataset) -> str:
     untested = existing.grasps.count(Outcome.UNVALIDATED)
     return f"file exists, {untested} guesses untested (--load-guesses tests them)" if untested else "file exists"
+
+
+def _is_full(task: ObjectTask, grasps: GraspBatch) -> bool:
+    pending = grasps.count(Outcome.UNVALIDATED) > 0 and task.phase is not Phase.GUESS
+    return not pending and not is_short(task.settings, grasps)
 
 
 def _prepare(task: ObjectTask, gripper: GripperShape, backend: Backend) -> ObjectWork:
@@ -159,7 +168,7 @@ def _finished(task: ObjectTask, state: ObjectState) -> ObjectReport:
         lacks.append(f"{grasps.count(*FAILED)} of {settings.num_colliding_grasps} failed")
     notes = [*lacks, *([state.reason] if lacks and state.reason else [])]
     if state.started_inside:
-        notes.append(f"{state.started_inside} trials began inside the gripper")
+        notes.append(f"trials that began inside the gripper: {state.started_inside}")
     return _report(task, state, Status.SHORT if lacks else Status.MADE, "; ".join(notes))
 
 
@@ -174,4 +183,5 @@ def _report(task: ObjectTask, state: ObjectState, status: Status, message: str) 
         tested=state.tested,
         message=message,
         seconds=0.0,
+        tested_held=state.tested_held,
     )

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass
 
+from pebble import ProcessExpired, ProcessPool
 from threadpoolctl import threadpool_limits
 
-from graspgen_cli.execution.object_run import BACKEND, ObjectTask, run_object
-from graspgen_cli.execution.reports import ObjectReport, Status
+from graspgen_cli.execution.object_run import BACKEND, ObjectTask, failure_report, run_object
+from graspgen_cli.execution.reports import ObjectReport
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.records import Gripper
 from graspgen_cli.validate.backend import Backend, make_backend
@@ -38,6 +39,8 @@ _worker: Worker | None = None
 
 def _start(gripper: Gripper, threads: int) -> None:
     global _worker
+    # Ctrl-C goes to every process of the terminal; the parent alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _worker = make_worker(gripper, threads=threads)
 
 
@@ -78,24 +81,25 @@ def _in_this_process(tasks: Sequence[ObjectTask], gripper: Gripper, threads: int
 
 
 def _in_processes(tasks: Sequence[ObjectTask], gripper: Gripper, count: int, threads: int) -> Iterator[ObjectReport]:
+    """Reports as they come. A worker that dies takes only its own task with it. When the caller stops early, so do the workers: files
+    are written atomically, so none is left half-made."""
     # Spawned, not forked: the engines' threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=(gripper, threads)) as pool:
-        futures = {pool.submit(_work, task): task for task in tasks}
-        try:
-            for future in as_completed(futures):
-                yield _result(future, futures[future])
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    pool = ProcessPool(count, initializer=_start, initargs=(gripper, threads), context=context)
+    try:
+        futures: dict[Future[ObjectReport], ObjectTask] = {pool.schedule(_work, args=(task,)): task for task in tasks}
+        pool.close()
+        for future in as_completed(futures):
+            yield _result(future, futures[future])
+    finally:
+        pool.stop()
+        pool.join()
 
 
 def _result(future: Future[ObjectReport], task: ObjectTask) -> ObjectReport:
-    """The task's report; a worker that died takes its tasks with it, and they are said to have failed."""
     try:
         return future.result()
-    except BrokenProcessPool:
-        message = f"{task.object_id}: a worker process died (out of memory?); run again with fewer --workers"
-        return ObjectReport(
-            object_id=task.object_id, status=Status.FAILED, held=0, failed=0, unvalidated=0, tested=0, message=message, seconds=0.0
-        )
+    except ProcessExpired as error:
+        # Its own exceptions are in the report; what is left is a death from outside, or in native code.
+        reason = f"the worker process died (exit code {error.exitcode}; out of memory?)"
+        return failure_report(task, f"{task.object_id}: {reason}; run again, with fewer --workers if it stays so")

@@ -51,8 +51,6 @@ class RunSummary:
     """A whole run; the reports are in the order of the scales file."""
 
     reports: tuple[ObjectReport, ...]
-    train_added: int = 0
-    valid_added: int = 0
 
     def count(self, status: Status) -> int:
         """Number of objects with that status."""

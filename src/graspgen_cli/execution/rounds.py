@@ -42,13 +42,14 @@ class ObjectState:
     """Where an object stands.
 
     tries: rounds of sampling made since the object's first.
-    tested, started_inside: grasps tried in this run, and how many of them began inside the gripper.
+    tested, tested_held, started_inside: grasps tried in this run, how many of them held, and how many began inside the gripper.
     reason: why the last guesses fell short, in words; empty if they did not.
     """
 
     grasps: GraspBatch
     tries: int
     tested: int = 0
+    tested_held: int = 0
     started_inside: int = 0
     reason: str = ""
 
@@ -89,15 +90,20 @@ def test_pending(work: ObjectWork, state: ObjectState) -> ObjectState:
     surplus = pending & (outcome == Outcome.HELD)
     surplus &= np.cumsum(outcome == Outcome.HELD) > work.settings.num_collision_free_grasps
     kept = replace(state.grasps, outcome=outcome)[~surplus]
-    tested = state.tested + int(result.tested.sum())
-    return replace(state, grasps=kept, tested=tested, started_inside=state.started_inside + result.started_inside)
+    return replace(
+        state,
+        grasps=kept,
+        tested=state.tested + int(result.tested.sum()),
+        tested_held=state.tested_held + result.grasps[result.tested].count(Outcome.HELD),
+        started_inside=state.started_inside + result.started_inside,
+    )
 
 
 def fill_quotas(work: ObjectWork, state: ObjectState) -> ObjectState:
     """Rounds of guessing and trying until the quotas are full, the limit of tries is met or nothing comes of it any more."""
     state = test_pending(work, state)
     barren = 0
-    while _short(work.settings, state.grasps) and barren < BARREN_ROUNDS:
+    while is_short(work.settings, state.grasps) and barren < BARREN_ROUNDS:
         before = state
         state = test_pending(work, guess_missing(work, state))
         if len(state.grasps) == len(before.grasps):
@@ -106,7 +112,8 @@ def fill_quotas(work: ObjectWork, state: ObjectState) -> ObjectState:
     return state
 
 
-def _short(settings: GraspCommand, grasps: GraspBatch) -> bool:
+def is_short(settings: GraspCommand, grasps: GraspBatch) -> bool:
+    """Whether held or failed grasps are missing from the quotas."""
     # Grasps that --max-num-grasps leaves untried count as wanted ones: more guesses would not be tried either.
     wanted = grasps.count(Outcome.HELD, Outcome.UNVALIDATED) < settings.num_collision_free_grasps
     return wanted or grasps.count(*FAILED) < settings.num_colliding_grasps

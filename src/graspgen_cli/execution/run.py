@@ -10,7 +10,6 @@ from pathlib import Path
 import orjson
 
 from graspgen_cli.analysis.counts import DatasetCounts, ObjectCounts, count_grasps, total_counts
-from graspgen_cli.dataset.files import require_writable
 from graspgen_cli.dataset.graspgen_json import read_grasp_file
 from graspgen_cli.dataset.object_map import read_object_map, write_object_map
 from graspgen_cli.dataset.paths import DatasetPaths, grasp_file_names
@@ -19,8 +18,9 @@ from graspgen_cli.errors import GraspFileError, InputError
 from graspgen_cli.execution.object_run import ObjectTask
 from graspgen_cli.execution.pool import run_tasks
 from graspgen_cli.execution.reports import ObjectReport, Phase, RunSummary, Status
-from graspgen_cli.grippers.find import load_gripper
+from graspgen_cli.files import require_writable
 from graspgen_cli.grippers.export import ConfigFile, write_graspgen_config
+from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.objects.scales import ScalesList, read_scales, resolve_object_paths
 from graspgen_cli.settings.commands import AnalyzeCommand, GraspCommand, GripperConfigCommand, SplitsCommand
 from graspgen_cli.settings.models import DatasetSettings, ObjectSettings
@@ -63,9 +63,7 @@ def _objects(settings: ObjectSettings) -> tuple[ScalesList, Path]:
 
 
 def _refused(object_id: str, message: str) -> ObjectReport:
-    return ObjectReport(
-        object_id=object_id, status=Status.FAILED, held=0, failed=0, unvalidated=0, tested=0, message=message, seconds=0.0
-    )
+    return ObjectReport(object_id=object_id, status=Status.FAILED, held=0, failed=0, unvalidated=0, tested=0, message=message, seconds=0.0)
 
 
 def _log_run(paths: DatasetPaths, settings: GraspCommand, phase: Phase, summary: RunSummary, started: float) -> None:
@@ -135,5 +133,3 @@ def analyze_dataset(settings: AnalyzeCommand) -> DatasetAnalysis:
         except GraspFileError as error:
             broken.append(str(error))
     return DatasetAnalysis(tuple(counts), total_counts(counts), tuple(broken))
-
-

@@ -5,9 +5,6 @@ GraspGen's convention (docs/GRIPPER_DESCRIPTION.md of NVlabs/GraspGen): approach
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import resources
@@ -19,6 +16,7 @@ import yaml
 from scipy.spatial.transform import Rotation
 
 from graspgen_cli.errors import OutputError
+from graspgen_cli.files import write_atomically
 from graspgen_cli.geometry.meshes import mesh_from_solid, solid_from_mesh, triangle_mesh
 from graspgen_cli.geometry.poses import inverse, transform_points
 from graspgen_cli.records import Floats, Gripper, TriangleMesh
@@ -114,27 +112,12 @@ def _rounded(values: Floats) -> Floats:
 
 def _write(path: Path, content: bytes, *, overwrite: bool) -> ConfigFile:
     try:
-        if path.exists():
-            if path.read_bytes() == content:
-                return ConfigFile(path, FileStatus.KEPT)
-            if not overwrite:
-                return ConfigFile(path, FileStatus.DIFFERS)
-        _replace(path, content)
+        existing = path.read_bytes() if path.exists() else None
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); check the disk and the permissions") from error
+        raise OutputError(f"{path}: cannot be read ({error.strerror or error}); check the permissions") from error
+    if existing == content:
+        return ConfigFile(path, FileStatus.KEPT)
+    if existing is not None and not overwrite:
+        return ConfigFile(path, FileStatus.DIFFERS)
+    write_atomically(path, content)
     return ConfigFile(path, FileStatus.WRITTEN)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Writes beside the file and puts it in its place whole, so that no reader sees a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)

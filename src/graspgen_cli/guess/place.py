@@ -94,9 +94,7 @@ def place(shape: ObjectShape, gripper_shape: GripperShape, proposals: Proposals,
     return Placements(verdict, poses, opening)
 
 
-def _first_standoffs(
-    shape: ObjectShape, gripper_shape: GripperShape, frame: _Frame, rows: NDArray[np.intp], *, exact: bool
-) -> Floats:
+def _first_standoffs(shape: ObjectShape, gripper_shape: GripperShape, frame: _Frame, rows: NDArray[np.intp], *, exact: bool) -> Floats:
     """(M,) least multiple of the stand-off (m) at which the first finger, wide open, is free; inf where there is none and for
     candidates that are not in `rows`. Not `exact`: at which no chord of it proves a collision."""
     settings, widest = frame.settings, frame.openings[0]
@@ -117,9 +115,7 @@ def _first_standoffs(
     return standoff
 
 
-def _not_refuted(
-    shape: ObjectShape, gripper_shape: GripperShape, frame: _Frame, standoff: Floats
-) -> tuple[Floats, NDArray[np.bool_]]:
+def _not_refuted(shape: ObjectShape, gripper_shape: GripperShape, frame: _Frame, standoff: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     """Where each candidate's base is at each opening (M, openings, 3), and which of these placements (M, openings) hold material and
     are not proved to collide by a chord of the gripper."""
     count = len(frame.openings)

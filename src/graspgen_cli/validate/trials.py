@@ -27,9 +27,7 @@ class TrialResult:
     steps: int
 
 
-def run_trials(
-    backend: Backend, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings
-) -> TrialResult:
+def run_trials(backend: Backend, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings) -> TrialResult:
     """Tries every grasp that is not a geometric negative, the first `max_num_grasps` of them if that is set; the others keep the
     outcome that they have."""
     tested = grasps.outcome != Outcome.COLLISION

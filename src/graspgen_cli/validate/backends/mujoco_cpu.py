@@ -161,8 +161,9 @@ def relative_motion(before: Floats, after: Floats) -> Floats:
 def join_states(states: list[TrialState], joints: int) -> TrialState:
     """The states of consecutive chunks as one; of none, an empty state."""
     if not states:
+        none = np.zeros(0)
         return TrialState(
-            np.zeros((0, 4, 4)), np.zeros((0, 2)), np.zeros((0, joints)), np.zeros(0, bool), np.zeros((0, 2)), np.zeros(0, bool), np.zeros(0, np.int32)
+            np.zeros((0, 4, 4)), np.zeros((0, 2)), np.zeros((0, joints)), none > 0, np.zeros((0, 2)), none > 0, none.astype(np.int32)
         )
     names = TrialState.__dataclass_fields__
     return TrialState(**{name: np.concatenate([getattr(s, name) for s in states]) for name in names})

@@ -1,0 +1,226 @@
+"""Guesses, checked by means that share nothing with the code under test: trimesh's collision manager on the mesh as it is in the
+file, and rays intersected with every triangle in double precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import trimesh
+from conftest import EXAMPLES, GRIPPERS, OBJECTS
+from shapes import box, sphere
+
+from graspgen_cli.geometry.collision import GripperShape, ObjectShape
+from graspgen_cli.geometry.poses import is_rotation
+from graspgen_cli.guess.loop import GuessResult, make_guesses
+from graspgen_cli.guess.openings import fit_openings
+from graspgen_cli.guess.place import Verdict, bite_points
+from graspgen_cli.guess.proposals import perpendicular_frame, surface_points
+from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject
+from graspgen_cli.settings.models import GuessSettings, Sampler
+
+
+def guesses(
+    shape: ObjectShape, gripper: GripperShape, *, settings: GuessSettings | None = None, free: int = 64, colliding: int = 16, first: int = 0
+) -> GuessResult:
+    return make_guesses(
+        shape,
+        gripper,
+        settings or GuessSettings(),
+        object_id="object",
+        num_free=free,
+        num_colliding=colliding,
+        first_try=first,
+        max_tries=60,
+    )
+
+
+def original_mesh(object_id: str) -> trimesh.Trimesh:
+    """The file as GraspGen's trainer reads it."""
+    loaded = trimesh.load(OBJECTS / object_id)
+    mesh = loaded.dump(concatenate=True) if isinstance(loaded, trimesh.Scene) else loaded
+    mesh.apply_scale(EXAMPLES[object_id])
+    return mesh
+
+
+def gripper_mesh(gripper: Gripper, opening: int) -> trimesh.Trimesh:
+    parts = []
+    for pose, body in zip(gripper.pose_body_in_base[opening], gripper.collision_parts, strict=True):
+        parts += [trimesh.Trimesh(p.vertices, p.faces, process=False).apply_transform(pose) for p in body]
+    return trimesh.util.concatenate(parts)
+
+
+def collide_by_trimesh(mesh: trimesh.Trimesh, gripper: Gripper, batch: GraspBatch) -> np.ndarray:
+    manager = trimesh.collision.CollisionManager()
+    manager.add_object("object", mesh)
+    opening = gripper.nearest_opening(batch.opening_width)
+    np.testing.assert_allclose(gripper.opening_width[opening], batch.opening_width, atol=1e-12)
+    meshes = {int(k): gripper_mesh(gripper, int(k)) for k in np.unique(opening)}
+    touching = [manager.in_collision_single(meshes[int(k)], p) for k, p in zip(opening, batch.pose_gripper_in_object, strict=True)]
+    return np.array(touching, bool)
+
+
+def material_by_triangles(mesh: trimesh.Trimesh, gripper: Gripper, batch: GraspBatch) -> np.ndarray:
+    """(N,) length (m) of the part of the line between the bite points that lies between its first and last crossing, by the
+    intersection of Möller and Trumbore (1997) with every triangle."""
+    corner = np.asarray(mesh.triangles)
+    edge1, edge2 = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
+    ends = bite_points(gripper, None)[gripper.nearest_opening(batch.opening_width)]
+    chord = np.zeros(len(batch))
+    for i, pose in enumerate(batch.pose_gripper_in_object):
+        start, end = ends[i] @ pose[:3, :3].T + pose[:3, 3]
+        along = end - start
+        cross = np.cross(along, edge2)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scale = 1 / np.einsum("ij,ij->i", edge1, cross)
+            offset = start - corner[:, 0]
+            u = np.einsum("ij,ij->i", offset, cross) * scale
+            other = np.cross(offset, edge1)
+            v = other @ along * scale
+            t = np.einsum("ij,ij->i", edge2, other) * scale
+        t = t[(u >= 0) & (v >= 0) & (u + v <= 1) & (t >= 0) & (t <= 1)]
+        chord[i] = np.ptp(t) * np.linalg.norm(along) if len(t) >= 2 else 0.0
+    return chord
+
+
+@pytest.mark.parametrize("gripper_name", GRIPPERS)
+@pytest.mark.parametrize("object_id", EXAMPLES)
+def test_every_guess_of_every_example_is_what_it_says(
+    object_id: str, gripper_name: str, gripper_shape: Callable[[str], GripperShape], example: Callable[..., TargetObject]
+) -> None:
+    gripper = gripper_shape(gripper_name)
+    found = guesses(ObjectShape(example(object_id)), gripper)
+    free = found.grasps[found.grasps.outcome == Outcome.UNVALIDATED]
+    colliding = found.grasps[found.grasps.outcome == Outcome.COLLISION]
+    assert (len(free), len(colliding)) == (64, 16)
+    mesh = original_mesh(object_id)
+    assert not collide_by_trimesh(mesh, gripper.gripper, free).any()
+    assert collide_by_trimesh(mesh, gripper.gripper, colliding).all()
+    assert (material_by_triangles(mesh, gripper.gripper, free) > 0).all()
+    assert is_rotation(found.grasps.pose_gripper_in_object, 1e-7).all()
+
+
+@pytest.mark.parametrize("sampler", [Sampler.ANTIPODAL, Sampler.ACRONYM])
+@pytest.mark.parametrize("corrected", [False, True])
+def test_the_other_samplers_too(
+    sampler: Sampler, corrected: bool, gripper_shape: Callable[[str], GripperShape], example: Callable[..., TargetObject]
+) -> None:
+    gripper = gripper_shape("robotiq_2f_85")
+    settings = GuessSettings(sampler=sampler, correct_acronym_approach=corrected)
+    found = guesses(ObjectShape(example("banana.obj")), gripper, settings=settings)
+    free = found.grasps[found.grasps.outcome == Outcome.UNVALIDATED]
+    assert len(free) == 64
+    mesh = original_mesh("banana.obj")
+    assert not collide_by_trimesh(mesh, gripper.gripper, free).any()
+    assert (material_by_triangles(mesh, gripper.gripper, free) > 0).all()
+    if sampler is Sampler.ACRONYM:
+        np.testing.assert_array_equal(free.opening_width, gripper.gripper.width)
+
+
+def test_correcting_acronym_moves_the_gripper_back_along_its_approach_only(gripper_shape: Callable[[str], GripperShape]) -> None:
+    """The 2F-85's pads move forward as they close, so the corrected base starts farther back."""
+    gripper, shape = gripper_shape("robotiq_2f_85"), ObjectShape(sphere(0.015))
+    plain, corrected = (
+        guesses(shape, gripper, settings=GuessSettings(sampler=Sampler.ACRONYM, correct_acronym_approach=on), free=20, colliding=0).grasps
+        for on in (False, True)
+    )
+    depth = [np.einsum("ni,ni->n", -b.pose_gripper_in_object[:, :3, 3], b.pose_gripper_in_object[:, :3, 2]).mean() for b in (plain, corrected)]
+    assert depth[1] > depth[0] + 0.005
+
+
+@pytest.mark.parametrize("gripper_name", GRIPPERS)
+def test_the_opening_is_centred_on_the_material(gripper_name: str, gripper_shape: Callable[[str], GripperShape]) -> None:
+    gripper = gripper_shape(gripper_name)
+    found = guesses(ObjectShape(box(0.03, 0.03, 0.03)), gripper, free=40, colliding=0).grasps
+    middle = bite_points(gripper.gripper, None)[gripper.gripper.nearest_opening(found.opening_width)].mean(axis=1)
+    in_object = np.einsum("nij,nj->ni", found.pose_gripper_in_object[:, :3, :3], middle) + found.pose_gripper_in_object[:, :3, 3]
+    along = np.einsum("ni,ni->n", in_object, found.pose_gripper_in_object[:, :3, 0])
+    np.testing.assert_allclose(along, 0.0, atol=1e-7)
+
+
+def test_without_centring_the_first_pad_stands_off_by_a_multiple(gripper_shape: Callable[[str], GripperShape]) -> None:
+    gripper = gripper_shape("franka_panda")
+    settings = GuessSettings(center_finger_opening=False)
+    found = guesses(ObjectShape(box(0.03, 0.03, 0.03)), gripper, settings=settings, free=40, colliding=0).grasps
+    first = bite_points(gripper.gripper, None)[gripper.gripper.nearest_opening(found.opening_width), 0]
+    in_object = np.einsum("nij,nj->ni", found.pose_gripper_in_object[:, :3, :3], first) + found.pose_gripper_in_object[:, :3, 3]
+    standoff = np.abs(in_object).max(axis=1) - 0.015
+    np.testing.assert_allclose(standoff, np.round(standoff, 3), atol=1e-7)
+    assert (standoff > 0.0009).all() and (standoff < 0.0161).all()
+
+
+def test_the_same_seed_gives_the_same_guesses_and_another_seed_others(gripper_shape: Callable[[str], GripperShape]) -> None:
+    gripper, shape = gripper_shape("franka_panda"), ObjectShape(sphere(0.02))
+    poses = [guesses(shape, gripper, settings=GuessSettings(seed=seed)).grasps.pose_gripper_in_object for seed in (7, 7, 8)]
+    np.testing.assert_array_equal(poses[0], poses[1])
+    assert not np.array_equal(poses[0], poses[2])
+
+
+def test_aligned_angles_are_quarter_turns(gripper_shape: Callable[[str], GripperShape]) -> None:
+    settings = GuessSettings(percent_random_guess_angle=0.0)
+    found = guesses(ObjectShape(box(0.03, 0.04, 0.05)), gripper_shape("franka_panda"), settings=settings, colliding=0).grasps
+    rotation = np.abs(found.pose_gripper_in_object[:, :3, :3])
+    np.testing.assert_allclose(np.sort(rotation.reshape(-1, 9), axis=1), np.tile([0.0] * 6 + [1.0] * 3, (64, 1)), atol=1e-7)
+
+
+def test_orientations_share_their_contact_point(gripper_shape: Callable[[str], GripperShape]) -> None:
+    settings = GuessSettings(num_orientations=8)
+    found = guesses(ObjectShape(sphere(0.02)), gripper_shape("franka_panda"), settings=settings, free=64, colliding=0).grasps
+    closing = np.round(found.pose_gripper_in_object[:, :3, 0], 6)
+    assert len(np.unique(closing, axis=0)) <= 64 / 4
+
+
+@pytest.mark.parametrize(
+    ("target", "verdict"), [(box(0.2, 0.2, 0.2), Verdict.TOO_WIDE), (sphere(0.075), Verdict.TOO_WIDE)], ids=["cube", "sphere"]
+)
+def test_an_object_too_wide_ends_with_a_reason(target: TargetObject, verdict: Verdict, gripper_shape: Callable[[str], GripperShape]) -> None:
+    found = guesses(ObjectShape(target), gripper_shape("franka_panda"), free=8, colliding=0)
+    assert found.grasps.count(Outcome.UNVALIDATED) < 8
+    assert found.verdicts[verdict] > 0
+    assert verdict.label in found.reason()
+
+
+def test_a_four_millimetre_ball_is_never_inside_a_finger(gripper_shape: Callable[[str], GripperShape]) -> None:
+    gripper, ball = gripper_shape("franka_panda"), sphere(0.002)
+    found = guesses(ObjectShape(ball), gripper).grasps
+    free = found[found.outcome == Outcome.UNVALIDATED]
+    assert len(free) == 64
+    for pose, k in zip(free.pose_gripper_in_object, gripper.gripper.nearest_opening(free.opening_width), strict=True):
+        center = np.linalg.inv(pose)[:3, 3]
+        for part in gripper.parts(int(k)):
+            assert not trimesh.Trimesh(part.vertices, part.faces).contains([center])[0]
+
+
+def test_surface_points_lie_on_the_surface_and_spread_by_area() -> None:
+    rng = np.random.Generator(np.random.Philox(3))
+    point, normal = surface_points(box(0.1, 0.1, 0.4).mesh, 20000, rng)
+    on_face = np.isclose(np.abs(point), [0.05, 0.05, 0.2], atol=1e-12)
+    assert (on_face.sum(axis=1) == 1).all()
+    np.testing.assert_array_equal(on_face, np.abs(normal) > 0.5)
+    assert on_face[:, 2].mean() == pytest.approx(0.02 / 0.18, abs=0.01)
+
+
+def test_perpendicular_frames_are_right_handed() -> None:
+    axis = np.random.Generator(np.random.Philox(5)).normal(size=(100, 3))
+    axis /= np.linalg.norm(axis, axis=1, keepdims=True)
+    first, second = perpendicular_frame(axis)
+    frame = np.stack([first, second, axis], axis=2)
+    np.testing.assert_allclose(np.swapaxes(frame, 1, 2) @ frame, np.tile(np.eye(3), (100, 1, 1)), atol=1e-12)
+    np.testing.assert_allclose(np.linalg.det(frame), 1.0, atol=1e-12)
+
+
+def test_openings_of_foreign_grasps_come_from_the_mesh(gripper_shape: Callable[[str], GripperShape]) -> None:
+    """A grasp without opening gets the widest free one; one that collides at every opening, or at its own, becomes a negative."""
+    gripper, shape = gripper_shape("franka_panda"), ObjectShape(box(0.03, 0.03, 0.03))
+    good = guesses(shape, gripper, free=3, colliding=0).grasps
+    buried = np.eye(4)[None].copy()
+    unknown = GraspBatch(
+        np.concatenate([good.pose_gripper_in_object, buried, good.pose_gripper_in_object[:1]]),
+        np.array([np.nan, np.nan, np.nan, np.nan, 0.01]),
+        np.full(5, Outcome.HELD, np.int8),
+    )
+    fitted = fit_openings(shape, gripper, unknown)
+    np.testing.assert_array_equal(fitted.outcome, [Outcome.HELD] * 3 + [Outcome.COLLISION] * 2)
+    assert (fitted.opening_width[:3] >= good.opening_width - 1e-9).all()
+    assert np.isin(np.round(fitted.opening_width, 9), np.round(gripper.gripper.opening_width, 9)).all()
