@@ -10,7 +10,6 @@ import trimesh
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
-from shapes import box, sphere, target
 
 from graspgen_cli.geometry.chords import meet, part_chords
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape, in_collision, surfaces_touch
@@ -25,6 +24,7 @@ from graspgen_cli.geometry.poses import (
     transform_points,
 )
 from graspgen_cli.records import TargetObject
+from shapes import box, sphere, target
 
 seeds = st.integers(0, 2**32 - 1)
 

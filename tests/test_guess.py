@@ -8,9 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import trimesh
-from conftest import EXAMPLES, GRIPPERS, OBJECTS
-from shapes import box, sphere
 
+from conftest import EXAMPLES, GRIPPERS, OBJECTS
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.geometry.poses import is_rotation
 from graspgen_cli.guess.loop import GuessResult, make_guesses
@@ -19,6 +18,7 @@ from graspgen_cli.guess.place import Verdict, bite_points
 from graspgen_cli.guess.proposals import perpendicular_frame, surface_points
 from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject
 from graspgen_cli.settings.models import GuessSettings, Sampler
+from shapes import box, sphere
 
 
 def guesses(
@@ -39,7 +39,7 @@ def guesses(
 def original_mesh(object_id: str) -> trimesh.Trimesh:
     """The file as GraspGen's trainer reads it."""
     loaded = trimesh.load(OBJECTS / object_id)
-    mesh = loaded.dump(concatenate=True) if isinstance(loaded, trimesh.Scene) else loaded
+    mesh = loaded.to_geometry() if isinstance(loaded, trimesh.Scene) else loaded
     mesh.apply_scale(EXAMPLES[object_id])
     return mesh
 
@@ -79,7 +79,7 @@ def material_by_triangles(mesh: trimesh.Trimesh, gripper: Gripper, batch: GraspB
             other = np.cross(offset, edge1)
             v = other @ along * scale
             t = np.einsum("ij,ij->i", edge2, other) * scale
-        t = t[(u >= 0) & (v >= 0) & (u + v <= 1) & (t >= 0) & (t <= 1)]
+            t = t[(u >= 0) & (v >= 0) & (u + v <= 1) & (t >= 0) & (t <= 1)]
         chord[i] = np.ptp(t) * np.linalg.norm(along) if len(t) >= 2 else 0.0
     return chord
 
@@ -125,7 +125,9 @@ def test_correcting_acronym_moves_the_gripper_back_along_its_approach_only(gripp
         guesses(shape, gripper, settings=GuessSettings(sampler=Sampler.ACRONYM, correct_acronym_approach=on), free=20, colliding=0).grasps
         for on in (False, True)
     )
-    depth = [np.einsum("ni,ni->n", -b.pose_gripper_in_object[:, :3, 3], b.pose_gripper_in_object[:, :3, 2]).mean() for b in (plain, corrected)]
+    depth = [
+        np.einsum("ni,ni->n", -b.pose_gripper_in_object[:, :3, 3], b.pose_gripper_in_object[:, :3, 2]).mean() for b in (plain, corrected)
+    ]
     assert depth[1] > depth[0] + 0.005
 
 
@@ -174,7 +176,9 @@ def test_orientations_share_their_contact_point(gripper_shape: Callable[[str], G
 @pytest.mark.parametrize(
     ("target", "verdict"), [(box(0.2, 0.2, 0.2), Verdict.TOO_WIDE), (sphere(0.075), Verdict.TOO_WIDE)], ids=["cube", "sphere"]
 )
-def test_an_object_too_wide_ends_with_a_reason(target: TargetObject, verdict: Verdict, gripper_shape: Callable[[str], GripperShape]) -> None:
+def test_an_object_too_wide_ends_with_a_reason(
+    target: TargetObject, verdict: Verdict, gripper_shape: Callable[[str], GripperShape]
+) -> None:
     found = guesses(ObjectShape(target), gripper_shape("franka_panda"), free=8, colliding=0)
     assert found.grasps.count(Outcome.UNVALIDATED) < 8
     assert found.verdicts[verdict] > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 
 import orjson
 
@@ -36,6 +37,28 @@ def _listed(paths: DatasetPaths) -> dict[str, str]:
         return {}
     # A name with a folder in it could lead out of the dataset.
     return {k: v for k, v in document.items() if isinstance(v, str) and v.endswith(GRASP_SUFFIX) and "/" not in v and "\\" not in v}
+
+
+def own_files(paths: DatasetPaths, scales: Iterable[tuple[str, float]], entries: Mapping[str, str]) -> dict[str, str]:
+    """Those of the map's entries whose file is of the object at the scale of the list (object id, scale), whoever wrote and named it;
+    an object whose scale has changed gets a file of its own. A file that cannot be read counts as the object's: it is reported."""
+    own = {}
+    for object_id, scale in scales:
+        name = entries.get(object_id)
+        if name is not None and (_names_scale(name, scale) or _holds_scale(paths, name, scale)):
+            own[object_id] = name
+    return own
+
+
+def _names_scale(name: str, scale: float) -> bool:
+    return f".{scale!r}." in name
+
+
+def _holds_scale(paths: DatasetPaths, name: str, scale: float) -> bool:
+    try:
+        return read_grasp_file(paths.grasps / name).scale == scale
+    except GraspFileError:
+        return True
 
 
 def write_object_map(paths: DatasetPaths, entries: dict[str, str]) -> None:

@@ -50,7 +50,7 @@ def grasp_file_names(scales: Iterable[tuple[str, float]], taken: Mapping[str, st
     """File name of each object's grasps: ``<base name>.<scale>.grasps.json`` where only one object would have that name, else with
     a digest of the object id in it.
 
-    scales: (object id, scale). taken: object id -> file name, from the dataset's map; those keep their names.
+    scales: (object id, scale). taken: object id -> name of a file that exists; those keep their names, whoever chose them.
     The result does not depend on the order of `scales`.
     """
     pairs = list(scales)
@@ -59,11 +59,8 @@ def grasp_file_names(scales: Iterable[tuple[str, float]], taken: Mapping[str, st
     foreign = {name.casefold() for object_id, name in taken.items() if object_id not in plain}
     names = {}
     for object_id, name in plain.items():
-        marked = _marked_name(name, object_id)
         unique = claims[name.casefold()] == 1 and name.casefold() not in foreign
-        # A name from the map that is neither of the two belongs to another scale.
-        keeps = taken.get(object_id) if taken.get(object_id) in (name, marked) else None
-        names[object_id] = keeps or (name if unique else marked)
+        names[object_id] = taken.get(object_id) or (name if unique else _marked_name(name, object_id))
     return names
 
 

@@ -11,7 +11,7 @@ import orjson
 
 from graspgen_cli.analysis.counts import DatasetCounts, ObjectCounts, count_grasps, total_counts
 from graspgen_cli.dataset.graspgen_json import read_grasp_file
-from graspgen_cli.dataset.object_map import read_object_map, write_object_map
+from graspgen_cli.dataset.object_map import own_files, read_object_map, write_object_map
 from graspgen_cli.dataset.paths import DatasetPaths, grasp_file_names
 from graspgen_cli.dataset.splits import SplitPlan, update_splits
 from graspgen_cli.errors import GraspFileError, InputError
@@ -39,7 +39,7 @@ def run_objects(
     paths = DatasetPaths(settings.grasp_dataset, gripper.name)
     require_writable(paths.grasps)
     entries = read_object_map(paths)
-    names = grasp_file_names(scales.entries, entries)
+    names = grasp_file_names(scales.entries, own_files(paths, scales.entries, entries))
     if phase is Phase.FILL:
         phase, settings = Phase.ALL, settings.model_copy(update={"fill_grasps": True})
     if settings.guess_only:

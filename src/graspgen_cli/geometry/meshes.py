@@ -68,10 +68,26 @@ def signed_volume(mesh: TriangleMesh) -> float:
     return float(np.linalg.det(corners).sum() / 6)
 
 
+def face_crosses(triangles: Floats) -> Floats:
+    """The normals of triangles (T, 3, 3), twice their areas long, (T, 3)."""
+    return np.asarray(np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]))
+
+
+def face_areas(triangles: Floats) -> Floats:
+    """The areas of triangles (T, 3, 3), m², (T,)."""
+    return np.asarray(np.linalg.norm(face_crosses(triangles), axis=1) / 2)
+
+
+def face_normals(triangles: Floats) -> Floats:
+    """The unit normals of triangles (T, 3, 3), (T, 3); zero for triangles without area."""
+    crosses = face_crosses(triangles)
+    lengths = np.linalg.norm(crosses, axis=1, keepdims=True)
+    return np.asarray(np.divide(crosses, lengths, out=np.zeros_like(crosses), where=lengths > 0))
+
+
 def surface_area(mesh: TriangleMesh) -> float:
     """m²."""
-    a, b, c = mesh.vertices[mesh.faces].swapaxes(0, 1)
-    return float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2)
+    return float(face_areas(mesh.vertices[mesh.faces]).sum())
 
 
 def winding_number(mesh: TriangleMesh, points: Floats) -> Floats:

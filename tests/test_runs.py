@@ -1,0 +1,190 @@
+"""Whole runs on small objects: the same bytes whatever the way there, and what happens to objects that cannot be used."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+from graspgen_cli.app import main
+from graspgen_cli.dataset.graspgen_json import read_grasp_file
+from graspgen_cli.records import Outcome
+from trainer import FEWEST_POSITIVES, read_dataset
+
+QUOTAS = ["--num-collision-free-grasps", "12", "--num-colliding-grasps", "4"]
+GRASPS = "grasp_data/robotiq_2f_85"
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three objects that are quick to try, one of which is dropped now and then."""
+    folder = tmp_path_factory.mktemp("objects")
+    trimesh.creation.icosphere(subdivisions=2, radius=20).export(folder / "ball.stl")
+    trimesh.creation.box((0.03, 0.04, 0.05)).export(folder / "brick.obj")
+    trimesh.creation.cone(radius=0.02, height=0.06, sections=24).export(folder / "cone.ply")
+    (folder / "list.json").write_text(json.dumps({"ball.stl": 0.001, "brick.obj": 1.0, "cone.ply": 1.0}))
+    return folder
+
+
+Run = Callable[..., Path]
+
+
+@pytest.fixture
+def run(objects: Path, tmp_path: Path) -> Run:
+    """Runs a command on those objects into a folder of that name; returns the folder."""
+
+    def go(command: str, name: str, *flags: str, scales: Path | None = None, code: int = 0) -> Path:
+        where = [] if command == "gripper-config" else ["--object-scales-json", str(scales or objects / "list.json"), "--object-dataset", str(objects)]
+        quiet = ["--grasp-dataset", str(tmp_path / name), "--quiet"]
+        workers = [] if "--workers" in flags or command in ("splits", "gripper-config") else ["--workers", "1"]
+        assert main([command, *where, *quiet, *workers, *flags]) == code
+        return tmp_path / name
+
+    return go
+
+
+def contents(dataset: Path) -> dict[str, bytes]:
+    """Every file of the dataset but the run log, which says when."""
+    return {str(p.relative_to(dataset)): p.read_bytes() for p in sorted(dataset.rglob("*")) if p.is_file() and p.name != "runs.jsonl"}
+
+
+def test_all_makes_a_dataset_that_the_trainer_reads(run: Run, objects: Path) -> None:
+    dataset = run("all", "a", *QUOTAS)
+    found = read_dataset(dataset, "robotiq_2f_85", objects)
+    assert set(found) == {"ball.stl", "brick.obj", "cone.ply"}
+    for mesh, positive, negative in found.values():
+        assert len(positive) == 12 >= FEWEST_POSITIVES and len(negative) >= 4
+        assert np.ptp(mesh.vertices, axis=0).max() < 0.1
+    assert (dataset / "config/grippers/robotiq_2f_85.py").is_file()
+
+
+def test_guess_then_validate_gives_the_bytes_of_all(run: Run) -> None:
+    whole = contents(run("all", "whole", *QUOTAS))
+    run("guess", "parts", *QUOTAS)
+    run("validate", "parts", "--load-guesses", *QUOTAS)
+    run("gripper-config", "parts")
+    parts = contents(run("splits", "parts"))
+    assert parts == whole
+
+
+def test_two_workers_and_another_order_give_the_same_bytes(run: Run, objects: Path, tmp_path: Path) -> None:
+    backwards = tmp_path / "list.json"
+    backwards.write_text(json.dumps(dict(reversed(json.loads((objects / "list.json").read_text()).items()))))
+    one = contents(run("all", "one", *QUOTAS, "--seed", "7"))
+    two = contents(run("all", "two", *QUOTAS, "--seed", "7", "--workers", "2", scales=backwards))
+    assert one == two
+
+
+def test_one_object_alone_gets_what_it_gets_among_others(run: Run, tmp_path: Path) -> None:
+    among = contents(run("guess", "among", *QUOTAS))[f"{GRASPS}/cone.1.0.grasps.json"]
+    alone = tmp_path / "list.json"
+    alone.write_text('{"cone.ply": 1.0}')
+    assert contents(run("guess", "alone", *QUOTAS, scales=alone))[f"{GRASPS}/cone.1.0.grasps.json"] == among
+
+
+def test_another_seed_gives_other_grasps(run: Run) -> None:
+    first, second = (contents(run("guess", seed, *QUOTAS, "--seed", seed)) for seed in ("7", "8"))
+    assert first[f"{GRASPS}/ball.0.001.grasps.json"] != second[f"{GRASPS}/ball.0.001.grasps.json"]
+
+
+def test_guesses_are_untested_and_positive(run: Run) -> None:
+    grasps = read_grasp_file(run("guess", "g", *QUOTAS) / GRASPS / "brick.1.0.grasps.json").grasps
+    assert (grasps.count(Outcome.UNVALIDATED), grasps.count(Outcome.COLLISION)) == (12, 4)
+
+
+def test_existing_files_are_kept_filled_or_made_anew_as_asked(run: Run) -> None:
+    before = contents(run("all", "a", *QUOTAS))
+    assert contents(run("all", "a", *QUOTAS, "--seed", "5")) == before
+    larger = ["--num-collision-free-grasps", "20", "--num-colliding-grasps", "4"]
+    dataset = run("fill", "a", *larger)
+    name = "brick.1.0.grasps.json"
+    filled = read_grasp_file(dataset / GRASPS / name).grasps
+    first = json.loads(before[f"{GRASPS}/{name}"])["grasps"]["transforms"]
+    assert filled.count(Outcome.HELD) == 20
+    np.testing.assert_array_equal(filled.pose_gripper_in_object[: len(first)], np.array(first))
+    again = contents(run("all", "a", *QUOTAS, "--overwrite-grasps"))
+    assert again == before
+
+
+def test_load_guesses_tests_everything_but_the_geometric_negatives_again(run: Run) -> None:
+    dataset = run("all", "a", *QUOTAS)
+    path = dataset / GRASPS / "brick.1.0.grasps.json"
+    before = read_grasp_file(path).grasps
+    run("validate", "a", "--load-guesses", *QUOTAS, "--friction", "0.0")
+    after = read_grasp_file(path).grasps
+    np.testing.assert_array_equal(after.pose_gripper_in_object, before.pose_gripper_in_object)
+    np.testing.assert_array_equal(after.outcome == Outcome.COLLISION, before.outcome == Outcome.COLLISION)
+    assert after.count(Outcome.HELD) < before.count(Outcome.HELD)
+
+
+def test_a_file_of_another_tool_is_tested(run: Run, objects: Path, tmp_path: Path) -> None:
+    """Poses and flags are all that it holds; a pose in collision becomes a negative, the others get their trial."""
+    ours = read_grasp_file(run("guess", "ours", *QUOTAS) / GRASPS / "brick.1.0.grasps.json").grasps
+    poses = ours.pose_gripper_in_object.tolist()
+    folder = tmp_path / "theirs" / GRASPS
+    folder.mkdir(parents=True)
+    document = {"object": {"file": "brick.obj", "scale": 1.0}, "grasps": {"transforms": poses, "object_in_gripper": [True] * len(poses)}}
+    (folder / "theirs.grasps.json").write_text(json.dumps(document))
+    alone = tmp_path / "list.json"
+    alone.write_text('{"brick.obj": 1.0}')
+    run("validate", "theirs", "--load-guesses", *QUOTAS, scales=alone)
+    tested = read_grasp_file(folder / "theirs.grasps.json").grasps
+    assert len(tested) == len(poses)
+    assert tested.count(Outcome.HELD) >= 6
+    assert np.isfinite(tested.opening_width).all()
+
+
+def test_bad_objects_do_not_stop_the_good_ones(run: Run, objects: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (objects / "text.obj").write_text("this is not a mesh\n")
+    (objects / "empty.stl").write_bytes(b"")
+    scales = {"ball.stl": 0.001, "gone.obj": 1.0, "text.obj": 1.0, "empty.stl": 1.0, "brick.obj": 0.0, "cone.ply": 1e9, "../x.obj": 1.0}
+    listed = tmp_path / "list.json"
+    listed.write_text(json.dumps(scales))
+    command = ["guess", "--object-scales-json", str(listed), "--object-dataset", str(objects), "--grasp-dataset", str(tmp_path / "out")]
+    assert main([*command, "--workers", "1", *QUOTAS]) == 1
+    said = capsys.readouterr()
+    lines = said.err.splitlines()
+    for name in set(scales) - {"ball.stl"}:
+        assert sum(name in line for line in lines) >= 1, name
+    assert "Traceback" not in said.err and "Warning" not in said.err
+    assert {p.name for p in (tmp_path / "out" / GRASPS).iterdir()} == {"ball.0.001.grasps.json", "map_uuid_to_path.json"}
+
+
+def test_two_objects_of_one_name_have_a_file_each(run: Run, objects: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (objects / name).mkdir(exist_ok=True)
+        trimesh.creation.icosphere(subdivisions=1, radius=0.02).export(objects / name / "same.stl")
+    listed = tmp_path / "list.json"
+    listed.write_text('{"a/same.stl": 1.0, "b/same.stl": 1.0}')
+    dataset = run("guess", "d", *QUOTAS, scales=listed)
+    mapped = json.loads((dataset / GRASPS / "map_uuid_to_path.json").read_text())
+    assert len(set(mapped.values())) == 2
+    for object_id, name in mapped.items():
+        assert read_grasp_file(dataset / GRASPS / name).object_id == object_id
+
+
+def test_a_broken_grasp_file_fails_alone_and_is_made_anew_when_asked(run: Run) -> None:
+    dataset = run("guess", "d", *QUOTAS)
+    before = contents(dataset)
+    (dataset / GRASPS / "brick.1.0.grasps.json").write_text("{")
+    run("guess", "d", *QUOTAS, code=1)
+    run("guess", "d", *QUOTAS, "--overwrite-grasps")
+    assert contents(dataset) == before
+
+
+def test_no_grasp_no_file(run: Run, objects: Path, tmp_path: Path) -> None:
+    trimesh.creation.icosphere(subdivisions=2, radius=0.3).export(objects / "huge.stl")
+    listed = tmp_path / "list.json"
+    listed.write_text('{"huge.stl": 1.0}')
+    flags = ["--num-collision-free-grasps", "4", "--num-colliding-grasps", "0", "--max-guess-tries", "3"]
+    assert contents(run("guess", "d", *flags, scales=listed)) == {}
+
+
+def test_the_run_log_tells_what_the_files_do_not(run: Run) -> None:
+    dataset = run("guess", "d", *QUOTAS)
+    line = json.loads((dataset / "runs.jsonl").read_text())
+    assert line["phase"] == "guess" and line["objects"]["made"] == 3 and line["seconds"] > 0
