@@ -1,19 +1,38 @@
-"""Convex pieces that stand for an object in the simulation."""
+"""Convex pieces that stand for an object in the simulation, and how far they stand off its mesh."""
 
 from __future__ import annotations
 
-import heapq
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import manifold3d
 import numpy as np
 
-from graspgen_cli.geometry.meshes import mesh_from_solid, solid_from_mesh
+from graspgen_cli.geometry.creases import aligned_frame
+from graspgen_cli.geometry.cutting import CutLimits, cut
+from graspgen_cli.geometry.gaps import GapBound, measure_gap
+from graspgen_cli.geometry.merging import MergeLimits, merge, share_out, single_groups
+from graspgen_cli.geometry.meshes import extents, mesh_from_solid, solid_from_mesh, triangle_mesh
 from graspgen_cli.records import TriangleMesh
 from graspgen_cli.settings.models import CollisionApproximation
 
-Solid: TypeAlias = manifold3d.Manifold
+ALGORITHM = 2
+"""Goes up whenever the same mesh gives other pieces than before: kept pieces are then made anew."""
+
+CUT_GAP = 0.0004
+"""m: mean gap under which a part is not cut further."""
+MERGE_GAP = 0.0015
+"""m: mean gap that a joined hull may leave."""
+LARGEST_GAP = 0.0015
+"""m: largest gap that a hull may leave."""
+SMALLEST_PART = 0.003
+"""m."""
+ORDINARY_SIZE = (0.03, 0.5)
+"""m: objects smaller or larger than these have all lengths above in proportion to their size."""
+MOST_PARTS = 600
+MANY_PIECES = 80
+RELAXED = (1.0, 1.33)
+"""Multiples of the largest gap that are tried in turn while there are many pieces."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,77 +46,38 @@ class ConvexPieces:
 
 def convex_pieces(mesh: TriangleMesh, approximation: CollisionApproximation) -> ConvexPieces:
     """The pieces of a closed mesh."""
-    solid = solid_from_mesh(mesh)
-    if approximation is CollisionApproximation.CONVEX_HULL:
-        return ConvexPieces((mesh_from_solid(solid.hull()),), 0.0, 0.0)
-    hulls = _merge(_cut(solid, 0.0005), 0.001)
-    return ConvexPieces(tuple(mesh_from_solid(h) for h in hulls), 0.0, 0.0)
-
-
-def _mean_gap(hull: Solid, volume: float) -> float:
-    return float((hull.volume() - volume) / max(hull.surface_area() / 2, 1e-12))
-
-
-def _cut(solid: Solid, tolerance: float, smallest: float = 0.004, most: int = 2000) -> list[tuple[Solid, float]]:
-    done: list[tuple[Solid, float]] = []
-    todo = [solid]
-    while todo:
-        piece = todo.pop()
-        parts = piece.decompose()
-        if len(parts) > 1:
-            todo += parts
-            continue
-        volume = piece.volume()
-        if volume < 1e-12:
-            continue
-        hull = piece.hull()
-        low, high = np.array(piece.bounding_box()).reshape(2, 3)
-        if _mean_gap(hull, volume) < tolerance or (high - low).max() < smallest or len(done) + len(todo) > most:
-            done.append((hull, volume))
-            continue
-        halves = []
-        for axis in range(3):
-            if high[axis] - low[axis] >= smallest:
-                a, b = piece.split_by_plane(np.eye(3)[axis], float(low[axis] + high[axis]) / 2)
-                halves.append((a.hull().volume() + b.hull().volume(), axis, a, b))
-        todo += min(halves, key=lambda h: h[:2])[2:]
-    return done
-
-
-def _merge(pieces: list[tuple[Solid, float]], tolerance: float) -> list[Solid]:
-    alive = {i: (hull, volume, np.array(hull.bounding_box()).reshape(2, 3)) for i, (hull, volume) in enumerate(pieces)}
-    near: dict[int, set[int]] = {i: set() for i in alive}
-    heap: list[tuple[float, int, int]] = []
-
-    def consider(i: int, j: int) -> None:
-        near[i].add(j)
-        near[j].add(i)
-        union = Solid.batch_hull([alive[i][0], alive[j][0]])
-        gap = _mean_gap(union, alive[i][1] + alive[j][1])
-        if gap < tolerance:
-            heapq.heappush(heap, (gap, i, j))
-
-    ids = list(alive)
-    for i in ids:
-        for j in ids[i + 1 :]:
-            (lo_i, hi_i), (lo_j, hi_j) = alive[i][2], alive[j][2]
-            if np.all(lo_i <= hi_j + 1e-5) and np.all(lo_j <= hi_i + 1e-5):
-                consider(i, j)
-    while heap:
-        _, i, j = heapq.heappop(heap)
-        if i not in alive or j not in alive:
-            continue
-        hull = Solid.batch_hull([alive[i][0], alive[j][0]])
-        neighbours = (near[i] | near[j]) - {i, j}
-        new = max(near) + 1
-        near[new] = set()
-        alive[new] = (hull, alive[i][1] + alive[j][1], np.array(hull.bounding_box()).reshape(2, 3))
-        del alive[i], alive[j]
-        for k in sorted(neighbours & alive.keys()):
-            consider(new, k)
-    return [hull for hull, _, _ in alive.values()]
+    pieces = tuple(_METHODS[approximation](mesh))
+    return ConvexPieces(pieces, *measure_gap(pieces, mesh))
 
 
 def recipe(approximation: CollisionApproximation) -> str:
     """Names everything but the mesh that the pieces depend on."""
-    return f"{approximation.value} 1"
+    return f"{approximation.value} {ALGORITHM}"
+
+
+def _cut_and_merge(mesh: TriangleMesh) -> list[TriangleMesh]:
+    """Cut until parts are nearly convex, then join neighbours while their hull stays near the mesh."""
+    size = float(extents(mesh).max())
+    unit = size / float(np.clip(size, *ORDINARY_SIZE))
+    frame = aligned_frame(mesh.vertices, mesh.faces)
+    aligned = triangle_mesh(mesh.vertices @ frame.T, mesh.faces)
+    bound = GapBound(aligned, LARGEST_GAP * unit)
+    parts = cut(solid_from_mesh(aligned), CutLimits(CUT_GAP * unit, SMALLEST_PART * unit, MOST_PARTS), bound)
+    groups = single_groups(parts)
+    for relaxed in RELAXED:
+        limits = MergeLimits(MERGE_GAP * unit, relaxed)
+        groups = merge(groups, limits, bound)
+        if len(groups) <= MANY_PIECES:
+            break
+    hulls = [mesh_from_solid(group.part.hull) for group in share_out(groups, limits, bound)]
+    return [triangle_mesh(hull.vertices @ frame, hull.faces) for hull in hulls]
+
+
+def _one_hull(mesh: TriangleMesh) -> list[TriangleMesh]:
+    return [mesh_from_solid(manifold3d.Manifold.hull_points(mesh.vertices))]
+
+
+_METHODS: dict[CollisionApproximation, Callable[[TriangleMesh], list[TriangleMesh]]] = {
+    CollisionApproximation.CONVEX_DECOMPOSITION: _cut_and_merge,
+    CollisionApproximation.CONVEX_HULL: _one_hull,
+}

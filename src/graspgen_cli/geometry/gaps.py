@@ -9,13 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from graspgen_cli.geometry.meshes import extents, face_areas, face_normals
+from graspgen_cli.geometry.meshes import bounds, extents, face_areas, face_normals
 from graspgen_cli.geometry.rays import RayCaster
 from graspgen_cli.records import Floats, TriangleMesh
 
+SURFACE_SPACING = 0.5
+"""Distance between samples of the mesh's surface, as a share of the bound."""
 MOST_SURFACE_SAMPLES = 200_000
-MOST_CHECKED_SAMPLES = 1500
-REPORTED_SAMPLES = 3000
+CHECKED_SPACING = 1.0
+"""Distance between the points of a hull that are looked at, as a share of the bound."""
+MOST_CHECKED_POINTS = 1500
+FEW = 8
+"""Every so many points are looked at first: most hulls that break the bound show it there."""
+LEAST_AIR = 0.05
+"""Volume of air that a gap as large as the bound takes, as a share of the bound cubed: half a ball on a face, which is 2; less on edges."""
+REPORTED_POINTS = 3000
+OUTWARDS = 1e-6
+"""Share of the object's size: far above rounding, far below any gap."""
 
 
 def spread_points(triangles: Floats, count: int) -> tuple[Floats, NDArray[np.intp]]:
@@ -34,56 +44,60 @@ def spread_points(triangles: Floats, count: int) -> tuple[Floats, NDArray[np.int
 
 
 class GapBound:
-    """Tells whether points stand farther than `bound` (m) off a closed mesh, outside of it."""
+    """Tells whether hulls stand farther than `bound` (m) off a closed mesh, outside of it."""
 
     def __init__(self, mesh: TriangleMesh, bound: float) -> None:
         triangles = mesh.vertices[mesh.faces]
-        count = int(min(MOST_SURFACE_SAMPLES, face_areas(triangles).sum() / (bound / 2) ** 2)) + 1
-        self._tree = cKDTree(np.concatenate([spread_points(triangles, count)[0], mesh.vertices]))
+        count = int(min(MOST_SURFACE_SAMPLES, face_areas(triangles).sum() / (SURFACE_SPACING * bound) ** 2)) + 1
+        self._samples = cKDTree(np.concatenate([spread_points(triangles, count)[0], mesh.vertices]))
         self._rays = RayCaster(mesh)
-        self._bound = bound
+        self._surface = Surface(mesh)
+        self.bound = bound
 
-    def keeps(self, triangles: Floats, *, relaxed: float = 1.0) -> bool:
-        """Whether triangles (T, 3, 3), the surface of a convex hull, stay inside the mesh or within `relaxed` times the bound of it.
+    def keeps(self, triangles: Floats, *, air: float, relaxed: float = 1.0) -> bool:
+        """Whether triangles (T, 3, 3) of a convex hull stay inside the mesh or within `relaxed` times the bound of it.
 
-        Judged at points as dense as the bound and by a distance that is up to a twentieth too large.
+        Judged at points about as dense as the bound: those near samples of the surface and those inside the mesh are well, of the
+        others the distance is taken. `air` is the volume (m³) of the hull that is not solid: too little of it cannot hold a gap.
         """
-        if not len(triangles):
+        bound = self.bound * relaxed
+        if air < LEAST_AIR * bound**3 or not len(triangles):
             return True
-        bound = self._bound * relaxed
-        count = int(min(MOST_CHECKED_SAMPLES, face_areas(triangles).sum() / (0.7 * bound) ** 2)) + 1
+        count = int(min(MOST_CHECKED_POINTS, face_areas(triangles).sum() / (CHECKED_SPACING * bound) ** 2)) + 1
         points = np.concatenate([spread_points(triangles, count)[0], triangles.mean(axis=1)])
-        distance, _ = self._tree.query(points, distance_upper_bound=1.05 * bound)
+        return all(self._near(some, bound) for some in (points[::FEW], points))
+
+    def _near(self, points: Floats, bound: float) -> bool:
+        distance, _ = self._samples.query(points, distance_upper_bound=bound)
         far = points[np.isinf(distance)]
-        return not len(far) or bool(self._rays.inside(far).all())
+        outside = far[~self._rays.inside(far)]
+        return all(self._surface.distance(point) <= bound for point in outside)
 
 
 def measure_gap(pieces: Sequence[TriangleMesh], mesh: TriangleMesh) -> tuple[float, float]:
     """Mean and largest distance, m, from the surface of the union of convex pieces to the mesh.
 
     Taken exactly at a few thousand points: spread by area for the mean, and the middle of every face for the largest as well. Points of
-    a piece that lie inside another one are no surface of the union.
+    a piece that lie inside another one are no surface of the union: a point is moved outwards a little, to tell a face between two
+    pieces from one that two pieces share, and what it then finds itself in is widened by less, to have no cracks.
     """
     triangles = np.concatenate([piece.vertices[piece.faces] for piece in pieces])
     owner = np.repeat(np.arange(len(pieces)), [len(piece.faces) for piece in pieces])
-    spread, face = spread_points(triangles, REPORTED_SAMPLES)
+    spread, face = spread_points(triangles, REPORTED_POINTS)
     points = np.concatenate([spread, triangles.mean(axis=1)])
     face = np.concatenate([face, np.arange(len(triangles))])
-    outside = points + face_normals(triangles)[face] * 1e-6 * float(extents(mesh).max())
-    bare = ~_inside_another(outside, owner[face], pieces)
-    distance = distance_to_surface(points[bare], mesh)
-    of_spread = distance[: int(bare[: len(spread)].sum())]
-    return float(of_spread.mean()), float(distance.max())
-
-
-def _inside_another(points: Floats, owner: NDArray[np.intp], pieces: Sequence[TriangleMesh]) -> NDArray[np.bool_]:
-    """Whether each point (N, 3) lies in a convex piece other than its owner (N,), (N,)."""
-    inside = np.zeros(len(points), np.bool_)
+    size = float(extents(mesh).max())
+    moved = points + face_normals(triangles)[face] * OUTWARDS * size
+    widened = OUTWARDS * size / 100
+    bare = np.ones(len(points), np.bool_)
     for index, piece in enumerate(pieces):
-        low, high = piece.vertices.min(axis=0), piece.vertices.max(axis=0)
-        asked = np.flatnonzero(~inside & (owner != index) & (points >= low).all(axis=1) & (points <= high).all(axis=1))
-        inside[asked] = depth_outside(points[asked], piece) < 0
-    return inside
+        low, high = bounds(piece)
+        inside_box = (moved >= low - widened).all(axis=1) & (moved <= high + widened).all(axis=1)
+        near = np.flatnonzero(bare & (owner[face] != index) & inside_box)
+        bare[near] = depth_outside(moved[near], piece) > widened
+    surface = Surface(mesh)
+    distance = np.array([surface.distance(point) for point in points[bare]])
+    return float(distance[: int(bare[: len(spread)].sum())].mean()), float(distance.max())
 
 
 def depth_outside(points: Floats, piece: TriangleMesh) -> Floats:
@@ -92,21 +106,24 @@ def depth_outside(points: Floats, piece: TriangleMesh) -> Floats:
     A plane is taken at the piece's vertex that reaches farthest along the face's normal: the normal of a sliver is not to be trusted.
     """
     normals = face_normals(piece.vertices[piece.faces])
+    normals = normals[normals.any(axis=1)]
     offsets = (piece.vertices @ normals.T).max(axis=0)
     return np.asarray((points @ normals.T - offsets).max(axis=1, initial=-np.inf))
 
 
-def distance_to_surface(points: Floats, mesh: TriangleMesh) -> Floats:
-    """Exact distance of each point (N, 3) to the mesh's surface, m, (N,)."""
-    model = fcl.BVHModel()
-    model.beginModel(len(mesh.vertices), len(mesh.faces))
-    model.addSubModel(mesh.vertices, mesh.faces)
-    model.endModel()
-    surface = fcl.CollisionObject(model)
-    dot = fcl.CollisionObject(fcl.Sphere(1e-12))
-    request = fcl.DistanceRequest()
-    distances = np.empty(len(points))
-    for index, point in enumerate(points):
-        dot.setTranslation(point)
-        distances[index] = fcl.distance(surface, dot, request, fcl.DistanceResult())
-    return distances.clip(min=0.0)
+class Surface:
+    """A mesh's surface, to take exact distances to."""
+
+    def __init__(self, mesh: TriangleMesh) -> None:
+        model = fcl.BVHModel()
+        model.beginModel(len(mesh.vertices), len(mesh.faces))
+        model.addSubModel(mesh.vertices, mesh.faces)
+        model.endModel()
+        self._object = fcl.CollisionObject(model)
+        self._dot = fcl.CollisionObject(fcl.Sphere(1e-12))
+        self._request = fcl.DistanceRequest()
+
+    def distance(self, point: Floats) -> float:
+        """Distance of a point (3,) to the surface, m."""
+        self._dot.setTranslation(point)
+        return max(0.0, float(fcl.distance(self._object, self._dot, self._request, fcl.DistanceResult())))

@@ -70,8 +70,8 @@ def _set_options(spec: mujoco.MjSpec, settings: SimulationSettings) -> None:
     option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
     option.impratio = 10.0
     # Several contact points for each pair of flat faces (MULTICCD) stay on, so that a pad resists turning, whatever the gripper's file
-    # says; and a diverged trial must stay diverged to be seen.
-    option.disableflags = mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    # says; a diverged trial must stay diverged to be seen; and looking for islands is work for nothing where all is one.
+    option.disableflags = mujoco.mjtDisableBit.mjDSBL_AUTORESET | mujoco.mjtDisableBit.mjDSBL_ISLAND
     option.enableflags = 0
 
 
