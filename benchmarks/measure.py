@@ -117,7 +117,15 @@ def _validate_all(prepared: list[Prepared], gripper_name: str, workers: int, obj
         results = list(pool.map(task, prepared))
         wall = time.perf_counter() - start
     for row, (tried, held, steps, seconds) in zip(objects.values(), results, strict=True):
-        row |= {"held_fraction": round(held / tried, 3), "trial_ms": round(seconds / tried * 1e3, 2), "step_us": round(seconds / steps * 1e6, 2)}
+        row |= {
+            "held_fraction": round(held / tried, 3),
+            "trial_ms": round(seconds / tried * 1e3, 2),
+            "step_us": round(seconds / steps * 1e6, 2),
+        }
+            "held_fraction": round(held / tried, 3),
+            "trial_ms": round(seconds / tried * 1e3, 2),
+            "step_us": round(seconds / steps * 1e6, 2),
+        }
     tried = sum(r[0] for r in results)
     return {
         "workers": workers,

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from examples import gripper_by_name
 from graspgen_cli.geometry.chords import meet, part_chords
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape, in_collision, surfaces_touch
 from graspgen_cli.geometry.poses import (
@@ -162,7 +163,7 @@ def test_a_hollow_object_around_a_free_gripper_is_no_collision(gripper_shape: Ca
 @given(seeds)
 def test_verdicts_do_not_depend_on_a_common_motion(seed: int) -> None:
     """A sphere and a gripper moved together collide as before."""
-    gripper = _panda()
+    gripper = gripper_by_name("franka_panda")
     center = np.array([0.0, 0.0, 0.10])
     moves = random_poses(3, seed, reach=0.5)
     original = in_collision(ObjectShape(sphere(0.012, tuple(center))), gripper, np.tile(np.eye(4), (1, 1, 1)), np.array([40]))[0]
@@ -171,9 +172,3 @@ def test_verdicts_do_not_depend_on_a_common_motion(seed: int) -> None:
         ball.apply_translation(center)
         ball.apply_transform(move)
         assert in_collision(ObjectShape(target(ball)), gripper, move[None], np.array([40]))[0] == original
-
-
-def _panda() -> GripperShape:
-    from conftest import _gripper_shape
-
-    return _gripper_shape("franka_panda")

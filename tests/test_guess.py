@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from conftest import EXAMPLES, GRIPPERS, OBJECTS
+from examples import EXAMPLES, GRIPPERS, OBJECTS
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.geometry.poses import is_rotation
 from graspgen_cli.guess.loop import GuessResult, make_guesses

@@ -38,7 +38,11 @@ def run(objects: Path, tmp_path: Path) -> Run:
     """Runs a command on those objects into a folder of that name; returns the folder."""
 
     def go(command: str, name: str, *flags: str, scales: Path | None = None, code: int = 0) -> Path:
-        where = [] if command == "gripper-config" else ["--object-scales-json", str(scales or objects / "list.json"), "--object-dataset", str(objects)]
+        where = (
+            []
+            if command == "gripper-config"
+            else ["--object-scales-json", str(scales or objects / "list.json"), "--object-dataset", str(objects)]
+        )
         quiet = ["--grasp-dataset", str(tmp_path / name), "--quiet"]
         workers = [] if "--workers" in flags or command in ("splits", "gripper-config") else ["--workers", "1"]
         assert main([command, *where, *quiet, *workers, *flags]) == code

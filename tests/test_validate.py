@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from conftest import GRIPPERS
+from examples import GRIPPERS
 from graspgen_cli.errors import SettingsError
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.geometry.poses import pose

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import manifold3d
 import numpy as np
 
+from graspgen_cli.errors import ObjectError
 from graspgen_cli.geometry.creases import aligned_frame
 from graspgen_cli.geometry.cutting import CutLimits, cut
-from graspgen_cli.geometry.gaps import GapBound, measure_gap
+from graspgen_cli.geometry.gaps import GapBound, measure_gap, spread_points
 from graspgen_cli.geometry.merging import MergeLimits, merge, share_out, single_groups
 from graspgen_cli.geometry.meshes import extents, mesh_from_solid, solid_from_mesh, triangle_mesh
+from graspgen_cli.geometry.spheres import SURFACE_POINTS, fill_with_spheres, sphere_mesh
 from graspgen_cli.records import TriangleMesh
 from graspgen_cli.settings.models import CollisionApproximation
 
-ALGORITHM = 2
+ALGORITHM = 1
 """Goes up whenever the same mesh gives other pieces than before: kept pieces are then made anew."""
 
 CUT_GAP = 0.0004
@@ -24,7 +27,7 @@ CUT_GAP = 0.0004
 MERGE_GAP = 0.0015
 """m: mean gap that a joined hull may leave."""
 LARGEST_GAP = 0.0015
-"""m: largest gap that a hull may leave."""
+"""m: largest gap that a hull may leave, so that no hole or rim as wide as a fingertip is filled."""
 SMALLEST_PART = 0.003
 """m."""
 ORDINARY_SIZE = (0.03, 0.5)
@@ -32,12 +35,19 @@ ORDINARY_SIZE = (0.03, 0.5)
 MOST_PARTS = 600
 MANY_PIECES = 80
 RELAXED = (1.0, 1.33)
-"""Multiples of the largest gap that are tried in turn while there are many pieces."""
+"""Multiples of the largest gap that are tried in turn while there are many pieces: wide thin shells need hundreds."""
+MANY_FACES = 20_000
+SIMPLIFIED = 0.0001
+"""m: how far a mesh of many faces may move before it is cut; its pieces may lie inside it by as much."""
 
 
 @dataclass(frozen=True, eq=False)
 class ConvexPieces:
-    """Convex pieces and how far they stand off the mesh: mean and largest distance from their surface to it, m."""
+    """Convex pieces and how far they stand off the mesh: mean and largest distance from their surface to it, m.
+
+    Spheres lie inside the mesh: theirs are the distances from the mesh to them. A signed distance field has the mesh itself for its
+    only piece, not convex, without gaps.
+    """
 
     pieces: tuple[TriangleMesh, ...]
     mean_gap: float
@@ -45,39 +55,78 @@ class ConvexPieces:
 
 
 def convex_pieces(mesh: TriangleMesh, approximation: CollisionApproximation) -> ConvexPieces:
-    """The pieces of a closed mesh."""
-    pieces = tuple(_METHODS[approximation](mesh))
-    return ConvexPieces(pieces, *measure_gap(pieces, mesh))
+    """The pieces of a closed mesh; the same for the same mesh, whatever the machine's load or number of cores.
+
+    Raises ObjectError where the approximation needs a package that is missing.
+    """
+    return _METHODS[approximation](mesh)
 
 
 def recipe(approximation: CollisionApproximation) -> str:
-    """Names everything but the mesh that the pieces depend on."""
-    return f"{approximation.value} {ALGORITHM}"
+    """Names everything but the mesh that the pieces depend on: the method and its version."""
+    package = "coacd" if approximation is CollisionApproximation.COACD else "manifold3d"
+    try:
+        return f"{approximation.value} {ALGORITHM} {package} {version(package)}"
+    except ModuleNotFoundError:
+        return f"{approximation.value} {ALGORITHM}"
 
 
-def _cut_and_merge(mesh: TriangleMesh) -> list[TriangleMesh]:
+def _cut_and_merge(mesh: TriangleMesh) -> ConvexPieces:
     """Cut until parts are nearly convex, then join neighbours while their hull stays near the mesh."""
     size = float(extents(mesh).max())
     unit = size / float(np.clip(size, *ORDINARY_SIZE))
     frame = aligned_frame(mesh.vertices, mesh.faces)
-    aligned = triangle_mesh(mesh.vertices @ frame.T, mesh.faces)
-    bound = GapBound(aligned, LARGEST_GAP * unit)
-    parts = cut(solid_from_mesh(aligned), CutLimits(CUT_GAP * unit, SMALLEST_PART * unit, MOST_PARTS), bound)
-    groups = single_groups(parts)
+    solid = solid_from_mesh(triangle_mesh(mesh.vertices @ frame.T, mesh.faces))
+    if len(mesh.faces) > MANY_FACES:
+        solid = solid.simplify(SIMPLIFIED * unit)
+    bound = GapBound(mesh_from_solid(solid), LARGEST_GAP * unit)
+    groups = single_groups(cut(solid, CutLimits(CUT_GAP * unit, SMALLEST_PART * unit, MOST_PARTS), bound))
     for relaxed in RELAXED:
         limits = MergeLimits(MERGE_GAP * unit, relaxed)
         groups = merge(groups, limits, bound)
         if len(groups) <= MANY_PIECES:
             break
     hulls = [mesh_from_solid(group.part.hull) for group in share_out(groups, limits, bound)]
-    return [triangle_mesh(hull.vertices @ frame, hull.faces) for hull in hulls]
+    return _measured([triangle_mesh(hull.vertices @ frame, hull.faces) for hull in hulls], mesh)
 
 
-def _one_hull(mesh: TriangleMesh) -> list[TriangleMesh]:
-    return [mesh_from_solid(manifold3d.Manifold.hull_points(mesh.vertices))]
+def _measured(pieces: list[TriangleMesh], mesh: TriangleMesh) -> ConvexPieces:
+    return ConvexPieces(tuple(pieces), *measure_gap(pieces, mesh))
 
 
-_METHODS: dict[CollisionApproximation, Callable[[TriangleMesh], list[TriangleMesh]]] = {
+def _one_hull(mesh: TriangleMesh) -> ConvexPieces:
+    return _measured([mesh_from_solid(manifold3d.Manifold.hull_points(mesh.vertices))], mesh)
+
+
+def _coacd(mesh: TriangleMesh) -> ConvexPieces:
+    """CoACD (Wei et al. 2022) with its own defaults and a fixed seed."""
+    try:
+        import coacd
+    except ImportError:
+        raise ObjectError("--collision-approximation coacd needs CoACD; run: pip install 'graspgen-cli[coacd]'") from None
+    coacd.set_log_level("off")
+    parts = coacd.run_coacd(coacd.Mesh(mesh.vertices, mesh.faces), seed=0)
+    hulls = [manifold3d.Manifold.hull_points(vertices) for vertices, _ in parts]
+    return _measured([mesh_from_solid(hull) for hull in hulls if hull.volume() > 0], mesh)
+
+
+def _spheres(mesh: TriangleMesh) -> ConvexPieces:
+    centers, radii = fill_with_spheres(mesh)
+    points, _ = spread_points(mesh.vertices[mesh.faces], SURFACE_POINTS)
+    gaps = (np.linalg.norm(points[:, None] - centers, axis=-1) - radii).min(axis=1).clip(min=0.0)
+    pieces = tuple(sphere_mesh(center, float(radius)) for center, radius in zip(centers, radii, strict=True))
+    return ConvexPieces(pieces, float(gaps.mean()), float(gaps.max()))
+
+
+def _itself(mesh: TriangleMesh) -> ConvexPieces:
+    """For a signed distance field, which the simulation makes of the mesh."""
+    return ConvexPieces((mesh,), 0.0, 0.0)
+
+
+_METHODS: dict[CollisionApproximation, Callable[[TriangleMesh], ConvexPieces]] = {
     CollisionApproximation.CONVEX_DECOMPOSITION: _cut_and_merge,
+    CollisionApproximation.COACD: _coacd,
     CollisionApproximation.CONVEX_HULL: _one_hull,
+    CollisionApproximation.SPHERE_FILL: _spheres,
+    CollisionApproximation.SDF: _itself,
 }
