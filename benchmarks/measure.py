@@ -122,10 +122,6 @@ def _validate_all(prepared: list[Prepared], gripper_name: str, workers: int, obj
             "trial_ms": round(seconds / tried * 1e3, 2),
             "step_us": round(seconds / steps * 1e6, 2),
         }
-            "held_fraction": round(held / tried, 3),
-            "trial_ms": round(seconds / tried * 1e3, 2),
-            "step_us": round(seconds / steps * 1e6, 2),
-        }
     tried = sum(r[0] for r in results)
     return {
         "workers": workers,
