@@ -66,7 +66,7 @@ def inscribed_spheres(points: Floats, chosen: NDArray[np.intp], normals: Floats,
 def _cover(near: NDArray[np.bool_]) -> NDArray[np.intp] | None:
     """Candidates whose rows of (C, N) together cover all columns, greedily; None where more than the most spheres are needed."""
     remaining = near.astype(np.float32)
-    picked = []
+    picked: list[int] = []
     open_points = np.ones(near.shape[1], np.float32)
     while open_points.any():
         gain = remaining @ open_points

@@ -28,7 +28,7 @@ def split_bodies(mesh: TriangleMesh) -> list[TriangleMesh]:
     _, label = connected_components(links, directed=False)
     body = label[a]
     order = np.argsort(body, kind="stable")
-    groups = np.split(order, np.flatnonzero(np.diff(body[order])) + 1)
+    groups = np.split(order, np.flatnonzero(np.diff(body[order])) + 1) if len(order) else []
     return [_part(mesh, faces) for faces in sorted(groups, key=lambda faces: int(faces[0]))]
 
 

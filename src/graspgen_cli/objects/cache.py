@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
-import tempfile
 import zipfile
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import platformdirs
 
+from graspgen_cli.errors import OutputError
+from graspgen_cli.files import write_atomically
 from graspgen_cli.geometry.convex import ConvexPieces
 from graspgen_cli.geometry.meshes import triangle_mesh
 from graspgen_cli.records import TriangleMesh
@@ -47,26 +48,14 @@ def load_pieces(path: Path) -> ConvexPieces | None:
 
 
 def store_pieces(path: Path, convex: ConvexPieces) -> None:
-    """Keep the pieces: written beside the file and put in its place whole. A folder that cannot be written is no error."""
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                _write(file, convex)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-
-
-def _write(file: IO[bytes], convex: ConvexPieces) -> None:
+    """Keep the pieces, the file put in its place whole. A folder that cannot be written is no error."""
+    content = io.BytesIO()
     np.savez(
-        file,
+        content,
         vertices=np.concatenate([piece.vertices for piece in convex.pieces]),
         faces=np.concatenate([piece.faces for piece in convex.pieces]),
         counts=np.array([[len(piece.vertices), len(piece.faces)] for piece in convex.pieces]),
         gaps=np.array([convex.mean_gap, convex.largest_gap]),
     )
+    with contextlib.suppress(OutputError):
+        write_atomically(path, content.getvalue())

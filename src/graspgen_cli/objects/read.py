@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -96,7 +97,9 @@ def _parse(path: Path, content: bytes) -> tuple[TriangleMesh, list[bytes]]:
     kind = path.suffix.lower()[1:]
     try:
         with _quiet():
-            scene = trimesh.load_scene(io.BytesIO(content), file_type=kind, resolver=resolver, process=False, skip_materials=True)
+            scene = trimesh.load_scene(
+                io.BytesIO(_checked(kind, content)), file_type=kind, resolver=resolver, process=False, skip_materials=True
+            )
             meshes = [part for part in scene.dump() if isinstance(part, trimesh.Trimesh)]
     except Exception as error:  # the parsers raise whatever the bytes lead them to
         raise ObjectError(f"{path}: cannot be read as {kind.upper()} ({_line(error)}); export the mesh again") from None
@@ -104,6 +107,18 @@ def _parse(path: Path, content: bytes) -> tuple[TriangleMesh, list[bytes]]:
         holds = "only points or curves" if scene.geometry else "no geometry"
         raise ObjectError(f"{path}: holds {holds}, no faces; export a triangle mesh")
     return join_meshes([triangle_mesh(part.vertices, part.faces) for part in meshes]), resolver.contents
+
+
+def _checked(kind: str, content: bytes) -> bytes:
+    """The content as its parser takes it: a glTF is JSON, and text that is not UTF-8 is taken for Latin-1, as comments often are."""
+    if kind == "gltf":
+        json.loads(content)
+    if kind in ("obj", "off"):
+        try:
+            content.decode()
+        except UnicodeDecodeError:
+            return content.decode("latin-1").encode()
+    return content
 
 
 @contextmanager
@@ -147,6 +162,10 @@ def _digest(contents: list[bytes]) -> str:
 
 
 def _line(error: Exception) -> str:
-    """The error on one line, shortened; its class where it says nothing."""
+    """The error on one line, shortened."""
+    if isinstance(error, FileNotFoundError):
+        return f"it needs the file {error.filename or error}, which is missing"
+    if isinstance(error, ImportError):  # a parser's last resort for bytes that it cannot make out
+        return "its bytes are no mesh"
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 120 else text[:117] + "..."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,11 @@ def read_usd(path: Path) -> tuple[TriangleMesh, list[bytes]]:
         parts = [_world_mesh(prim, transforms) for prim in _mesh_prims(stage)]
         side_files = [Path(layer.realPath).read_bytes() for layer in _side_layers(stage)]
     except (Tf.ErrorException, ValueError, IndexError, OSError) as error:
-        raise ObjectError(f"{path}: cannot be read as USD ({_last_line(str(error))}); export the stage again") from None
+        raise ObjectError(f"{path}: cannot be read as USD ({_first_cause(error)}); export the stage again") from None
     finally:
         listener.TakeUncoalescedDiagnostics()
     if missing:
-        raise ObjectError(f"{path}: a file that it refers to cannot be composed ({_last_line(str(missing[0]))}); put it back")
+        raise ObjectError(f"{path}: a file that it refers to cannot be composed ({_first_cause(missing[0])}); put it back")
     if not parts:
         raise ObjectError(f"{path}: holds no visible UsdGeom mesh; export the object as a mesh")
     joined = join_meshes(parts)
@@ -104,6 +105,8 @@ def _fan_or_cut(polygon: Floats) -> NDArray[np.integer]:
     return fan if (normals @ polygon_normal(polygon) > 0).all() else triangulate_polygons([polygon])
 
 
-def _last_line(text: str) -> str:
-    """The last clause of USD's message, on one line, shortened."""
-    return " ".join(text.split()).split(" : ")[-1][:120]
+def _first_cause(error: object) -> str:
+    """The first clause of USD's message, without where in USD it arose, on one line, shortened."""
+    text = " ".join(str(error).split())
+    cause = re.search(r" : '(.*?)'( Error in |$)", text)
+    return (cause[1] if cause else text)[:160]

@@ -62,7 +62,8 @@ def repair(raw: TriangleMesh, *, path: Path) -> RepairedMesh:
         whole, broken = _sort_out(split_bodies(mended))
         closed += whole
     sheets = [body for body in broken if _is_sheet(_hull(body).volume(), body)]
-    if sum(surface_area(sheet) for sheet in sheets) > SHEETS * surface_area(mesh):
+    only_sheets = len(sheets) == len(broken) and not closed
+    if only_sheets or sum(surface_area(sheet) for sheet in sheets) > SHEETS * surface_area(mesh):
         return RepairedMesh(_hull_or_error(mesh, path), ("does not enclose a volume: its convex hull stands for it",))
     hulls = [mesh_from_solid(_hull(body)) for body in broken if not _is_sheet(_hull(body).volume(), body)]
     repairs += counted(len(sheets), "flat sheet without volume left out", "flat sheets without volume left out")
