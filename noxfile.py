@@ -27,6 +27,14 @@ def slow(session: nox.Session) -> None:
 
 
 @nox.session
+def grippers(session: nox.Session) -> None:
+    """Every format of gripper files, and real models that other people wrote: fetches the packages pybullet and robosuite."""
+    session.install(".[usd,grippers]", *TEST_PACKAGES)
+    session.run("pytest", "tests/grippers", *session.posargs)
+    session.run("pytest", "-m", "download", "-s", "tests/grippers/test_gripper_real.py", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and mistakes (ruff)."""
     session.install("ruff>=0.14,<0.18")

@@ -37,7 +37,7 @@ def report(object_id: str = "mug.obj", status: Status = Status.MADE, message: st
 
 
 class FakeRun(ModuleType):
-    """Stands for graspgen_cli.execution.run: remembers the calls, returns what the test sets."""
+    """Stands for graspgen_cli.execution.run and gripper_run: remembers the calls, returns what the test sets."""
 
     def __init__(self) -> None:
         super().__init__("graspgen_cli.execution.run")
@@ -60,9 +60,22 @@ class FakeRun(ModuleType):
         self.note("splits", settings)
         return SplitPlan(("mug.obj",), ("bowl.obj",), ("gone.obj",))
 
-    def write_gripper_config(self, settings: Any) -> tuple[Any, ...]:
+    def write_gripper_config(self, settings: Any) -> SimpleNamespace:
         self.note("gripper-config", settings)
-        return (SimpleNamespace(path=Path("config/g.yaml"), status="written"), SimpleNamespace(path=Path("config/g.py"), status="differs"))
+        written = SimpleNamespace(path=Path("config/g.yaml"), status="written", difference="")
+        differs = SimpleNamespace(path=Path("config/g.py"), status="differs", difference="-a\n+b")
+        return SimpleNamespace(gripper="g", files=(written, differs), picture=Path("config/g.png"), saved=None)
+
+    def known_grippers(self) -> SimpleNamespace:
+        return SimpleNamespace(builtin=("robotiq_2f_85",), saved=("mine",), folder=Path("grippers"))
+
+    def machine_facts(self) -> list[SimpleNamespace]:
+        self.note("machine", None)
+        return [SimpleNamespace(name="cores", value="2", problem="")]
+
+    def inspect_dataset(self, root: Path, **options: Any) -> SimpleNamespace:
+        self.note("doctor", {"root": root, **options})
+        return SimpleNamespace(grippers=("g",), files=2, findings=(), repaired=(), mendable=0)
 
     def analyze_dataset(self, settings: AnalyzeCommand) -> Any:
         self.note("analyze", settings)
@@ -81,11 +94,17 @@ def counts(object_id: str, held: int) -> ObjectCounts:
 @pytest.fixture(autouse=True)
 def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRun]:
     fake = FakeRun()
-    gripper = SimpleNamespace(width=0.085, depth=0.149, grip_force=125.0, closing_speed=0.15)
-    find = ModuleType("graspgen_cli.grippers.find")
-    find.load_gripper = lambda name: gripper  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, fake.__name__, fake)
-    monkeypatch.setitem(sys.modules, find.__name__, find)
+    gripper_run = ModuleType("graspgen_cli.execution.gripper_run")
+    gripper_run.prepare_gripper = gripper_run.write_gripper_config = fake.write_gripper_config  # type: ignore[attr-defined]
+    gripper_run.known_grippers = fake.known_grippers  # type: ignore[attr-defined]
+    summary = ModuleType("graspgen_cli.grippers.summary")
+    summary.gripper_table = lambda gripper: [("closing speed", "150 mm/s")]  # type: ignore[attr-defined]
+    summary.gripper_document = lambda gripper: {"name": gripper}  # type: ignore[attr-defined]
+    machine, inspection = ModuleType("graspgen_cli.execution.machine"), ModuleType("graspgen_cli.execution.inspection")
+    machine.machine_facts = fake.machine_facts  # type: ignore[attr-defined]
+    inspection.inspect_dataset = fake.inspect_dataset  # type: ignore[attr-defined]
+    for module in (fake, gripper_run, summary, machine, inspection):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setenv("COLUMNS", "80")
     for name in [name for name in os.environ if name.startswith("GRASPGEN_")]:
         monkeypatch.delenv(name)
@@ -109,6 +128,9 @@ def names(fake: FakeRun) -> list[str]:
         (["splits"], ["splits"]),
         (["gripper-config"], ["gripper-config"]),
         (["analyze"], ["analyze"]),
+        (["doctor"], ["machine"]),
+        (["doctor", "results"], ["doctor"]),
+        (["doctor", "results", "--machine"], ["machine", "doctor"]),
         (["all"], ["gripper-config", "objects all", "splits"]),
         (["all", "--guess-only"], ["gripper-config", "objects guess", "splits"]),
     ],
@@ -200,7 +222,8 @@ def test_gripper_config_says_what_is_worth_a_note(tmp_path: Path, capsys: Stream
     elsewhere, differs = streams.err.splitlines()
     assert "results/config/grippers" in elsewhere and "--graspgen-source" in elsewhere
     assert "--overwrite-gripper-config" in differs
-    assert "written: config/g.yaml\n" in streams.out and re.search(r"closing speed \(m/s\) +0.15\n", streams.out)
+    assert "written: config/g.yaml\n" in streams.out and re.search(r"closing speed +150 mm/s", streams.out)
+    assert "differs: config/g.py\n    -a\n    +b\n" in streams.out and "picture: config/g.png\n" in streams.out
     main(["gripper-config", "--graspgen-source", str(tmp_path)])
     assert capsys.readouterr().err.splitlines() == [differs]
 
@@ -405,8 +428,8 @@ def test_show_settings_covers_every_field_and_runs_nothing(name: str, run: FakeR
     content = orjson.loads(capsys.readouterr().out)
     assert set(content["settings"]) in [set(command_class.model_fields) for command_class in COMMAND_CLASSES]
     assert all(set(entry) == {"value", "source"} for entry in content["settings"].values())
-    assert main([name, "--show-settings", "--seed" if "seed" in content["settings"] else "--gripper-config", "7"]) == ExitCode.OK
-    assert re.search(r"(seed: 7|gripper-config: \"7\") +# flag\n", capsys.readouterr().out)
+    assert main([name, "--show-settings", "--seed" if "seed" in content["settings"] else "--grasp-dataset", "7"]) == ExitCode.OK
+    assert re.search(r"(seed: 7|grasp-dataset: \"7\") +# flag\n", capsys.readouterr().out)
     assert run.calls == []
 
 

@@ -4,6 +4,7 @@ file, and rays intersected with every triangle in double precision."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import trimesh
 from examples import EXAMPLES, GRIPPERS, OBJECTS
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.geometry.poses import is_rotation
+from graspgen_cli.guess.duplicates import near_duplicates
 from graspgen_cli.guess.loop import GuessResult, make_guesses
 from graspgen_cli.guess.openings import fit_openings
 from graspgen_cli.guess.place import Verdict, bite_points
@@ -228,3 +230,21 @@ def test_openings_of_foreign_grasps_come_from_the_mesh(gripper_shape: Callable[[
     np.testing.assert_array_equal(fitted.outcome, [Outcome.HELD] * 3 + [Outcome.COLLISION] * 2)
     assert (fitted.opening_width[:3] >= good.opening_width - 1e-9).all()
     assert np.isin(np.round(fitted.opening_width, 9), np.round(gripper.gripper.opening_width, 9)).all()
+
+
+def test_near_duplicates_are_the_same_place_and_turn(gripper_shape: Callable[[str], GripperShape]) -> None:
+    gripper = gripper_shape("franka_panda").gripper
+    known = np.eye(4)[None]
+    new = np.tile(np.eye(4), (7, 1, 1))
+    new[0, 0, 3] = 0.0009
+    new[1, 0, 3] = 0.0011
+    new[2, :3, :3] = trimesh.transformations.rotation_matrix(np.radians(0.9), [0, 1, 0])[:3, :3]
+    new[3, :3, :3] = trimesh.transformations.rotation_matrix(np.radians(1.1), [0, 1, 0])[:3, :3]
+    new[4, :3, :3] = np.diag([-1.0, -1.0, 1.0])  # a half turn about the approach axis, the same grasp of a symmetric gripper
+    new[5, :3, 3] = 5.0
+    new[6, :3, 3] = 5.0
+    found = near_duplicates(gripper, known, new)
+    np.testing.assert_array_equal(found, [True, False, True, False, True, False, True])
+    lopsided = near_duplicates(replace(gripper, symmetric=False), known, new)
+    np.testing.assert_array_equal(lopsided, [True, False, True, False, False, False, True])
+    assert near_duplicates(gripper, known, new[:0]).shape == (0,)

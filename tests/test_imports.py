@@ -16,7 +16,7 @@ import pytest
 import graspgen_cli
 
 PACKAGE = Path(graspgen_cli.__file__).parent
-HEAVY = ("numpy", "scipy", "trimesh", "mujoco", "fcl", "embreex", "manifold3d", "torch", "warp", "pxr", "coacd", "pydantic_settings")
+HEAVY = ("numpy", "scipy", "trimesh", "mujoco", "fcl", "embreex", "manifold3d", "torch", "warp", "pxr", "coacd", "PIL", "pydantic_settings")
 LAYERS = (
     {"errors"},
     {"records", "settings", "console", "files"},
@@ -105,12 +105,14 @@ def test_the_test_above_can_fail() -> None:
 
 
 def test_the_work_has_the_interface_that_the_commands_call() -> None:
-    """tests/test_cli.py puts a fake in the place of this module."""
-    from graspgen_cli.execution import run
+    """tests/test_cli.py puts fakes in the place of these modules."""
+    from graspgen_cli.execution import gripper_run, run
 
-    functions = (run.run_objects, run.update_dataset_splits, run.write_gripper_config, run.analyze_dataset)
+    functions = (run.run_objects, run.update_dataset_splits, run.analyze_dataset, gripper_run.write_gripper_config)
     parameters = [list(inspect.signature(function).parameters) for function in functions]
     assert parameters == [["settings", "phase", "on_start", "on_report"], ["settings"], ["settings"], ["settings"]]
+    assert list(inspect.signature(gripper_run.prepare_gripper).parameters) == ["settings"]
+    assert not inspect.signature(gripper_run.known_grippers).parameters
 
 
 @pytest.mark.slow

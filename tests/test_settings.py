@@ -40,6 +40,14 @@ OTHER_VALUES: dict[Kind, tuple[object, ...]] = {
 """Three valid values of each kind, none a default."""
 
 
+JSON_VALUES: dict[str, tuple[object, ...]] = {
+    "tug_sequences": OTHER_VALUES[Kind.JSON],
+    "finger_colliders": (["a", "b"], ["left", "right"], ["b", "a"]),
+    "approach_axis": ([1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]),
+    "open_configuration": ({"left": 0.04}, {"left": 0.5, "right": -0.5}, {"left": 0.0}),
+}
+
+
 def settle(
     command_class: type[Any] = AllCommand,
     *,
@@ -70,7 +78,7 @@ def values_for(name: str) -> tuple[object, ...]:
         return (not default, default, not default)
     if field_kind is Kind.CHOICE:
         return ("antipodal", "acronym", "finger-pads") if name == "sampler" else ("sdf", "coacd", "convex-hull")
-    return OTHER_VALUES[field_kind]
+    return JSON_VALUES.get(name, OTHER_VALUES[field_kind])
 
 
 def owner(name: str) -> type[Section]:
@@ -151,7 +159,7 @@ def test_precedence_of_all_five_sources(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(known_fields()))
 def test_each_field_is_set_by_file_environment_and_flag(name: str, tmp_path: Path) -> None:
-    command_class = AnalyzeCommand if name in AnalyzeCommand.model_fields and name not in AllCommand.model_fields else AllCommand
+    command_class = next(each for each in (AllCommand, *COMMAND_CLASSES) if name in each.model_fields)
     low, middle, high = values_for(name)
     config = write(tmp_path / "c.yaml", f"{name.replace('_', '-')}: {orjson.dumps(low).decode()}\n")
     environ = {f"GRASPGEN_{name.upper()}": typed(middle)}

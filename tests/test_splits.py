@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -12,8 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from graspgen_cli.app import main
+from graspgen_cli.dataset.groups import find_texts, group_objects
 from graspgen_cli.dataset.splits import SplitPlan, assign_splits, update_splits
-from graspgen_cli.errors import InputError, OutputError
+from graspgen_cli.errors import ExitCode, InputError, OutputError, SettingsError
+from made_datasets import make_dataset
 
 IDS = st.lists(st.text("ab/.é1", min_size=1, max_size=6), unique=True, max_size=30)
 FRACTION = st.floats(0, 1)
@@ -128,6 +133,132 @@ def test_an_empty_training_list_gets_an_object_even_if_the_fraction_is_high() ->
 def test_an_object_in_both_lists_stays_in_both() -> None:
     plan = assign_splits(["a", "b"], existing_train=["a"], existing_valid=["a"], fraction=0.5, seed=0)
     assert plan == SplitPlan(("b",), (), ())
+
+
+# ---------------------------------------------------------------------------------------------------------------------- groups
+
+FOLDER_IDS = st.lists(
+    st.builds("{}{}.obj".format, st.sampled_from(["", "a/", "b/", "b/c/", "d/"]), st.integers(0, 6)), unique=True, max_size=20
+)
+
+
+def grouped(ids: list[str], fraction: float, seed: int = 0, train: tuple[str, ...] = (), valid: tuple[str, ...] = ()) -> SplitPlan:
+    groups = group_objects(sorted({*ids, *train, *valid}), by_folder=True)
+    return assign_splits(ids, existing_train=train, existing_valid=valid, fraction=fraction, seed=seed, groups=groups)
+
+
+def folder(object_id: str) -> str:
+    return object_id.rpartition("/")[0] or object_id
+
+
+@given(FOLDER_IDS, FRACTION, SEED)
+def test_a_group_stays_on_one_side(ids: list[str], fraction: float, seed: int) -> None:
+    plan = grouped(ids, fraction, seed)
+    assert sorted((*plan.new_train, *plan.new_valid)) == sorted(ids)
+    assert not {*map(folder, plan.new_train)} & {*map(folder, plan.new_valid)}
+
+
+@given(FOLDER_IDS, st.floats(0, 1, exclude_min=True, exclude_max=True), SEED)
+def test_with_two_groups_no_side_is_empty(ids: list[str], fraction: float, seed: int) -> None:
+    plan = grouped(ids, fraction, seed)
+    assert bool(plan.new_valid and plan.new_train) == (len({*map(folder, ids)}) >= 2)
+
+
+@given(FOLDER_IDS, FOLDER_IDS, FRACTION, FRACTION)
+def test_new_variants_follow_those_that_are_listed(ids: list[str], more: list[str], fraction: float, other: float) -> None:
+    first = grouped(ids, fraction)
+    plan = grouped(sorted({*ids, *more}), other, 1, train=first.new_train, valid=first.new_valid)
+    train, valid = {*first.new_train, *plan.new_train}, {*first.new_valid, *plan.new_valid}
+    assert train | valid == {*ids, *more} and not train & valid
+    assert not {*map(folder, train)} & {*map(folder, valid)}
+
+
+@given(FOLDER_IDS, FOLDER_IDS, FOLDER_IDS, FRACTION, SEED)
+def test_whatever_is_listed_every_object_is_assigned_once(
+    ids: list[str], train: list[str], valid: list[str], fraction: float, seed: int
+) -> None:
+    plan = grouped(ids, fraction, seed, tuple(train), tuple(valid))
+    assert sorted((*plan.new_train, *plan.new_valid)) == sorted(set(ids) - {*train, *valid})
+
+
+def test_what_is_new_of_a_torn_group_is_for_training() -> None:
+    assert grouped(["a/1", "a/2", "a/3"], 0.5, train=("a/1",), valid=("a/2",)) == SplitPlan(("a/3",), (), ())
+
+
+def test_groups_meet_the_fraction_as_well_as_they_can() -> None:
+    ids = [f"{group}/{number}" for group in range(50) for number in range(1 + group % 4)]
+    assert abs(len(grouped(ids, 0.2).new_valid) - 0.2 * len(ids)) <= 2
+
+
+def test_objects_in_no_folder_are_groups_of_their_own() -> None:
+    assert group_objects(["a.obj", "b.obj", "x/a.obj", "x/b.obj", "x/y/a.obj"], by_folder=True) == {
+        "a.obj": "a.obj",
+        "b.obj": "b.obj",
+        "x/a.obj": "\0x",
+        "x/b.obj": "\0x",
+        "x/y/a.obj": "\0x/y",
+    }
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        (r"^(\w+?)_", ["mug", "mug", "", "cup"]),
+        (r"^[a-z]+", ["mug", "mug", "x", "cup"]),
+        (r"_(v\d)|_big", ["v1", "v2", "", "_big"]),
+        ("z*", ["", "", "", ""]),
+    ],
+)
+def test_an_expression_finds_its_first_group_or_all(pattern: str, found: list[str]) -> None:
+    assert find_texts(pattern, ["mug_v1.obj", "mug_v2.obj", "x.obj", "cup_big.obj"]) == found
+
+
+def test_objects_of_which_an_expression_finds_the_same_are_a_group_and_others_are_alone() -> None:
+    groups = group_objects(["mug_1.obj", "mug_2.obj", "mug", "1.obj"], by_regex="^(.*)_")
+    assert groups == {"mug_1.obj": "\0mug", "mug_2.obj": "\0mug", "mug": "mug", "1.obj": "1.obj"}
+
+
+def test_an_expression_that_would_run_for_years_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graspgen_cli.dataset.groups.PATIENCE", 1.5)
+    start = time.monotonic()
+    with pytest.raises(SettingsError, match=r"--by-regex: .* takes more than 1.5 s") as caught:
+        group_objects(["a" * 100 + "!"], by_regex="(a+)+$")
+    assert time.monotonic() - start < 10 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--by-regex", "("],
+            "--by-regex: '(' is not allowed (missing ), unterminated subpattern at position 0); give a regular expression of 1 to",
+        ),
+        (["--by-regex", "a{99999999999}"], "is not allowed (the repetition number is too large)"),
+        (["--by-regex", "a" * 201], "a regular expression of 1 to 200 characters"),
+        (["--by-regex", ""], "a regular expression of 1 to 200 characters"),
+        (["--by-regex", "a", "--by-folder"], "by-folder and by-regex exclude each other; set one of them"),
+    ],
+)
+def test_a_wrong_grouping_is_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["splits", *arguments]) == ExitCode.USAGE
+    streams = capsys.readouterr()
+    assert message in streams.err and streams.err.count("\n") == 1 and streams.out == ""
+
+
+@pytest.mark.parametrize("flags", [["--by-folder"], ["--by-regex", "^(.*)/"]])
+def test_variants_stay_together_through_the_command(tmp_path: Path, flags: list[str]) -> None:
+    ids = [f"{name}/v{number}.obj" for name in ("mug", "cup", "jug", "pan", "pot") for number in range(3)]
+    paths = make_dataset(tmp_path, ids)
+    for path in paths.splits.iterdir():
+        path.unlink()
+    (tmp_path / "scales.json").write_text(json.dumps(dict.fromkeys(ids, 1.0)))
+    (paths.splits / "train.txt").write_text("# mine\njug/v1.obj\ngone.obj\n")
+    command = ["splits", "--object-scales-json", str(tmp_path / "scales.json"), "--grasp-dataset", str(tmp_path), *flags]
+    assert main(command) == ExitCode.OK
+    train, valid = (trainer_reads(paths.splits / name) for name in ("train.txt", "valid.txt"))
+    assert train[:3] == ["# mine", "jug/v1.obj", "gone.obj"] and {"jug/v0.obj", "jug/v2.obj"} < set(train)
+    assert len(valid) == 3 and len({*map(folder, valid)}) == 1
+    assert sorted([*train[1:], *valid]) == sorted([*ids, "gone.obj"])
 
 
 # ------------------------------------------------------------------------------------------------------------------ update_splits

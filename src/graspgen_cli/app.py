@@ -21,8 +21,12 @@ COMMANDS = {
     "validate": ("graspgen_cli.commands.validate", "Try grasps in simulation: which ones hold?"),
     "fill": ("graspgen_cli.commands.fill", "Top existing grasp files up to the quotas."),
     "splits": ("graspgen_cli.commands.splits", "Add new objects to the training and validation lists."),
-    "gripper-config": ("graspgen_cli.commands.gripper_config", "Write the gripper description that GraspGen needs."),
+    "gripper-config": (
+        "graspgen_cli.commands.gripper_config",
+        "Measure, check and draw a gripper; write the description that GraspGen needs.",
+    ),
     "analyze": ("graspgen_cli.commands.analyze", "Count grasps and held rates; say what is short."),
+    "doctor": ("graspgen_cli.commands.doctor", "Check this machine, or every file of a dataset; repair what can be made anew."),
 }
 """Every subcommand: the module whose COMMAND it is, imported when it is called, and what it does in a line."""
 

@@ -47,15 +47,16 @@ class Console:
         """Print a line of the result."""
         print(text)
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print a table: the first column left-aligned, all others right-aligned; never cut where nobody sets a width."""
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: bool = False) -> None:
+        """Print a table: the first column left-aligned, all others right-aligned unless they hold `text`; never cut where nobody sets a
+        width."""
         from rich.console import Console as RichConsole
         from rich.table import Table
         from rich.text import Text
 
         table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
         for index, column in enumerate(columns):
-            table.add_column(column, justify="right" if index else "left", overflow="fold")
+            table.add_column(column, justify="right" if index and not text else "left", overflow="fold")
         for row in rows:
             table.add_row(*(Text(printable(cell)) for cell in row))
         RichConsole(file=sys.stdout, width=None if sys.stdout.isatty() else 10_000).print(table)

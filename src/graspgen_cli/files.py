@@ -5,31 +5,60 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import stat
 from pathlib import Path
+from typing import IO
 
 from graspgen_cli.errors import OutputError
 
-LARGEST_FILE = 1 << 30
+LARGEST_FILE = 1 << 28
 """bytes: a larger JSON file is refused rather than read into memory."""
+MOST_VALUES = 8_000_000
+"""Values in a JSON file, which take 30 to 230 bytes of memory each. A grasp takes 25 of them."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file so that a reader, or a crash at any moment, sees the old content or the new, never a part: a temporary file in
-    the same folder, synchronised, then renamed over the old one. Raises OutputError naming the file."""
+    the same folder, synchronised, then renamed over the old one, whose permissions it has. Raises OutputError naming the file."""
     # The name starts with a dot and does not end in .json, so that no reader of the folder takes it for data.
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if path.exists():
+                os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
+            _write_through(file, content)
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise OutputError(f"{path}: cannot be written ({error.strerror or error}); check the disk and the permissions") from error
+
+
+def read_bounded(path: Path, *, largest: int = LARGEST_FILE) -> bytes:
+    """The content of a file of JSON or text that anybody may have written.
+
+    Raises ValueError, in a few words to be put behind the file's name, for what is no file or would not fit in memory once it is
+    parsed; OSError where it cannot be read.
+    """
+    # Opening a pipe would wait for ever, and a device may never end.
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("is not a regular file")
+    with path.open("rb") as file:
+        content = file.read(largest + 1) if status.st_size <= largest else b""
+    if max(len(content), status.st_size) > largest:
+        raise ValueError(f"is larger than {largest >> 10} KiB" if largest < 1 << 20 else f"is larger than {largest >> 20} MiB")
+    if sum(content.count(mark) for mark in (b"[", b"{", b",")) > MOST_VALUES:
+        raise ValueError(f"holds more than {MOST_VALUES} values")
+    return content
+
+
+def _write_through(file: IO[bytes], content: bytes) -> None:
+    file.write(content)
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:
@@ -39,6 +68,23 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes temporary files that a killed run left in the folder. Only for a folder in which nobody else writes."""
+    for path in folder.glob(".*.tmp") if folder.is_dir() else ():
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Adds a line to a log, whole even where several processes write at once. Raises OutputError naming the file."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab", buffering=0) as file:
+            file.write(line + b"\n")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); check the disk and the permissions") from error
 
 
 def require_writable(folder: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,6 +101,8 @@ class Gripper:
     """(4, 4): takes the base frame to GraspGen's convention (approach +Z, closing X, origin at the base link)."""
     symmetric: bool
     """Whether a half turn about the approach axis gives the same grasp."""
+    notes: tuple[str, ...] = ()
+    """What was assumed because the gripper's file does not say it, in words."""
 
     @property
     def width(self) -> float:
@@ -233,6 +236,6 @@ class GraspDataset:
     gripper_depth: float
     """m."""
     grasps: GraspBatch
-    provenance: dict[str, object] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
     """Digests, settings, seed and versions; no times and no paths, so that the same run gives the same bytes. Empty for files
     that another tool wrote."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import mujoco
 import numpy as np
 import pytest
-from scipy.spatial import cKDTree
+from scipy.spatial import ConvexHull, cKDTree
 
 from graspgen_cli.geometry.meshes import is_closed
-from graspgen_cli.geometry.poses import is_rotation, transform_points
+from graspgen_cli.geometry.poses import inverse, is_rotation, transform_points
+from graspgen_cli.grippers.find import builtin_grippers, load_gripper
+from graspgen_cli.grippers.summary import finger_turn, fingertip_advance
 from graspgen_cli.records import Gripper
 
 ROBOTIQ_PIVOT = np.array([0.0306, 0.0549])
@@ -44,15 +48,66 @@ def test_robotiq_pads_travel_on_the_arc_of_their_linkage(robotiq: Gripper) -> No
     assert tips[0, 1] - tips[-1, 1] == pytest.approx(0.0139, abs=1e-4)
 
 
-def test_fingers_do_not_turn(gripper: Gripper) -> None:
+def test_2f_140_has_the_sizes_of_its_data_sheet() -> None:
+    gripper = load_gripper("robotiq_2f_140")
+    assert gripper.opening_width[[0, -1]] == pytest.approx([0.0, 0.140], abs=1e-9)
+    assert gripper.pad_size == pytest.approx([0.065, 0.027], abs=1e-9)
+    assert fingertip_advance(gripper) == pytest.approx(0.0235, abs=2e-4)
+    assert 10 <= gripper.grip_force <= 125
+    assert 0.03 <= gripper.closing_speed <= 0.25
+    base = np.concatenate([part.vertices for part in gripper.collision_parts[0]])
+    assert np.ptp(base[:, 1]) == pytest.approx(0.075, abs=1e-3)
+
+
+def test_rg6_has_the_sizes_of_its_data_sheet() -> None:
+    gripper = load_gripper("onrobot_rg6")
+    assert gripper.opening_width[[0, -1]] == pytest.approx([0.0, 0.160], abs=2e-5)
+    assert fingertip_advance(gripper) == pytest.approx(0.0542, abs=2e-4)
+    assert 25 <= gripper.grip_force <= 120
+    assert 0.051 <= gripper.closing_speed <= 0.160
+
+
+@pytest.mark.parametrize(("name", "pivot", "length"), [("robotiq_2f_140", (0.0306, 0.0549), 0.1), ("onrobot_rg6", (0.02385, 0.1353), 0.08)])
+def test_fingers_hang_on_links_of_the_published_length(name: str, pivot: tuple[float, float], length: float) -> None:
+    gripper = load_gripper(name)
+    finger = gripper.pose_body_in_base[:, gripper.body_names.index(gripper.finger_bodies[1])]
+    assert np.linalg.norm(finger[:, [0, 2], 3] - pivot, axis=1) == pytest.approx(np.full(len(finger), length), abs=1e-4)
+
+
+def test_mhc2_swings_as_far_as_its_data_sheet_says(swinging: Gripper) -> None:
+    assert swinging.joint_position[[0, -1]] == pytest.approx(np.radians([[-10, -10], [30, 30]]), abs=1e-3)
+    assert np.degrees(finger_turn(swinging)) == pytest.approx(40.0, abs=0.1)
+    assert swinging.grip_force * 0.060 == pytest.approx(1.36, rel=0.05)  # holding moment at the middle of the pads
+    # The pads are parallel, 26 mm apart, where the hinges are at 0.
+    k = int(np.abs(swinging.joint_position[:, 0]).argmin())
+    assert swinging.opening_width[k] == pytest.approx(0.026, abs=1e-3)
+
+
+def test_contact_points_lie_on_the_pads_at_every_opening(gripper: Gripper) -> None:
+    for finger, name in enumerate(gripper.finger_bodies):
+        poses = gripper.pose_body_in_base[:, gripper.body_names.index(name)]
+        contacts = gripper.fingertip_in_base[:, finger] - gripper.bite * gripper.approach_axis_in_base
+        in_body = transform_points(inverse(poses), contacts[:, None])[:, 0]
+        assert np.ptp(in_body, axis=0).max() < 1e-6
+        sides = [ConvexHull(part.vertices).equations for part in gripper.collision_parts[gripper.body_names.index(name)]]
+        assert min(float((planes[:, :3] @ in_body[0] + planes[:, 3]).max()) for planes in sides) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_fingers_of_parallel_grippers_do_not_turn(parallel_gripper: Gripper) -> None:
+    gripper = parallel_gripper
+    assert finger_turn(gripper) < 1e-9
     for finger in gripper.finger_bodies:
         rotation = gripper.pose_body_in_base[:, gripper.body_names.index(finger), :3, :3]
         assert np.abs(rotation - rotation[-1]).max() < 1e-9
 
 
-def test_openings_are_uniform_and_are_the_distance_between_the_pads(gripper: Gripper) -> None:
+def test_openings_are_uniform(gripper: Gripper) -> None:
     width = gripper.opening_width
     assert np.diff(width) == pytest.approx(np.full(64, (width[-1] - width[0]) / 64), abs=1e-9)
+
+
+def test_openings_are_the_distance_between_the_pads(parallel_gripper: Gripper) -> None:
+    gripper, width = parallel_gripper, parallel_gripper.opening_width
     for k in (0, 7, 64):
         gap = [
             transform_points(gripper.pose_body_in_base[k, body], np.concatenate([p.vertices for p in gripper.collision_parts[body]]))
@@ -146,3 +201,18 @@ def test_grip_force_and_speed_are_within_the_data_sheets(panda: Gripper, robotiq
     assert (panda.grip_force, panda.closing_speed) == (70.0, 0.1)
     assert 20 <= robotiq.grip_force <= 235
     assert 0.02 <= robotiq.closing_speed <= 0.15
+
+
+def test_the_page_about_grippers_says_what_is_measured() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "grippers.md").read_text("utf-8")
+    rows = {cells[1].strip(): cells[2:] for line in page.splitlines() if line.startswith("|") and (cells := line.split("|"))}
+    grippers = [load_gripper(name.strip(" `")) for name in rows[""][:-1]]
+    assert {gripper.name for gripper in grippers} == set(builtin_grippers())
+    for column, gripper in enumerate(grippers):
+        assert f"to {gripper.width * 1000:.4g} mm" in rows["opening width"][column] or gripper.name == "smc_mhc2_25"
+        assert f"{gripper.depth * 1000:.1f} mm" in rows["depth: base to fingertips, open"][column]
+        assert f"{gripper.grip_force:g} N" in rows["grip force, each pad"][column]
+        assert f"{gripper.closing_speed * 1000:g} mm/s" in rows["closing speed, of the opening"][column]
+        assert f"{gripper.bite * 1000:g} mm" in rows["bite: fingertip to contact point"][column]
+        assert f"(pictures/{gripper.name}.png)" in page
+        assert (Path(__file__).parents[2] / "docs" / "pictures" / f"{gripper.name}.png").stat().st_size < 60_000

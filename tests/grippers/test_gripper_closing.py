@@ -25,7 +25,9 @@ def simulation(gripper: Gripper, block: float | None = None) -> tuple[mujoco.MjM
     for geom in spec.geoms:
         geom.contype, geom.conaffinity = 1, 2
     if block is not None:
-        spec.worldbody.add_body(name="block", pos=gripper.fingertip_in_base[-1].mean(axis=0) - [0.0, 0.0, gripper.bite]).add_freejoint()
+        k = int(gripper.nearest_opening(np.array([block]))[0])
+        middle = gripper.fingertip_in_base[k].mean(axis=0) - gripper.bite * gripper.approach_axis_in_base
+        spec.worldbody.add_body(name="block", pos=middle).add_freejoint()
         spec.body("block").add_geom(
             type=mujoco.mjtGeom.mjGEOM_BOX,
             size=[block / 2, 0.02, 0.005],
@@ -45,12 +47,14 @@ def simulation(gripper: Gripper, block: float | None = None) -> tuple[mujoco.MjM
 
 
 def width(gripper: Gripper, data: mujoco.MjData) -> float:
-    tips = []
+    """Between the pads' contact points, m."""
+    contacts = []
     for finger, name in enumerate(gripper.finger_bodies):
         pose = gripper.pose_body_in_base[-1, gripper.body_names.index(name)]
-        tip: Floats = transform_points(inverse(pose), gripper.fingertip_in_base[-1, finger][None])[0]
-        tips.append(data.body(name).xpos + data.body(name).xmat.reshape(3, 3) @ tip)
-    return float((tips[1] - tips[0]) @ gripper.closing_axis_in_base)
+        contact = gripper.fingertip_in_base[-1, finger] - gripper.bite * gripper.approach_axis_in_base
+        in_body: Floats = transform_points(inverse(pose), contact[None])[0]
+        contacts.append(data.body(name).xpos + data.body(name).xmat.reshape(3, 3) @ in_body)
+    return float((contacts[1] - contacts[0]) @ gripper.closing_axis_in_base)
 
 
 def test_free_gripper_closes_smoothly_at_its_speed(gripper: Gripper) -> None:
@@ -67,7 +71,8 @@ def test_free_gripper_closes_smoothly_at_its_speed(gripper: Gripper) -> None:
     steps = -np.diff(passed)
     assert steps.max() < 1.3 * gripper.closing_speed / FPS, "no jump"
     closed = int(np.argmin(passed))
-    assert passed.min() > gripper.opening_width[0] - 0.001, "the end stop holds"
+    # Limits are as stiff as the integrator allows: stopping takes no more than two steps' way.
+    assert passed.min() > gripper.opening_width[0] - max(0.001, 2 * gripper.closing_speed / FPS), "the end stop holds"
     assert passed[closed:].max() - passed[-1] < 0.001, "no bounce"
     assert abs(passed[-1] - gripper.opening_width[0]) < 1e-4
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import re
 import sys
 import types
 from pathlib import Path
@@ -16,9 +17,11 @@ import yaml
 from jaw_models import parallel_jaw
 
 from graspgen_cli.errors import OutputError
+from graspgen_cli.geometry.meshes import triangle_mesh
 from graspgen_cli.geometry.poses import pose
-from graspgen_cli.grippers.export import FileStatus, graspgen_mesh, graspgen_offset, write_graspgen_config
+from graspgen_cli.grippers.export import FileStatus, graspgen_mesh, graspgen_offset, obj_text, write_graspgen_config
 from graspgen_cli.grippers.find import load_gripper
+from graspgen_cli.grippers.summary import finger_turn
 from graspgen_cli.records import Floats, Gripper
 
 
@@ -77,7 +80,8 @@ def test_config_loads_as_graspgen_loads_it(gripper: Gripper, graspgen: Path, cha
     written = write_graspgen_config(change(gripper), graspgen, overwrite=False)
     assert [file.path.name for file in written] == [gripper.name + suffix for suffix in (".yaml", ".py", ".obj")]
     config = yaml.safe_load((graspgen / f"{gripper.name}.yaml").read_text())
-    assert (config["width"], config["depth"], config["symmetric_antipodal"]) == (gripper.width, gripper.depth, True) or change is tilted
+    assert config["symmetric_antipodal"]
+    assert change is tilted or (config["width"], config["depth"]) == pytest.approx((gripper.width, gripper.depth), abs=1e-9)
     module = load_module(graspgen / f"{gripper.name}.py")
     points = module.load_control_points()
     assert points.shape == (4, 5)
@@ -92,10 +96,12 @@ def test_config_loads_as_graspgen_loads_it(gripper: Gripper, graspgen: Path, cha
     for mesh in (model.get_gripper_collision_mesh(), model.get_gripper_visual_mesh()):
         assert mesh.is_watertight
         mesh.apply_transform(offset)
-        tip = mesh.vertices[mesh.vertices[:, 2] > gripper.depth - 1e-4]
-        assert tip[:, 2].max() == pytest.approx(gripper.depth, abs=1e-6)
-        assert tip[tip[:, 0] > 0, 0].min() == pytest.approx(gripper.width / 2, abs=1e-5)
-        assert tip[tip[:, 0] < 0, 0].max() == pytest.approx(-gripper.width / 2, abs=1e-5)
+        # Where fingers swing, the control points lie before the contact points, and the open fingertips a little beside them.
+        swing = gripper.bite * np.sin(np.radians(30)) if finger_turn(gripper) > 0.01 else 0.0
+        assert mesh.vertices[:, 2].max() == pytest.approx(gripper.depth, abs=1e-6 + swing)
+        tip = mesh.vertices[mesh.vertices[:, 2] > mesh.vertices[:, 2].max() - 1e-4]
+        assert tip[tip[:, 0] > 0, 0].min() == pytest.approx(gripper.width / 2, abs=1e-5 + swing)
+        assert tip[tip[:, 0] < 0, 0].max() == pytest.approx(-gripper.width / 2, abs=1e-5 + swing)
 
 
 def test_trainer_takes_a_grasp_to_graspgens_frame(gripper: Gripper) -> None:
@@ -140,6 +146,33 @@ def test_files_are_only_replaced_when_asked(gripper: Gripper, tmp_path: Path) ->
     assert [file.status for file in write_graspgen_config(gripper, mine.parent, overwrite=True)] == ["written", "kept", "kept"]
     assert "width: 1\n" not in mine.read_text()
     assert sorted(path.suffix for path in mine.parent.iterdir()) == [".obj", ".py", ".yaml"], "no temporary file is left"
+
+
+def test_what_differs_is_told(panda: Gripper, robotiq: Gripper, tmp_path: Path) -> None:
+    yaml_file, module, mesh = (file.path for file in write_graspgen_config(panda, tmp_path, overwrite=False))
+    assert [file.difference for file in write_graspgen_config(panda, tmp_path, overwrite=False)] == ["", "", ""]
+    other = dataclasses.replace(robotiq, name=panda.name)
+    differences = [file.difference for file in write_graspgen_config(other, tmp_path, overwrite=False)]
+    assert {"-width: 0.08", "+width: 0.085", "-depth: 0.1123", "+depth: 0.149"} <= set(differences[0].splitlines())
+    assert differences[1] == ""
+    assert re.fullmatch(r"the mesh differs by up to [\d.]+ mm \(\d+ corners there, \d+ measured\)", differences[2])
+    mesh.write_text("not a mesh\n")
+    module.write_text("\n".join(f"line {n}" for n in range(100)))
+    yaml_file.write_bytes(b"\xff\n")
+    differences = [file.difference for file in write_graspgen_config(panda, tmp_path, overwrite=False)]
+    assert differences[2] == "the file that is there is no mesh"
+    assert differences[1].splitlines()[-1].endswith("more lines") and len(differences[1].splitlines()) < 30
+    assert all(differences)
+
+
+@pytest.mark.parametrize("shift", [0.0025, 0.1])
+def test_meshes_are_compared_by_how_far_they_are_apart(panda: Gripper, tmp_path: Path, shift: float) -> None:
+    *_, mesh = (file.path for file in write_graspgen_config(panda, tmp_path, overwrite=False))
+    there = trimesh.load(mesh, force="mesh")
+    there.vertices[there.vertices[:, 2].argmax()] += [0, 0, shift]
+    mesh.write_text(obj_text(triangle_mesh(there.vertices, there.faces)))
+    *_, found = write_graspgen_config(panda, tmp_path, overwrite=False)
+    assert f"by up to {shift * 1000:.3g} mm" in found.difference
 
 
 def test_folder_that_cannot_be_made_is_refused_in_one_line(gripper: Gripper, tmp_path: Path) -> None:

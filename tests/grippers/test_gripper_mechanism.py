@@ -10,6 +10,7 @@ import pytest
 from graspgen_cli.errors import GripperError
 from graspgen_cli.grippers.mechanism import Mechanism, trace
 from graspgen_cli.grippers.read_mjcf import read_mjcf_text
+from graspgen_cli.grippers.springs import trace_springs
 
 
 def mechanism(bodies: str, constraints: str = "") -> Mechanism:
@@ -102,3 +103,38 @@ def test_what_cannot_be_swept_is_refused(bodies: str, constraints: str, complain
 def test_loop_that_cannot_close_is_refused() -> None:
     with pytest.raises(GripperError, match="cannot be met"):
         trace(four_bar(0.01, 0.5))
+
+
+# --- springs decide what constraints leave open ----------------------------------------------------------------------------------
+
+
+SERIES = """<tendon><fixed name="t">
+  <joint joint="driven" coef="1"/><joint joint="soft" coef="-1"/><joint joint="stiff" coef="-1"/>
+</fixed></tendon><equality><tendon tendon1="t"/></equality>"""
+
+
+def test_springs_share_a_distance_by_their_stiffness() -> None:
+    """Two slides in series whose end is held by a tendon's spring to the driven slide: the softer one moves more."""
+    bodies = """<body><joint name="driven" type="slide" axis="1 0 0" range="0 0.1"/><geom size="0.01"/></body>
+    <body><joint name="soft" type="slide" axis="1 0 0" stiffness="10" range="-1 1"/><geom size="0.01"/>
+      <body><joint name="stiff" type="slide" axis="1 0 0" stiffness="30" range="-1 1"/><geom size="0.01"/></body></body>"""
+    path = trace_springs(mechanism(bodies, SERIES), 0)
+    for parameter in np.linspace(0, path.end, 7):
+        driven, soft, stiff = path.at(float(parameter))
+        assert soft == pytest.approx(0.75 * driven, abs=1e-8) and stiff == pytest.approx(0.25 * driven, abs=1e-8)
+    assert path.knots[[0, -1], 0] == pytest.approx([0.0, 0.1], abs=1e-9)
+
+
+def test_a_spring_presses_a_joint_against_its_limit_and_the_other_takes_over() -> None:
+    bodies = """<body><joint name="driven" type="slide" axis="1 0 0" range="0 0.1"/><geom size="0.01"/></body>
+    <body><joint name="soft" type="slide" axis="1 0 0" stiffness="10" range="-1 0.03"/><geom size="0.01"/>
+      <body><joint name="stiff" type="slide" axis="1 0 0" stiffness="30" range="-1 1"/><geom size="0.01"/></body></body>"""
+    path = trace_springs(mechanism(bodies, SERIES), 0)
+    driven, soft, stiff = path.knots.T
+    assert soft == pytest.approx(np.minimum(0.75 * driven, 0.03), abs=1e-7)
+    assert stiff == pytest.approx(driven - soft, abs=1e-9)
+
+
+def test_springs_that_nothing_stops_need_a_driven_joint_with_limits() -> None:
+    with pytest.raises(GripperError, match="no limit stops"):
+        trace_springs(mechanism(slides("", 'range="0 1" stiffness="1"')), 0)

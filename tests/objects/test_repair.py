@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from manifold3d import Manifold
 
 from graspgen_cli.errors import ObjectError
-from graspgen_cli.geometry.meshes import is_closed, join_meshes, mesh_from_solid, signed_volume, solid_from_mesh, triangle_mesh
+from graspgen_cli.geometry.meshes import (
+    is_closed,
+    join_meshes,
+    mass_properties,
+    mesh_from_solid,
+    signed_volume,
+    solid_from_mesh,
+    triangle_mesh,
+)
 from graspgen_cli.objects.repair import RepairedMesh, repair
 from graspgen_cli.records import TriangleMesh
 
@@ -207,6 +215,43 @@ def test_a_surface_of_one_side_still_ends_well() -> None:
     faces = [[2 * i, c, 2 * i + 1] for i, (c, _) in enumerate(after)] + [[2 * i + 1, c, d] for i, (c, d) in enumerate(after)]
     result = repair(triangle_mesh(points, faces), path=FILE)
     assert is_closed(result.mesh) and signed_volume(result.mesh) > 0 and result.repairs
+
+
+def test_a_surface_folded_through_itself_becomes_its_hull() -> None:
+    ball = trimesh.creation.icosphere(subdivisions=2, radius=0.03)
+    folded = ball.vertices + np.random.Generator(np.random.Philox(2)).normal(0, 0.03, ball.vertices.shape)
+    repairs = mended(triangle_mesh(folded, ball.faces), volume=trimesh.convex.convex_hull(folded).volume)
+    assert repairs[-1] == "1 body that cannot be closed replaced by its convex hull"
+
+
+def test_a_tube_that_runs_through_itself_is_left() -> None:
+    angle = np.linspace(0, 2.2 * np.pi, 80)
+    path = np.stack([0.05 * np.cos(angle), 0.05 * np.sin(angle), 0.0005 * angle], axis=1)
+    around = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+    spokes = np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1)
+    rings = path[:, None] + 0.005 * (np.cos(around)[:, None] * spokes[:, None] + np.sin(around)[:, None] * np.array([0, 0, 1.0]))
+    i, j = np.meshgrid(np.arange(79), np.arange(12), indexing="ij")
+    a, b, c, d = (k * 12 + m % 12 for k, m in ((i, j), (i, j + 1), (i + 1, j), (i + 1, j + 1)))
+    faces = np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3), np.stack([b, d, c], -1).reshape(-1, 3)])
+    result = repair(triangle_mesh(rings.reshape(-1, 3), faces), path=FILE)
+    assert not any("hull" in text for text in result.repairs)
+    assert signed_volume(result.mesh) == pytest.approx(np.pi * 0.005**2 * 0.05 * 2.2 * np.pi, rel=0.1)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(3, 20), st.integers(1, 40), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_whatever_the_triangles_the_result_encloses_a_volume_or_is_an_error(seed: int, points: int, faces: int, on_grid: bool) -> None:
+    rng = np.random.Generator(np.random.Philox(seed))
+    places = 0.02 * rng.integers(0, 4, (points, 3)) if on_grid else rng.normal(0, 0.03, (points, 3))
+    try:
+        mesh = repair(triangle_mesh(places, rng.integers(0, points, (faces, 3))), path=FILE).mesh
+    except ObjectError as error:
+        assert "flat sheet" in str(error)
+        return
+    mass = mass_properties(mesh)
+    assert is_closed(mesh) and mass.volume > 0
+    assert (np.linalg.eigvalsh(mass.unit_inertia) > 0).all()
+    assert set(range(len(mesh.vertices))) == set(mesh.faces.ravel().tolist())
 
 
 def test_the_same_mesh_is_mended_the_same_way() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graspgen_cli.errors import InputError
+from graspgen_cli.files import LARGEST_FILE
 from graspgen_cli.objects import scales
 from graspgen_cli.objects.scales import read_scales, resolve_object_paths
 
@@ -131,8 +132,8 @@ def test_a_folder_is_not_a_list(tmp_path: Path) -> None:
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "scales.json"
     with path.open("wb") as file:
-        file.truncate(scales.LARGEST_FILE + 1)
-    with pytest.raises(InputError, match="larger than 1 GB"):
+        file.truncate(LARGEST_FILE + 1)
+    with pytest.raises(InputError, match="larger than 256 MiB"):
         read_scales(path)
 
 

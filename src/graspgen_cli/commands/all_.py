@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 def all_(settings: AllCommand, console: Console) -> ExitCode:
     """Gripper config, then the objects, then the splits, then the summary."""
-    from graspgen_cli.execution.run import update_dataset_splits, write_gripper_config
+    from graspgen_cli.execution.gripper_run import write_gripper_config
+    from graspgen_cli.execution.run import update_dataset_splits
 
-    files = write_gripper_config(settings)
+    files = write_gripper_config(settings).files
     note_files(files, settings, console)
     summary = process_objects(settings, phase=Phase.GUESS if settings.guess_only else Phase.ALL, console=console)
     plan = update_dataset_splits(settings) if _has_grasps(summary) else None

@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from graspgen_cli.commands.gripper_values import gripper_values
 from graspgen_cli.console import Console
-from graspgen_cli.errors import ExitCode
+from graspgen_cli.errors import ExitCode, SettingsError
 from graspgen_cli.settings.cascade import resolve
 from graspgen_cli.settings.fields import flag, off_flag
 from graspgen_cli.settings.models import Section
@@ -24,6 +24,8 @@ from graspgen_cli.settings.options import keyword, option_parameters, typed_flag
 
 S = TypeVar("S", bound=Section)
 COMMON_PANEL = "Common to all commands"
+_ARGUMENT = "argument_"
+"""What the parameter of a command's argument is called."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Command(Generic[S]):
     about: str
     """Paragraphs of the help, after the one-line summary."""
     examples: tuple[str, ...]
+    argument: str | None = None
+    """The field that may be given without its flag, as the command's one argument."""
 
 
 @dataclass(frozen=True)
@@ -79,16 +83,35 @@ def add_command(app: typer.Typer, name: str, summary: str, command: Command[Any]
     def callback(**arguments: Any) -> ExitCode:
         common = CommonOptions(**{option: arguments.pop(option) for option in COMMON_HELP})
         try:
-            return execute(name, command, arguments, common)
+            return execute(name, command, _with_argument(command, arguments), common)
         except Exception:
             if common.debug:
                 traceback.print_exc(file=sys.stderr)
             raise
 
     # Typer reads the signature: this is what makes options of the settings' fields.
-    callback.__signature__ = inspect.Signature([*option_parameters(command.settings), *common_parameters()])  # type: ignore[attr-defined]
+    parameters = [*_argument_parameters(command), *option_parameters(command.settings), *common_parameters()]
+    callback.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     epilog = [*_about_switches(command.settings), "Examples:", *command.examples]
     app.command(name, help=f"{summary}\n\n{escape(command.about)}", epilog=escape("\n\n".join(epilog)))(callback)
+
+
+def _argument_parameters(command: Command[Any]) -> list[inspect.Parameter]:
+    """The argument as Typer reads it, for a command that has one."""
+    if command.argument is None:
+        return []
+    argument = typer.Argument(metavar="[NAME]", help=escape(f"The same as {flag(command.argument)}."), show_default=False)
+    return [keyword(_ARGUMENT, str | None, argument)]
+
+
+def _with_argument(command: Command[Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """The flags' values with the argument under its field's name; SettingsError where the field's flag is given as well."""
+    given = arguments.pop(_ARGUMENT, None)
+    if command.argument is None or given is None:
+        return arguments
+    if arguments[command.argument] is not None:
+        raise SettingsError(f"{given!r} and {flag(command.argument)} exclude each other; give one of them")
+    return {**arguments, command.argument: given}
 
 
 def _about_switches(settings: type[Section]) -> list[str]:

@@ -1,4 +1,4 @@
-"""`graspgen gripper-config`: GraspGen's description of the gripper."""
+"""`graspgen gripper-config`: measures, checks, draws and keeps a gripper, and describes it for GraspGen."""
 
 from __future__ import annotations
 
@@ -8,27 +8,25 @@ from typing import TYPE_CHECKING
 from graspgen_cli.commands.command import Command
 from graspgen_cli.console import Console
 from graspgen_cli.errors import ExitCode
-from graspgen_cli.settings.commands import GripperConfigCommand
+from graspgen_cli.settings.commands import GripperCommand, GripperConfigCommand
 
 if TYPE_CHECKING:
+    from graspgen_cli.execution.gripper_run import PreparedGripper
     from graspgen_cli.grippers.export import ConfigFile
 
 
-def gripper_config(settings: GripperConfigCommand, console: Console) -> ExitCode:
-    """Write the files and print what was done with each."""
-    from graspgen_cli.execution.run import write_gripper_config
+def gripper_config(settings: GripperCommand, console: Console) -> ExitCode:
+    """Do it all and print what was measured and what was done with each file; or name the grippers that there are."""
+    if settings.list:
+        return _list_grippers(console)
+    from graspgen_cli.execution.gripper_run import prepare_gripper
 
-    files = write_gripper_config(settings)
-    note_files(files, settings, console)
+    prepared = prepare_gripper(settings)
+    note_files(prepared.files, settings, console)
     if console.json:
-        listed = [{"path": str(file.path), "status": str(file.status)} for file in files]
-        console.document({"command": "gripper-config", "files": listed, "gripper": _numbers(settings)})
-        return ExitCode.OK
-    for file in files:
-        console.line(f"{file.status}: {file.path}")
-    console.line()
-    units = {"width": "m", "depth": "m", "grip_force": "N", "closing_speed": "m/s"}
-    console.table(("", ""), [(f"{name.replace('_', ' ')} ({units[name]})", f"{value:.4g}") for name, value in _numbers(settings).items()])
+        console.document({"command": "gripper-config", **_document(prepared)})
+    else:
+        _print_gripper(prepared, console)
     return ExitCode.OK
 
 
@@ -43,27 +41,63 @@ def note_files(files: Sequence[ConfigFile], settings: GripperConfigCommand, cons
         console.note("gripper config files that differ were left as they are; --overwrite-gripper-config replaces them")
 
 
-def _numbers(settings: GripperConfigCommand) -> dict[str, float]:
-    from graspgen_cli.grippers.find import load_gripper
+def _print_gripper(prepared: PreparedGripper, console: Console) -> None:
+    from graspgen_cli.grippers.summary import gripper_table
 
-    gripper = load_gripper(settings.gripper_config)
+    console.table(("measured", ""), gripper_table(prepared.gripper), text=True)
+    console.line()
+    console.line("self-check passed; a box between the pads is held, a box beside them is not")
+    console.line()
+    for file in prepared.files:
+        console.line(f"{file.status}: {file.path}")
+        for line in file.difference.splitlines():
+            console.line(f"    {line}")
+    if prepared.picture is not None:
+        console.line(f"picture: {prepared.picture}")
+    if prepared.saved is not None:
+        console.line(f"saved as {prepared.saved.parent.name}: {prepared.saved}")
+
+
+def _document(prepared: PreparedGripper) -> dict[str, object]:
+    from graspgen_cli.grippers.summary import gripper_document
+
     return {
-        "width": gripper.width,
-        "depth": gripper.depth,
-        "grip_force": gripper.grip_force,
-        "closing_speed": gripper.closing_speed,
+        "gripper": gripper_document(prepared.gripper),
+        "files": [{"path": str(file.path), "status": str(file.status), "difference": file.difference} for file in prepared.files],
+        "picture": None if prepared.picture is None else str(prepared.picture),
+        "saved": None if prepared.saved is None else str(prepared.saved),
     }
 
 
+def _list_grippers(console: Console) -> ExitCode:
+    from graspgen_cli.execution.gripper_run import known_grippers
+
+    known = known_grippers()
+    if console.json:
+        content = {"builtin": known.builtin, "saved": known.saved, "folder": str(known.folder)}
+        console.document({"command": "gripper-config", **content})
+        return ExitCode.OK
+    rows = [(name, "built in") for name in known.builtin] + [(name, str(known.folder / name)) for name in known.saved]
+    console.table(("gripper", ""), rows, text=True)
+    if not known.saved:
+        console.note("no gripper of your own is saved; `graspgen gripper-config --gripper-file FILE --save NAME` keeps one")
+    return ExitCode.OK
+
+
 COMMAND = Command(
-    settings=GripperConfigCommand,
+    settings=GripperCommand,
     run=gripper_config,
+    argument="gripper_config",
     about=(
-        "The .yaml and .py that GraspGen reads, and the meshes that they name. They go to config/grippers of the GraspGen checkout, or, "
-        "where there is none, to config/grippers of the dataset. Files that differ are kept unless --overwrite-gripper-config is given."
+        "Reads a gripper, measures it, and refuses it with a reason where it cannot grip: two trials in the simulation are part of that. "
+        "Prints what was measured, draws it, and writes the .yaml and .py that GraspGen reads with the mesh that they name. They go to "
+        "config/grippers of the GraspGen checkout, or, where there is none, to config/grippers of the dataset. Files that differ are "
+        "kept, and what differs is said, unless --overwrite-gripper-config is given."
     ),
     examples=(
         "graspgen gripper-config --graspgen-source ~/src/GraspGen",
-        "graspgen gripper-config --gripper-config franka_panda --overwrite-gripper-config",
+        "graspgen gripper-config franka_panda --overwrite-gripper-config",
+        "graspgen gripper-config --gripper-file my_gripper.xml --save my_gripper",
+        "graspgen gripper-config --list",
     ),
 )

@@ -1,25 +1,33 @@
 """GraspGen's JSON form of one object's grasps.
 
 The trainer reads ``object.file``, ``object.scale``, ``grasps.transforms`` and ``grasps.object_in_gripper`` (GraspGen,
-docs/GRASP_DATASET_FORMAT.md) and ignores the keys that are ours: ``grasps.outcome``, ``grasps.opening_width``, ``provenance``.
+docs/GRASP_DATASET_FORMAT.md) and ignores the keys that are ours: ``grasps.outcome``, ``grasps.opening_width``, ``provenance`` and
+``checksum``.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import orjson
 
 from graspgen_cli.errors import GraspFileError
-from graspgen_cli.files import LARGEST_FILE
+from graspgen_cli.files import read_bounded
 from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Outcome
 
+CHECKSUM = "checksum"
 _LABELS = {outcome.label: outcome for outcome in Outcome}
 _POSITIVE = (Outcome.UNVALIDATED, Outcome.HELD)
 """Outcomes that the trainer sees as positive: until they are tested, guesses free of collision count as grasps."""
+_ANEW = "make it anew with --overwrite-grasps"
+_MALFORMED = (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError, RecursionError, MemoryError)
+"""What an arbitrary document can lead the reader to."""
 
 
 def encode(dataset: GraspDataset, offset: tuple[list[float], list[float]]) -> bytes:
@@ -47,40 +55,74 @@ def encode(dataset: GraspDataset, offset: tuple[list[float], list[float]]) -> by
         },
         "provenance": dataset.provenance,
     }
-    return orjson.dumps(document) + b"\n"
+    return orjson.dumps({**document, CHECKSUM: checksum(document)}) + b"\n"
+
+
+def checksum(document: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of a document's values without the checksum itself, whatever the order of keys and the white space in the file."""
+    rest = {key: value for key, value in document.items() if key != CHECKSUM}
+    return hashlib.sha256(orjson.dumps(rest, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def read_grasp_file(path: Path) -> GraspDataset:
     """Reads a grasp file, ours or another tool's. Raises GraspFileError naming the file and what is wrong with it."""
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise GraspFileError(f"{path}: larger than {LARGEST_FILE >> 30} GiB; not a grasp file")
-        document = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise GraspFileError(f"{path}: cannot be read as JSON ({error}); make it anew with --overwrite-grasps") from error
-    try:
-        return _decode(document)
-    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-        problem = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise GraspFileError(f"{path}: not a grasp file ({problem}); make it anew with --overwrite-grasps") from error
+    document = read_document(path)
+    require_intact(path, document)
+    return decode(path, document)
 
 
-def _decode(document: Any) -> GraspDataset:
+def read_document(path: Path) -> dict[str, Any]:
+    """The JSON object that a grasp file holds. Raises GraspFileError where it holds none or is too large."""
+    try:
+        document = _parse(read_bounded(path))
+    except (OSError, ValueError, RecursionError, MemoryError) as error:
+        problem = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise GraspFileError(f"{path}: cannot be read as JSON ({problem}); {_ANEW}") from error
     if not isinstance(document, dict):
-        raise ValueError("the top level is not an object")
+        raise GraspFileError(f"{path}: not a grasp file (the top level is not an object); {_ANEW}")
+    return document
+
+
+def _parse(content: bytes) -> Any:
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        # Python writes NaN, and takes a mark of the byte order.
+        if b"NaN" in content or b"Infinity" in content or content.startswith(b"\xef\xbb\xbf"):
+            return json.loads(content)
+        raise
+
+
+def require_intact(path: Path, document: Mapping[str, Any]) -> None:
+    """Raises GraspFileError where a file of ours is not as it was written. Files of other tools have neither checksum nor provenance."""
+    if CHECKSUM not in document and not document.get("provenance"):
+        return
+    try:
+        intact = document.get(CHECKSUM) == checksum(document)
+    except (TypeError, RecursionError, MemoryError):  # a value that we would not have written
+        intact = False
+    if not intact:
+        raise GraspFileError(f"{path}: damaged: its checksum does not match; {_ANEW}")
+
+
+def decode(path: Path, document: Mapping[str, Any]) -> GraspDataset:
+    """The grasps of a document that was read from `path`. Raises GraspFileError, in one line, where it is no grasp file."""
+    try:
+        return _decoded(document)
+    except _MALFORMED as error:
+        problem = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split()) or type(error).__name__
+        raise GraspFileError(f"{path}: not a grasp file ({problem[:200]}); {_ANEW}") from error
+
+
+def _decoded(document: Mapping[str, Any]) -> GraspDataset:
     grasps, gripper = document["grasps"], document.get("gripper") or {}
-    poses = np.asarray(grasps["transforms"], dtype=np.float64)
-    if poses.ndim != 3 or poses.shape[1:] != (4, 4):
-        raise ValueError(f"grasps.transforms has shape {poses.shape}, not (N, 4, 4)")
+    poses = _poses(grasps["transforms"])
     provenance = document.get("provenance") or {}
     if not isinstance(provenance, dict):
         raise ValueError("provenance is not an object")
-    object_id, scale = document["object"]["file"], document["object"]["scale"]
-    if not isinstance(object_id, str) or isinstance(scale, bool) or not isinstance(scale, int | float):
-        raise ValueError("object.file is not a string or object.scale not a number")
     return GraspDataset(
-        object_id=object_id,
-        scale=float(scale),
+        object_id=_object_id(document["object"]["file"]),
+        scale=_scale(document["object"]["scale"]),
         gripper_name=str(gripper.get("name", "")),
         gripper_width=float(gripper.get("width", np.nan)),
         gripper_depth=float(gripper.get("depth", np.nan)),
@@ -89,14 +131,47 @@ def _decode(document: Any) -> GraspDataset:
     )
 
 
+def _object_id(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("object.file is not the name of a file")
+    value.encode()  # half of a surrogate pair could not be written anywhere
+    return value
+
+
+def _scale(value: object) -> float:
+    if not _is_number(value) or not 0 < (scale := float(value)) < math.inf:
+        raise ValueError("object.scale is not a positive number")
+    return scale
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _poses(listed: object) -> Floats:
+    """(N, 4, 4), finite. NumPy alone would take text and nothing for numbers."""
+    if isinstance(listed, list) and not listed:
+        raise ValueError("it holds no grasps")
+    poses = np.asarray(listed, dtype=np.float64)
+    if not isinstance(listed, list) or poses.ndim != 3 or poses.shape[1:] != (4, 4):
+        raise ValueError(f"grasps.transforms has shape {poses.shape}, not (N, 4, 4)")
+    if not all(type(value) in (float, int) for pose in listed for row in pose for value in row) or not np.isfinite(poses).all():
+        raise ValueError("grasps.transforms holds values that are not finite numbers")
+    return poses
+
+
 def _openings(grasps: dict[str, Any], count: int) -> Floats:
     listed = grasps.get("opening_width")
     if listed is None:
         return np.full(count, np.nan)
-    openings = np.array([np.nan if w is None else float(w) for w in listed])
-    if len(openings) != count:
-        raise ValueError(f"{len(openings)} opening widths for {count} grasps")
-    return openings
+    if not isinstance(listed, list) or not all(width is None or _is_number(width) for width in listed):
+        raise ValueError("grasps.opening_width is not a list of numbers")
+    if len(listed) != count:
+        raise ValueError(f"{len(listed)} opening widths for {count} grasps")
+    widths = np.array([np.nan if width is None else float(width) for width in listed])
+    if np.isinf(widths).any():
+        raise ValueError("grasps.opening_width holds an infinite width")
+    return widths
 
 
 def _outcomes(grasps: dict[str, Any], count: int) -> np.ndarray[Any, np.dtype[np.int8]]:
@@ -105,13 +180,19 @@ def _outcomes(grasps: dict[str, Any], count: int) -> np.ndarray[Any, np.dtype[np
     if not isinstance(flags, list) or not all(isinstance(flag, bool) for flag in flags):
         raise ValueError("grasps.object_in_gripper is not a list of true and false")
     names = grasps.get("outcome")
-    if names is None:
-        outcomes = [Outcome.HELD if flag else Outcome.DROPPED for flag in flags]
-    else:
-        unknown = sorted({str(name) for name in names} - set(_LABELS))
-        if unknown:
-            raise ValueError(f"unknown outcome {unknown[0]}; there is {', '.join(_LABELS)}")
-        outcomes = [_LABELS[name] for name in names]
+    outcomes = [Outcome.HELD if flag else Outcome.DROPPED for flag in flags] if names is None else _named(names)
     if not len(outcomes) == len(flags) == count:
         raise ValueError(f"{len(outcomes)} outcomes and {len(flags)} flags for {count} grasps")
+    disagreeing = [i for i, (outcome, flag) in enumerate(zip(outcomes, flags, strict=True)) if (outcome in _POSITIVE) is not flag]
+    if disagreeing:
+        raise ValueError(f"grasps.outcome and grasps.object_in_gripper disagree, first at grasp {disagreeing[0]}")
     return np.array(outcomes, dtype=np.int8)
+
+
+def _named(names: object) -> list[Outcome]:
+    if not isinstance(names, list):
+        raise ValueError("grasps.outcome is not a list")
+    unknown = next((name for name in names if not isinstance(name, str) or name not in _LABELS), None)
+    if unknown is not None:
+        raise ValueError(f"unknown outcome {ascii(unknown)[:40]}; there is {', '.join(_LABELS)}")
+    return [_LABELS[name] for name in names]

@@ -41,6 +41,27 @@ class DatasetPaths:
         return self.root / "config" / "grippers"
 
     @property
+    def index(self) -> Path:
+        """What is known of the grasp files and the meshes without reading them. Not beside the grasp files, where the trainer takes
+        every JSON file for one."""
+        return self.root / "index" / f"{self.gripper}.json"
+
+    @property
+    def quarantine(self) -> Path:
+        """Where `doctor --repair` moves broken grasp files."""
+        return self.root / "quarantine" / self.gripper
+
+    @property
+    def locks(self) -> Path:
+        """Folder of the files that runs lock."""
+        return self.root / "locks" / self.gripper
+
+    @property
+    def failures(self) -> Path:
+        """Record of the objects that failed, with the traceback."""
+        return self.root / "failures" / f"{self.gripper}.jsonl"
+
+    @property
     def run_log(self) -> Path:
         """Record of the runs: times, paths, failures."""
         return self.root / "runs.jsonl"
@@ -70,7 +91,7 @@ def _plain_name(object_id: str, scale: float) -> str:
     name = f"{shown}.{scale!r}{GRASP_SUFFIX}"
     if len(shown.encode()) <= LONGEST_STEM and not shown.startswith("."):
         return name
-    kept = shown.lstrip(".").encode()[:LONGEST_STEM].decode(errors="ignore")
+    kept = shown.lstrip(".").encode()[:LONGEST_STEM].decode(errors="ignore") or "object"
     return _marked_name(f"{kept}.{scale!r}{GRASP_SUFFIX}", object_id)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import orjson
 
 from graspgen_cli import __version__
-from graspgen_cli.records import Gripper, TargetObject
 from graspgen_cli.settings.models import GuessSettings, SimulationSettings
 
 GUESS_PACKAGES = ("numpy", "python-fcl", "embreex", "trimesh", "manifold3d")
@@ -18,27 +17,26 @@ SIMULATION_PACKAGES = ("mujoco-core", "numpy", "manifold3d")
 _NOT_PHYSICS = ("max_num_envs", "max_num_grasps")
 """Settings that change how much is tested or how fast, never what a trial says."""
 
+Record = dict[str, Any]
 
-def guess_provenance(target: TargetObject, gripper: Gripper, settings: GuessSettings) -> dict[str, Any]:
+
+def guess_provenance(*, object_digest: str, gripper_digest: str, settings: GuessSettings) -> Record:
     """How the poses were made."""
-    record: dict[str, Any] = {
-        "object_digest": target.content_hash,
-        "gripper_digest": gripper.content_hash,
-        "settings": _section(settings, GuessSettings),
-        "versions": _versions(GUESS_PACKAGES),
-    }
-    return {**record, "digest": digest(record)}
+    return _record(object_digest, gripper_digest, _section(settings, GuessSettings), GUESS_PACKAGES)
 
 
-def simulation_provenance(target: TargetObject, gripper: Gripper, settings: SimulationSettings, backend: str) -> dict[str, Any]:
+def simulation_provenance(*, object_digest: str, gripper_digest: str, settings: SimulationSettings, backend: str) -> Record:
     """How the outcomes were found."""
     kept = {k: v for k, v in _section(settings, SimulationSettings).items() if k not in _NOT_PHYSICS}
-    record: dict[str, Any] = {
-        "backend": backend,
-        "object_digest": target.content_hash,
-        "gripper_digest": gripper.content_hash,
-        "settings": kept,
-        "versions": _versions(SIMULATION_PACKAGES),
+    return _record(object_digest, gripper_digest, {"backend": backend, **kept}, SIMULATION_PACKAGES)
+
+
+def _record(object_digest: str, gripper_digest: str, settings: Record, packages: tuple[str, ...]) -> Record:
+    record: Record = {
+        "object_digest": object_digest,
+        "gripper_digest": gripper_digest,
+        "settings": settings,
+        "versions": {"graspgen-cli": __version__, **{name: version(name) for name in packages}},
     }
     return {**record, "digest": digest(record)}
 
@@ -48,10 +46,23 @@ def digest(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(orjson.dumps(record, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def _section(settings: GuessSettings | SimulationSettings, section: type[GuessSettings] | type[SimulationSettings]) -> dict[str, Any]:
-    values: dict[str, Any] = settings.model_dump(mode="json", include=set(section.model_fields))
+def _section(settings: GuessSettings | SimulationSettings, section: type[GuessSettings] | type[SimulationSettings]) -> Record:
+    values: Record = settings.model_dump(mode="json", include=set(section.model_fields))
     return dict(sorted(values.items()))
 
 
-def _versions(packages: tuple[str, ...]) -> dict[str, str]:
-    return {"graspgen-cli": __version__, **{name: version(name) for name in packages}}
+def differences(recorded: Record | None, current: Record) -> list[str]:
+    """In words, what a file's record says otherwise than the current one; empty where the digests agree, or nothing was recorded."""
+    if not recorded or recorded.get("digest") == current["digest"]:
+        return []
+    found = []
+    if recorded.get("object_digest") != current["object_digest"]:
+        found.append("another mesh")
+    if recorded.get("gripper_digest") != current["gripper_digest"]:
+        found.append("another gripper model")
+    for part in ("settings", "versions"):
+        theirs, ours = recorded.get(part), current[part]
+        theirs = theirs if isinstance(theirs, dict) else {}
+        names = sorted(name for name in {*theirs, *ours} if theirs.get(name) != ours.get(name))
+        found += [f"{name} {theirs.get(name)}, now {ours.get(name)}" for name in names]
+    return found

@@ -7,13 +7,13 @@ to it. The lists belong to the user as much as to this package: lines that are t
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from graspgen_cli.errors import InputError, OutputError
+from graspgen_cli.dataset.groups import group_objects
+from graspgen_cli.errors import InputError
+from graspgen_cli.files import read_bounded, write_atomically
 
 TRAIN_FILE = "train.txt"
 VALID_FILE = "valid.txt"
@@ -31,35 +31,71 @@ class SplitPlan:
 
 
 def assign_splits(
-    object_ids: Sequence[str], *, existing_train: Sequence[str], existing_valid: Sequence[str], fraction: float, seed: int
+    object_ids: Sequence[str],
+    *,
+    existing_train: Sequence[str],
+    existing_valid: Sequence[str],
+    fraction: float,
+    seed: int,
+    groups: Mapping[str, str] | None = None,
 ) -> SplitPlan:
     """Divide the objects that are in neither list yet between training and validation.
 
-    Every object has a fixed place in a row, given by SHA-256 of the seed and its id. Of the new objects the first in that row go to
-    validation, as many as bring it to the nearest whole number to `fraction` (0 to 1) of all objects, listed or new; with
-    0 < fraction < 1 and two objects or more, neither side is left empty where the new objects can prevent it. Listed objects never
+    groups: object id -> name of its group, for every object, listed or new; by default each object is a group of its own. What is
+    new of a group goes where the group's listed members are.
+
+    Every other group has a fixed place in a row, given by SHA-256 of the seed and its name. In that order each goes to validation if
+    this brings validation nearer to `fraction` (0 to 1) of all objects, listed or new, rounded to a whole number; with
+    0 < fraction < 1 and two objects or more, neither side is left empty where the new groups can prevent it. Listed objects never
     change sides: where the user has put more into validation than the fraction asks for, all new ones go to training.
     An object that is in both lists, as GraspGen allows, counts as validation.
 
-    So lists made anew from a larger set differ from the old ones only in the objects at the boundary of that row, and lists that
-    are kept do not change at all.
+    So without groups, lists made anew from a larger set differ from the old ones only in the objects at the boundary of that row, and
+    lists that are kept do not change at all.
     """
-    listed = {*existing_train, *existing_valid}
-    row = sorted(set(object_ids) - listed, key=lambda object_id: _place(object_id, seed))
-    count = len(listed) + len(row)
+    train, valid = set(existing_train) - set(existing_valid), set(existing_valid)
+    listed = train | valid
+    names = groups or {}
+    members: dict[str, list[str]] = {}
+    for object_id in set(object_ids) - listed:
+        members.setdefault(names.get(object_id, object_id), []).append(object_id)
+    known = {names.get(object_id, object_id): True for object_id in valid} | {names.get(object_id, object_id): False for object_id in train}
+    for name in members.keys() & known.keys():
+        (valid if known[name] else train).update(members.pop(name))
+    chosen = _choose({name: len(ids) for name, ids in members.items()}, len(valid), len(train), fraction=fraction, seed=seed)
+    for name, ids in members.items():
+        (valid if name in chosen else train).update(ids)
+    return SplitPlan(tuple(sorted(train - listed)), tuple(sorted(valid - listed)), tuple(sorted(listed - set(object_ids))))
+
+
+def _choose(sizes: Mapping[str, int], in_valid: int, in_train: int, *, fraction: float, seed: int) -> set[str]:
+    """The groups (name -> number of objects) that go to validation, where `in_valid` and `in_train` objects are placed already."""
+    row = sorted(sizes, key=lambda name: _place(name, seed))
+    count = in_valid + in_train + sum(sizes.values())
+    both = 0 < fraction < 1 and count >= 2
     wanted = round(fraction * count)
-    if 0 < fraction < 1 and count >= 2:
+    if both:
         wanted = min(max(wanted, 1), count - 1)
-    take = min(max(wanted - len(set(existing_valid)), 0), len(row))
-    missing = listed - set(object_ids)
-    return SplitPlan(tuple(sorted(row[take:])), tuple(sorted(row[:take])), tuple(sorted(missing)))
+    chosen = []
+    total = in_valid
+    for name in row:
+        if abs(total + sizes[name] - wanted) < abs(total - wanted):
+            chosen.append(name)
+            total += sizes[name]
+    if both and total == 0 and len(row) > (0 if in_train else 1):
+        return {min(row, key=sizes.__getitem__)}
+    if both and total == count and len(chosen) > (0 if in_valid else 1):
+        chosen.remove(min(reversed(chosen), key=sizes.__getitem__))
+    return set(chosen)
 
 
 def _place(object_id: str, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}\0{object_id}".encode()).digest()
 
 
-def update_splits(folder: Path, object_ids: Sequence[str], *, fraction: float, seed: int) -> SplitPlan:
+def update_splits(
+    folder: Path, object_ids: Sequence[str], *, fraction: float, seed: int, by_folder: bool = False, by_regex: str | None = None
+) -> SplitPlan:
     """Append the objects that are not listed yet to the lists in `folder`, and return what was done.
 
     A list that does not exist is made, if need be empty, because the trainer opens both. A list that gains nothing is not touched.
@@ -70,12 +106,15 @@ def update_splits(folder: Path, object_ids: Sequence[str], *, fraction: float, s
     """
     _check_ids(object_ids, folder)
     train, valid = _read(folder / TRAIN_FILE), _read(folder / VALID_FILE)
+    in_train, in_valid = (_listed_ids(text or "", known=object_ids) for text in (train, valid))
+    every_id = sorted({*object_ids, *in_train, *in_valid})
     plan = assign_splits(
         object_ids,
-        existing_train=_listed_ids(train or "", known=object_ids),
-        existing_valid=_listed_ids(valid or "", known=object_ids),
+        existing_train=in_train,
+        existing_valid=in_valid,
         fraction=fraction,
         seed=seed,
+        groups=group_objects(every_id, by_folder=by_folder, by_regex=by_regex),
     )
     _append(folder / TRAIN_FILE, train, plan.new_train)
     _append(folder / VALID_FILE, valid, plan.new_valid)
@@ -95,13 +134,21 @@ def _check_ids(object_ids: Iterable[str], folder: Path) -> None:
 def _read(path: Path) -> str | None:
     """The file's text with its line ends as they are, or None where there is no file."""
     try:
-        return path.read_bytes().decode("utf-8")
+        return read_bounded(path).decode("utf-8")
     except FileNotFoundError:
         return None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text (byte {error.start}): save it as UTF-8") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}): check the path and its permissions") from error
+    except ValueError as error:
+        raise InputError(f"{path}: cannot be read (it {error}): a list has one object id a line") from error
+
+
+def listed_objects(folder: Path, *, known: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The ids in the training and the validation list, as the trainer reads them; none where there is no list. Raises InputError."""
+    train, valid = (_listed_ids(_read(folder / name) or "", known=known) for name in (TRAIN_FILE, VALID_FILE))
+    return train, valid
 
 
 def _listed_ids(text: str, *, known: Sequence[str]) -> list[str]:
@@ -117,24 +164,6 @@ def _append(path: Path, text: str | None, new: Sequence[str]) -> None:
     text = text or ""
     end = "\r\n" if "\r\n" in text else "\n"
     glue = end if text and not text.endswith(("\n", "\r")) else ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, (text + glue + "".join(f"{line}{end}" for line in new)).encode())
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror}): check the folder's permissions and free space") from error
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write through a temporary file beside the target, which keeps its permissions, and which a link goes on pointing to."""
-    target = path.resolve()
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if target.exists():
-            shutil.copymode(target, temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = (text + glue + "".join(f"{line}{end}" for line in new)).encode()
+    # A link goes on pointing to the file.
+    write_atomically(path.resolve(), content)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from graspgen_cli.dataset.graspgen_json import encode, read_grasp_file
-from graspgen_cli.dataset.provenance import guess_provenance, simulation_provenance
+from graspgen_cli.dataset.paths import DatasetPaths
+from graspgen_cli.dataset.provenance import Record, differences, guess_provenance, simulation_provenance
 from graspgen_cli.errors import GraspgenError
+from graspgen_cli.execution.ownership import object_lock
 from graspgen_cli.execution.reports import ObjectReport, Phase, Status
 from graspgen_cli.execution.rounds import FAILED, ObjectState, ObjectWork, fill_quotas, guess_missing, is_short, test_pending
 from graspgen_cli.files import write_atomically
@@ -19,7 +21,8 @@ from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.grippers.export import graspgen_offset
 from graspgen_cli.guess.openings import fit_openings
 from graspgen_cli.objects.load import default_cache, load_object
-from graspgen_cli.records import GraspBatch, GraspDataset, Outcome
+from graspgen_cli.objects.read import content_hash
+from graspgen_cli.records import GraspBatch, GraspDataset, Gripper, Outcome
 from graspgen_cli.settings.commands import GraspCommand
 from graspgen_cli.validate.backend import Backend
 
@@ -28,14 +31,24 @@ BACKEND = "mujoco"
 
 @dataclass(frozen=True)
 class ObjectTask:
-    """What to do for one object: everything that a worker needs besides the gripper."""
+    """What to do for one object: everything that a worker needs besides the gripper.
+
+    wait: whether to wait for another run that has the object in hand.
+    """
 
     object_id: str
     scale: float
     object_root: Path
-    grasp_file: Path
+    paths: DatasetPaths
+    file_name: str
     phase: Phase
     settings: GraspCommand
+    wait: bool = False
+
+    @property
+    def grasp_file(self) -> Path:
+        """The object's grasp file."""
+        return self.paths.grasps / self.file_name
 
 
 def run_object(task: ObjectTask, gripper: GripperShape, backend: Backend) -> ObjectReport:
@@ -46,7 +59,8 @@ def run_object(task: ObjectTask, gripper: GripperShape, backend: Backend) -> Obj
     except GraspgenError as error:
         report = failure_report(task, str(error))
     except Exception as error:  # one object's failure is one object's failure
-        report = failure_report(task, f"{task.object_id}: unexpected {type(error).__name__}: {error}".replace("\n", " "))
+        message = f"{task.object_id}: unexpected {type(error).__name__}: {error}".replace("\n", " ")
+        report = replace(failure_report(task, message), traceback=traceback.format_exc())
     return replace(report, seconds=time.perf_counter() - start)
 
 
@@ -58,15 +72,57 @@ def failure_report(task: ObjectTask, message: str) -> ObjectReport:
 
 
 def _run(task: ObjectTask, gripper: GripperShape, backend: Backend) -> ObjectReport:
-    settings = task.settings
+    """Looks first without the lock, so that walking over finished objects is quick, then again with it."""
     existing = _existing(task)
-    if settings.load_guesses and existing is None:
+    finished = _finished_before(task, existing, gripper.gripper)
+    if finished is not None:
+        return finished
+    with object_lock(task.paths, task.object_id, wait=task.wait) as mine:
+        if not mine:
+            return _report(task, ObjectState(GraspBatch.empty(), 0), Status.BUSY, "another run has it in hand")
+        existing = _existing(task)
+        return _finished_before(task, existing, gripper.gripper) or _make(task, gripper, backend, existing)
+
+
+def _finished_before(task: ObjectTask, existing: GraspDataset | None, gripper: Gripper) -> ObjectReport | None:
+    """The report of an object for which there is nothing to do; None where there is."""
+    settings = task.settings
+    if existing is None:
+        if not settings.load_guesses:
+            return None
         return _report(task, ObjectState(GraspBatch.empty(), 0), Status.SHORT, "no guesses on file; `graspgen fill` makes them")
-    takes_up = settings.fill_grasps or settings.load_guesses
-    if existing is not None and not takes_up:
-        return _report(task, ObjectState(existing.grasps, 0), Status.KEPT, _why_kept(existing))
-    if existing is not None and not settings.load_guesses and _is_full(task, existing.grasps):
-        return _report(task, ObjectState(existing.grasps, 0), Status.KEPT, "file has its quotas")
+    if settings.load_guesses:
+        return None
+    if settings.fill_grasps and not _is_full(task, existing.grasps):
+        return None
+    return _report(task, ObjectState(existing.grasps, 0), Status.KEPT, _why_kept(task, existing, gripper))
+
+
+def _why_kept(task: ObjectTask, existing: GraspDataset, gripper: Gripper) -> str:
+    """What is to be known of a file that is left as it is; empty where it is just what this run would have made."""
+    guess, simulation = _current_records(task, content_hash(task.object_root / task.object_id, task.scale), gripper)
+    recorded = existing.provenance
+    unlike = differences(recorded.get("guess"), guess) + differences(recorded.get("simulation"), simulation)
+    untested = existing.grasps.count(Outcome.UNVALIDATED)
+    notes = []
+    if unlike:
+        shown = "; ".join(dict.fromkeys(unlike[:3])) + ("; …" if len(unlike) > 3 else "")
+        notes.append(f"made with other settings ({shown}); --overwrite-grasps makes it anew")
+    if untested and task.phase is not Phase.GUESS:
+        notes.append(f"{untested} guesses untested; --load-guesses tests them")
+    return "; ".join(notes)
+
+
+def _current_records(task: ObjectTask, object_digest: str, gripper: Gripper) -> tuple[Record, Record]:
+    """The provenance of guesses and of trials that this run would make."""
+    guess = guess_provenance(object_digest=object_digest, gripper_digest=gripper.content_hash, settings=task.settings)
+    simulation = simulation_provenance(
+        object_digest=object_digest, gripper_digest=gripper.content_hash, settings=task.settings, backend=BACKEND
+    )
+    return guess, simulation
+
+
+def _make(task: ObjectTask, gripper: GripperShape, backend: Backend, existing: GraspDataset | None) -> ObjectReport:
     work = _prepare(task, gripper, backend)
     state = _advance(task, work, existing)
     if len(state.grasps) == 0:
@@ -80,11 +136,6 @@ def _existing(task: ObjectTask) -> GraspDataset | None:
     if task.settings.overwrite_grasps and not task.settings.load_guesses:
         return None
     return read_grasp_file(task.grasp_file) if task.grasp_file.exists() else None
-
-
-def _why_kept(existing: GraspDataset) -> str:
-    untested = existing.grasps.count(Outcome.UNVALIDATED)
-    return f"file exists, {untested} guesses untested (--load-guesses tests them)" if untested else "file exists"
 
 
 def _is_full(task: ObjectTask, grasps: GraspBatch) -> bool:
@@ -108,7 +159,8 @@ def _advance(task: ObjectTask, work: ObjectWork, existing: GraspDataset | None) 
     """The object's grasps after this phase."""
     state = _initial_state(existing)
     if task.settings.load_guesses:
-        return _tested_again(work, state, existing)
+        guess, _ = _current_records(task, work.target.content_hash, work.gripper.gripper)
+        return _tested_again(work, state, ours=existing is not None and existing.provenance.get("guess") == guess)
     if task.phase is Phase.GUESS:
         return guess_missing(work, state)
     return fill_quotas(work, state)
@@ -121,11 +173,9 @@ def _initial_state(existing: GraspDataset | None) -> ObjectState:
     return ObjectState(existing.grasps, tries if isinstance(tries, int) else 0)
 
 
-def _tested_again(work: ObjectWork, state: ObjectState, existing: GraspDataset | None) -> ObjectState:
-    """Tests what the file holds: geometric negatives stay, everything else is tried again. Our own guesses, still untested and made
-    with the settings of this run, are then brought to their quotas as `all` would have done."""
-    current = guess_provenance(work.target, work.gripper.gripper, work.settings)
-    ours = existing is not None and existing.provenance.get("guess") == current
+def _tested_again(work: ObjectWork, state: ObjectState, *, ours: bool) -> ObjectState:
+    """Tests what the file holds: geometric negatives stay, everything else is tried again. `ours`, guesses made with the settings of
+    this run and still untested, are then brought to their quotas as `all` would have done."""
     untested = bool((state.grasps.outcome == Outcome.UNVALIDATED).any())
     if ours and untested:
         return fill_quotas(work, state)
@@ -136,15 +186,7 @@ def _tested_again(work: ObjectWork, state: ObjectState, existing: GraspDataset |
 
 
 def _content(task: ObjectTask, work: ObjectWork, state: ObjectState, existing: GraspDataset | None) -> bytes:
-    gripper, target = work.gripper.gripper, work.target
-    guess: dict[str, Any] | Any = guess_provenance(target, gripper, task.settings)
-    if existing is not None and existing.provenance.get("guess") != guess:
-        # Poses that were made otherwise, or elsewhere: what the file said of them stays.
-        guess = existing.provenance.get("guess")
-    provenance: dict[str, Any] = {"guess": guess, "tries": state.tries, "object": {"repairs": list(target.repairs)}}
-    if work.backend is not None:
-        provenance["simulation"] = simulation_provenance(target, gripper, task.settings, BACKEND)
-        provenance["object"] |= {"pieces": len(target.pieces), "mean_gap": target.mean_gap, "largest_gap": target.largest_gap}
+    gripper = work.gripper.gripper
     dataset = GraspDataset(
         object_id=task.object_id,
         scale=task.scale,
@@ -152,9 +194,42 @@ def _content(task: ObjectTask, work: ObjectWork, state: ObjectState, existing: G
         gripper_width=gripper.width,
         gripper_depth=gripper.depth,
         grasps=state.grasps,
-        provenance=provenance,
+        provenance=_provenance(task, work, state, existing),
     )
     return encode(dataset, graspgen_offset(gripper))
+
+
+def _provenance(task: ObjectTask, work: ObjectWork, state: ObjectState, existing: GraspDataset | None) -> Record:
+    """How the grasps came about. Where grasps of an existing file were kept or tried again, what it said of them stays on record."""
+    target = work.target
+    guess, simulation = _current_records(task, target.content_hash, work.gripper.gripper)
+    before: Record = existing.provenance if existing is not None else {}
+    earlier = _earlier(task, existing, guess, simulation)
+    made: Record = {
+        # Poses that were made otherwise, or elsewhere, and were only tried again, keep what the file said of them.
+        "guess": before.get("guess") if existing is not None and task.settings.load_guesses else guess,
+        "tries": state.tries,
+        "object": {"repairs": list(target.repairs)},
+    }
+    if work.backend is not None:
+        made["simulation"] = simulation
+        made["object"] |= {"pieces": len(target.pieces), "mean_gap": target.mean_gap, "largest_gap": target.largest_gap}
+    return {**made, "earlier": earlier} if earlier else made
+
+
+def _earlier(task: ObjectTask, existing: GraspDataset | None, guess: Record, simulation: Record) -> list[Record]:
+    """What is kept of the records that this run replaces: the outcomes before, of the file's grasps in their order, under the record
+    of their trials; nothing where those were made as this run makes them, or never tried."""
+    if existing is None:
+        return []
+    kept = existing.provenance.get("earlier")
+    kept = list(kept) if isinstance(kept, list) else []
+    replaced = existing.provenance.get("simulation")
+    foreign = not existing.provenance and task.settings.load_guesses
+    if not foreign and not differences(replaced, simulation) and not differences(existing.provenance.get("guess"), guess):
+        return kept
+    outcomes = [Outcome(o).label for o in existing.grasps.outcome]
+    return [*kept, {"guess": existing.provenance.get("guess"), "simulation": replaced, "outcome": outcomes}]
 
 
 def _finished(task: ObjectTask, state: ObjectState) -> ObjectReport:

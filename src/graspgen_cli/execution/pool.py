@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pebble import ProcessExpired, ProcessPool
 from threadpoolctl import threadpool_limits
 
 from graspgen_cli.execution.object_run import BACKEND, ObjectTask, failure_report, run_object
-from graspgen_cli.execution.reports import ObjectReport
+from graspgen_cli.execution.processes import Died, TimedOut, run_in_processes
+from graspgen_cli.execution.reports import ObjectReport, Status
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.records import Gripper
 from graspgen_cli.validate.backend import Backend, make_backend
@@ -33,23 +30,7 @@ class Worker:
             return run_object(task, self.gripper, self.backend)
 
 
-_worker: Worker | None = None
-"""The worker of this process; set once, before its first task."""
-
-
-def _start(gripper: Gripper, threads: int) -> None:
-    global _worker
-    # Ctrl-C goes to every process of the terminal; the parent alone decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _worker = make_worker(gripper, threads=threads)
-
-
-def _work(task: ObjectTask) -> ObjectReport:
-    assert _worker is not None, "the pool's initializer runs first"
-    return _worker.run(task)
-
-
-def make_worker(gripper: Gripper, *, threads: int) -> Worker:
+def make_worker(gripper: Gripper, threads: int) -> Worker:
     """A worker in this process."""
     return Worker(GripperShape(gripper), make_backend(BACKEND, threads=threads))
 
@@ -60,46 +41,44 @@ def cores() -> int:
 
 
 def run_tasks(
-    tasks: Sequence[ObjectTask], gripper: Gripper, *, workers: int, on_report: Callable[[ObjectReport], None]
+    tasks: Sequence[ObjectTask], gripper: Gripper, *, workers: int, timeout: float, on_report: Callable[[ObjectReport], None]
 ) -> list[ObjectReport]:
     """Runs all tasks on `workers` processes (0: one a core) and returns their reports in the order of the tasks; `on_report` sees
-    them as they come. What a task makes does not depend on the number of workers."""
-    count = min(workers or cores(), max(len(tasks), 1))
-    threads = max(1, cores() // count)
+    them as they come. What a task makes does not depend on the number of workers. A task that takes longer than `timeout` s (0: no
+    limit) is ended. Objects that another run has in hand are looked at again when all others are done."""
     by_id: dict[str, ObjectReport] = {}
-    source = _in_this_process(tasks, gripper, threads) if count == 1 else _in_processes(tasks, gripper, count, threads)
-    for report in source:
-        by_id[report.object_id] = report
-        on_report(report)
+    remaining = list(tasks)
+    while remaining:
+        busy = []
+        for task, report in _reports(remaining, gripper, workers=workers, timeout=timeout):
+            if report.status is Status.BUSY:
+                busy.append(replace(task, wait=True))
+                continue
+            by_id[task.object_id] = report
+            on_report(report)
+        remaining = busy
     return [by_id[task.object_id] for task in tasks]
 
 
-def _in_this_process(tasks: Sequence[ObjectTask], gripper: Gripper, threads: int) -> Iterator[ObjectReport]:
-    worker = make_worker(gripper, threads=threads)
-    for task in tasks:
-        yield worker.run(task)
+def _reports(tasks: list[ObjectTask], gripper: Gripper, *, workers: int, timeout: float) -> Iterator[tuple[ObjectTask, ObjectReport]]:
+    """Reports as they come. Files are written atomically, so that a worker that dies or is stopped leaves none half-made."""
+    count = min(workers or cores(), len(tasks))
+    threads = max(1, cores() // count)
+    if count == 1 and not timeout:
+        worker = make_worker(gripper, threads)
+        yield from ((task, worker.run(task)) for task in tasks)
+        return
+    for task, result in run_in_processes(tasks, _handler, (gripper, threads), count=count, timeout=timeout):
+        yield task, result if isinstance(result, ObjectReport) else _lost(task, result, timeout)
 
 
-def _in_processes(tasks: Sequence[ObjectTask], gripper: Gripper, count: int, threads: int) -> Iterator[ObjectReport]:
-    """Reports as they come. A worker that dies takes only its own task with it. When the caller stops early, so do the workers: files
-    are written atomically, so none is left half-made."""
-    # Spawned, not forked: the engines' threads do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPool(count, initializer=_start, initargs=(gripper, threads), context=context)
-    try:
-        futures: dict[Future[ObjectReport], ObjectTask] = {pool.schedule(_work, args=(task,)): task for task in tasks}
-        pool.close()
-        for future in as_completed(futures):
-            yield _result(future, futures[future])
-    finally:
-        pool.stop()
-        pool.join()
+def _handler(gripper: Gripper, threads: int) -> Callable[[ObjectTask], ObjectReport]:
+    return make_worker(gripper, threads).run
 
 
-def _result(future: Future[ObjectReport], task: ObjectTask) -> ObjectReport:
-    try:
-        return future.result()
-    except ProcessExpired as error:
-        # Its own exceptions are in the report; what is left is a death from outside, or in native code.
-        reason = f"the worker process died (exit code {error.exitcode}; out of memory?)"
-        return failure_report(task, f"{task.object_id}: {reason}; run again, with fewer --workers if it stays so")
+def _lost(task: ObjectTask, result: Died | TimedOut, timeout: float) -> ObjectReport:
+    """The report of a task whose own exceptions would be in a report, had it come to one."""
+    if isinstance(result, TimedOut):
+        return failure_report(task, f"{task.object_id}: not done after {timeout:g} s; run again with a larger --object-timeout")
+    reason = f"the worker process died (exit code {result.exitcode}; out of memory?)"
+    return failure_report(task, f"{task.object_id}: {reason}; run again, with fewer --workers if it stays so")

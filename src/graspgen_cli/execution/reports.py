@@ -25,6 +25,8 @@ class Status(StrEnum):
     """Made, but under its quotas; the message says why."""
     FAILED = "failed"
     """Nothing was made; the message says why."""
+    BUSY = "busy"
+    """Another run has the object in hand; it is looked at again later. No report that leaves a run has this status."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class ObjectReport:
     seconds: float
     tested_held: int | None = None
     """How many of `tested` held; None where the run does not tell."""
+    traceback: str | None = None
+    """Where a failure that nobody foresaw came from."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
+from graspgen_cli.guess.duplicates import near_duplicates
 from graspgen_cli.guess.loop import GuessResult, make_guesses
 from graspgen_cli.records import GraspBatch, Outcome, TargetObject
 from graspgen_cli.settings.commands import GraspCommand
@@ -22,6 +23,8 @@ FAILED = (Outcome.COLLISION, Outcome.DROPPED, Outcome.UNSTABLE)
 TRIED = (Outcome.HELD, Outcome.DROPPED, Outcome.UNSTABLE)
 LEAST_HELD_RATE = 0.1
 """Held rate assumed where fewer are held, so that an object that nothing holds does not ask for guesses without end."""
+REPLACEMENTS = 5
+"""Times that near-duplicates are replaced by new guesses before the round is left as it is."""
 BARREN_ROUNDS = 10
 """Rounds of trials in a row without one held grasp after which an object is given up."""
 
@@ -55,11 +58,23 @@ class ObjectState:
 
 
 def guess_missing(work: ObjectWork, state: ObjectState) -> ObjectState:
-    """Adds guesses for the held and failed grasps that are missing, as many as the held rate so far calls for."""
-    settings, grasps = work.settings, state.grasps
-    missing = settings.num_collision_free_grasps - grasps.count(Outcome.HELD, Outcome.UNVALIDATED)
+    """Adds guesses for the held and failed grasps that are missing, as many as the held rate so far calls for; near-duplicates of
+    grasps that are there are replaced."""
+    grasps = state.grasps
     tried = grasps.count(*TRIED)
     rate = max(grasps.count(Outcome.HELD) / tried, LEAST_HELD_RATE) if tried else 1.0
+    wanted = grasps.count(Outcome.UNVALIDATED) + math.ceil(max(_missing(work.settings, grasps), 0) / rate)
+    for _ in range(REPLACEMENTS):
+        before = state
+        state = _guess_once(work, state, wanted - state.grasps.count(Outcome.UNVALIDATED))
+        found_all = not is_short(work.settings, state.grasps) and state.grasps.count(Outcome.UNVALIDATED) >= wanted
+        if found_all or state.tries == before.tries or state.reason:
+            break
+    return state
+
+
+def _guess_once(work: ObjectWork, state: ObjectState, num_free: int) -> ObjectState:
+    settings, grasps = work.settings, state.grasps
     left = settings.max_guess_tries - state.tries
     if settings.max_guess_tries and left <= 0:
         return replace(state, reason=state.reason or "no tries left")
@@ -68,14 +83,21 @@ def guess_missing(work: ObjectWork, state: ObjectState) -> ObjectState:
         work.gripper,
         settings,
         object_id=work.target.object_id,
-        num_free=math.ceil(missing / rate) if missing > 0 else 0,
+        num_free=max(num_free, 0),
         num_colliding=max(settings.num_colliding_grasps - grasps.count(*FAILED), 0),
         first_try=state.tries,
         max_tries=left if settings.max_guess_tries else 0,
     )
-    short = result.grasps.count(Outcome.UNVALIDATED) < missing
-    joined = GraspBatch.join([grasps, result.grasps])
+    known, new = grasps.pose_gripper_in_object, result.grasps.pose_gripper_in_object
+    fresh = result.grasps[~near_duplicates(work.gripper.gripper, known, new)]
+    joined = GraspBatch.join([grasps, fresh])
+    short = _missing(settings, joined) > 0 and len(fresh) == len(result.grasps)
     return replace(state, grasps=joined, tries=state.tries + result.tries, reason=result.reason() if short else "")
+
+
+def _missing(settings: GraspCommand, grasps: GraspBatch) -> int:
+    # Grasps that --max-num-grasps leaves untried count as wanted ones: more guesses would not be tried either.
+    return settings.num_collision_free_grasps - grasps.count(Outcome.HELD, Outcome.UNVALIDATED)
 
 
 def test_pending(work: ObjectWork, state: ObjectState) -> ObjectState:
@@ -114,6 +136,4 @@ def fill_quotas(work: ObjectWork, state: ObjectState) -> ObjectState:
 
 def is_short(settings: GraspCommand, grasps: GraspBatch) -> bool:
     """Whether held or failed grasps are missing from the quotas."""
-    # Grasps that --max-num-grasps leaves untried count as wanted ones: more guesses would not be tried either.
-    wanted = grasps.count(Outcome.HELD, Outcome.UNVALIDATED) < settings.num_collision_free_grasps
-    return wanted or grasps.count(*FAILED) < settings.num_colliding_grasps
+    return _missing(settings, grasps) > 0 or grasps.count(*FAILED) < settings.num_colliding_grasps

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -16,14 +17,21 @@ from graspgen_cli.dataset.paths import DatasetPaths, grasp_file_names
 from graspgen_cli.dataset.splits import SplitPlan, update_splits
 from graspgen_cli.errors import GraspFileError, InputError
 from graspgen_cli.execution.object_run import ObjectTask
+from graspgen_cli.execution.ownership import object_lock, owned
 from graspgen_cli.execution.pool import run_tasks
 from graspgen_cli.execution.reports import ObjectReport, Phase, RunSummary, Status
-from graspgen_cli.files import require_writable
-from graspgen_cli.grippers.export import ConfigFile, write_graspgen_config
+from graspgen_cli.files import append_line, remove_leftovers, require_writable
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.objects.scales import ScalesList, read_scales, resolve_object_paths
-from graspgen_cli.settings.commands import AnalyzeCommand, GraspCommand, GripperConfigCommand, SplitsCommand
-from graspgen_cli.settings.models import DatasetSettings, ObjectSettings
+from graspgen_cli.settings.commands import AnalyzeCommand, GraspCommand, SplitsCommand
+from graspgen_cli.settings.models import (
+    GuessSettings,
+    LimitSettings,
+    ModeSettings,
+    ObjectSettings,
+    QuotaSettings,
+    SimulationSettings,
+)
 
 
 def run_objects(
@@ -35,26 +43,70 @@ def run_objects(
     """
     started = time.time()
     scales, root = _objects(settings)
-    gripper = load_gripper(settings.gripper_config)
+    gripper = load_gripper(settings.gripper_config, options=settings)
     paths = DatasetPaths(settings.grasp_dataset, gripper.name)
+    phase, settings = _effective(phase, settings)
     require_writable(paths.grasps)
-    entries = read_object_map(paths)
-    names = grasp_file_names(scales.entries, own_files(paths, scales.entries, entries))
-    if phase is Phase.FILL:
-        phase, settings = Phase.ALL, settings.model_copy(update={"fill_grasps": True})
-    if settings.guess_only:
-        phase = Phase.GUESS
-    tasks = [ObjectTask(object_id, scale, root, paths.grasps / names[object_id], phase, settings) for object_id, scale in scales.entries]
-    on_start(len(tasks) + len(scales.problems))
-    refused = [_refused(object_id, message) for object_id, message in scales.problems]
-    for report in refused:
-        on_report(report)
-    reports = run_tasks(tasks, gripper, workers=settings.workers, on_report=on_report)
-    written = {task.object_id: task.grasp_file.name for task in tasks if task.grasp_file.exists()}
-    write_object_map(paths, {**entries, **written})
+    with owned(paths, {"phase": phase.value, **_deciding(settings)}) as ownership:
+        if ownership.alone:
+            for folder in (paths.grasps, paths.splits, paths.config, paths.index.parent):
+                remove_leftovers(folder)
+        on_start(len(scales.entries) + len(scales.problems))
+
+        def report_one(report: ObjectReport) -> None:
+            if report.status is Status.FAILED:
+                _log_failure(paths, report)
+            on_report(report)
+
+        refused = [_refused(object_id, message) for object_id, message in scales.problems]
+        for report in refused:
+            report_one(report)
+        tasks = _tasks(scales, root, paths, phase, settings)
+        try:
+            reports = run_tasks(tasks, gripper, workers=settings.workers, timeout=settings.object_timeout, on_report=report_one)
+        finally:
+            # Also when the run is stopped: what was finished is to be found.
+            with object_lock(paths, _MAP, wait=True):
+                # Where an object has files at several scales, that of the list counts.
+                made = {task.object_id: task.file_name for task in tasks if task.grasp_file.exists()}
+                write_object_map(paths, {**read_object_map(paths), **made})
     summary = RunSummary(reports=(*refused, *reports))
     _log_run(paths, settings, phase, summary, started)
     return summary
+
+
+_MAP = "map_uuid_to_path.json"
+"""Stands for the map among the objects that can be locked."""
+
+_DECIDING = (GuessSettings, SimulationSettings, QuotaSettings, LimitSettings, ModeSettings)
+
+
+def _effective(phase: Phase, settings: GraspCommand) -> tuple[Phase, GraspCommand]:
+    """`fill` is `all` with --fill-grasps, and --guess-only makes any phase stop after the guesses."""
+    if phase is Phase.FILL:
+        phase, settings = Phase.ALL, settings.model_copy(update={"fill_grasps": True})
+    return Phase.GUESS if settings.guess_only else phase, settings
+
+
+def _deciding(settings: GraspCommand) -> dict[str, Any]:
+    """The settings that decide what is in the files: two runs that differ in them must not share a dataset."""
+    names = {name for section in _DECIDING for name in section.model_fields}
+    return settings.model_dump(mode="json", include=names)
+
+
+def _tasks(scales: ScalesList, root: Path, paths: DatasetPaths, phase: Phase, settings: GraspCommand) -> list[ObjectTask]:
+    names = grasp_file_names(scales.entries, own_files(paths, scales.entries, read_object_map(paths)))
+    return [ObjectTask(object_id, scale, root, paths, names[object_id], phase, settings) for object_id, scale in scales.entries]
+
+
+def _log_failure(paths: DatasetPaths, report: ObjectReport) -> None:
+    line = {
+        "object_id": report.object_id,
+        "reason": report.message,
+        "traceback": report.traceback,
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    append_line(paths.failures, orjson.dumps(line))
 
 
 def _objects(settings: ObjectSettings) -> tuple[ScalesList, Path]:
@@ -77,33 +129,27 @@ def _log_run(paths: DatasetPaths, settings: GraspCommand, phase: Phase, summary:
         "tested": sum(r.tested for r in summary.reports),
         "settings": settings.model_dump(mode="json"),
     }
-    with paths.run_log.open("ab") as file:
-        file.write(orjson.dumps(line) + b"\n")
+    append_line(paths.run_log, orjson.dumps(line))
 
 
 def update_dataset_splits(settings: SplitsCommand) -> SplitPlan:
     """Puts the objects that have grasps into the training and validation lists."""
-    gripper = load_gripper(settings.gripper_config)
+    gripper = load_gripper(settings.gripper_config, options=settings)
     paths = DatasetPaths(settings.grasp_dataset, gripper.name)
     scales, _ = _objects(settings)
     have = read_object_map(paths)
     listed = [object_id for object_id, _ in scales.entries if object_id in have]
     if not listed:
         raise InputError(f"{paths.grasps}: no grasps of any object in {settings.object_scales_json}; run `graspgen all` first")
-    return update_splits(paths.splits, listed, fraction=settings.valid_set_percentage, seed=settings.seed)
-
-
-def write_gripper_config(settings: GripperConfigCommand) -> tuple[ConfigFile, ...]:
-    """Writes GraspGen's description of the gripper, into its source tree where that exists, else into the dataset."""
-    gripper = load_gripper(settings.gripper_config)
-    folder = gripper_config_folder(settings, settings)
-    return write_graspgen_config(gripper, folder, overwrite=settings.overwrite_gripper_config)
-
-
-def gripper_config_folder(source: GripperConfigCommand, dataset: DatasetSettings) -> Path:
-    """Where the gripper config goes."""
-    checkout = source.graspgen_source
-    return checkout / "config" / "grippers" if checkout.is_dir() else DatasetPaths(dataset.grasp_dataset, "").config
+    with object_lock(paths, "train.txt", wait=True):
+        return update_splits(
+            paths.splits,
+            listed,
+            fraction=settings.valid_set_percentage,
+            seed=settings.seed,
+            by_folder=settings.by_folder,
+            by_regex=settings.by_regex,
+        )
 
 
 @dataclass(frozen=True)
@@ -120,7 +166,7 @@ class DatasetAnalysis:
 
 def analyze_dataset(settings: AnalyzeCommand) -> DatasetAnalysis:
     """Counts the outcomes in every grasp file of the gripper's dataset. Raises InputError where there is none."""
-    gripper_name = load_gripper(settings.gripper_config).name
+    gripper_name = load_gripper(settings.gripper_config, options=settings).name
     paths = DatasetPaths(settings.grasp_dataset, gripper_name)
     entries = read_object_map(paths)
     if not entries:

@@ -6,17 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 
-import manifold3d
 import numpy as np
 
 from graspgen_cli.errors import ObjectError
 from graspgen_cli.geometry.creases import aligned_frame
-from graspgen_cli.geometry.cutting import CutLimits, cut
+from graspgen_cli.geometry.cutting import CutLimits, arrays, cut
 from graspgen_cli.geometry.gaps import GapBound, measure_gap, spread_points
 from graspgen_cli.geometry.merging import MergeLimits, merge, share_out, single_groups
-from graspgen_cli.geometry.meshes import extents, mesh_from_solid, solid_from_mesh, triangle_mesh
+from graspgen_cli.geometry.meshes import convex_hull, extents, mesh_from_solid, solid_from_mesh, triangle_mesh
 from graspgen_cli.geometry.spheres import SURFACE_POINTS, fill_with_spheres, sphere_mesh
-from graspgen_cli.records import TriangleMesh
+from graspgen_cli.records import Floats, TriangleMesh
 from graspgen_cli.settings.models import CollisionApproximation
 
 ALGORITHM = 1
@@ -81,21 +80,26 @@ def _cut_and_merge(mesh: TriangleMesh) -> ConvexPieces:
         solid = solid.simplify(SIMPLIFIED * unit)
     bound = GapBound(mesh_from_solid(solid), LARGEST_GAP * unit)
     groups = single_groups(cut(solid, CutLimits(CUT_GAP * unit, SMALLEST_PART * unit, MOST_PARTS), bound))
+    if not groups:  # nothing but crumbs: a surface that is everywhere folded on itself
+        return _one_hull(mesh)
     for relaxed in RELAXED:
         limits = MergeLimits(MERGE_GAP * unit, relaxed)
         groups = merge(groups, limits, bound)
         if len(groups) <= MANY_PIECES:
             break
-    hulls = [mesh_from_solid(group.part.hull) for group in share_out(groups, limits, bound)]
-    return _measured([triangle_mesh(hull.vertices @ frame, hull.faces) for hull in hulls], mesh)
+    corners = [arrays(group.part.hull)[0] @ frame for group in share_out(groups, limits, bound)]
+    return _measured(corners, mesh)
 
 
-def _measured(pieces: list[TriangleMesh], mesh: TriangleMesh) -> ConvexPieces:
-    return ConvexPieces(tuple(pieces), *measure_gap(pieces, mesh))
+def _measured(corners: list[Floats], mesh: TriangleMesh) -> ConvexPieces:
+    """The convex hulls of sets of points (N, 3); crumbs without volume are left out."""
+    hulls = [convex_hull(points) for points in corners]
+    pieces = tuple(hull for hull in hulls if hull is not None)
+    return ConvexPieces(pieces, *measure_gap(pieces, mesh))
 
 
 def _one_hull(mesh: TriangleMesh) -> ConvexPieces:
-    return _measured([mesh_from_solid(manifold3d.Manifold.hull_points(mesh.vertices))], mesh)
+    return _measured([mesh.vertices], mesh)
 
 
 def _coacd(mesh: TriangleMesh) -> ConvexPieces:
@@ -106,8 +110,7 @@ def _coacd(mesh: TriangleMesh) -> ConvexPieces:
         raise ObjectError("--collision-approximation coacd needs CoACD; run: pip install 'graspgen-cli[coacd]'") from None
     coacd.set_log_level("off")
     parts = coacd.run_coacd(coacd.Mesh(mesh.vertices, mesh.faces), seed=0)
-    hulls = [manifold3d.Manifold.hull_points(vertices) for vertices, _ in parts]
-    return _measured([mesh_from_solid(hull) for hull in hulls if hull.volume() > 0], mesh)
+    return _measured([vertices for vertices, _ in parts], mesh)
 
 
 def _spheres(mesh: TriangleMesh) -> ConvexPieces:

@@ -96,7 +96,7 @@ def _facing_frames(normals: Floats, areas: Floats) -> list[Floats]:
 
     Each direction is the normal of the largest triangle that faces it, which is exact where an average is not.
     """
-    by_area = np.argsort(-areas, kind="stable")
+    by_area = np.argsort(-areas, kind="stable")[: np.count_nonzero(areas)]  # a face without area faces nowhere
     normals, areas = normals[by_area], areas[by_area]
     sign = np.sign(normals[np.arange(len(normals)), np.abs(normals).argmax(axis=1)])
     _, largest, kind = np.unique(np.round(normals * sign[:, None], 2), axis=0, return_index=True, return_inverse=True)

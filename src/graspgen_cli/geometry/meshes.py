@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import manifold3d
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import ConvexHull
 
 from graspgen_cli.records import Floats, Ints, TriangleMesh
 
@@ -35,6 +36,38 @@ def mesh_from_solid(solid: manifold3d.Manifold) -> TriangleMesh:
     """The surface of a solid."""
     surface = solid.to_mesh64()
     return triangle_mesh(np.asarray(surface.vert_properties)[:, :3], surface.tri_verts)
+
+
+def convex_hull(points: Floats) -> TriangleMesh | None:
+    """The convex hull of points (N, 3), made of some of them; None where they lie in one plane.
+
+    manifold3d is the faster, but among points that nearly lie in one plane it now and then leaves a dent or a fold. Then Qhull does it.
+    """
+    hull = manifold3d.Manifold.hull_points(points)
+    if hull.volume() <= 0:
+        return None
+    mesh = mesh_from_solid(hull)
+    return mesh if _is_convex(mesh) else _qhull(points)
+
+
+def _is_convex(mesh: TriangleMesh) -> bool:
+    """Whether no vertex lies before a face; slivers, whose normals are not to be trusted, are not asked."""
+    triangles = mesh.vertices[mesh.faces]
+    crosses = face_crosses(triangles)
+    size = float(extents(mesh).max())
+    lengths = np.linalg.norm(crosses, axis=1)
+    sound = lengths > 1e-9 * size**2
+    heights = mesh.vertices @ crosses[sound].T - np.einsum("fi,fi->f", crosses[sound], triangles[sound, 0])
+    return bool((heights <= 1e-6 * size * lengths[sound]).all())
+
+
+def _qhull(points: Floats) -> TriangleMesh:
+    hull = ConvexHull(points)
+    triangles = points[hull.simplices]
+    inwards = np.einsum("fi,fi->f", face_crosses(triangles), hull.equations[:, :3]) < 0
+    faces = np.where(inwards[:, None], hull.simplices[:, ::-1], hull.simplices)
+    used, index = np.unique(faces, return_inverse=True)
+    return triangle_mesh(points[used], index.reshape(-1, 3))
 
 
 def bounds(mesh: TriangleMesh) -> Floats:

@@ -7,33 +7,39 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
-from graspgen_cli.geometry.gaps import spread_points
+from graspgen_cli.geometry.gaps import Surface, spread_points
 from graspgen_cli.geometry.meshes import extents, face_normals, triangle_mesh
+from graspgen_cli.geometry.rays import RayCaster
 from graspgen_cli.records import Floats, TriangleMesh
 
-SURFACE_POINTS = 6000
-CANDIDATES = 2000
+DENSE_POINTS = 40_000
+"""Points of the surface that spheres shrink away from."""
+SURFACE_POINTS = 3000
+"""Points of the surface that the spheres have to come near."""
+CANDIDATES = 1000
 MOST_SPHERES = 128
 ROUNDS = 20
 """Most steps of shrinking; spheres settle in fewer than ten."""
-FINEST = 0.01
-COARSER = 1.25
+FINEST = 0.02
+COARSER = 1.1
 """The tolerance starts at this share of the object's size and grows by this factor until few enough spheres do."""
 
 
 def fill_with_spheres(mesh: TriangleMesh) -> tuple[Floats, Floats]:
     """Centres (S, 3) m and radii (S,) m of at most 128 spheres inside a closed mesh, chosen to come near all of its surface.
 
-    Candidates are the largest inscribed spheres at points of the surface (Ma, Bae and Choi 2012, "3D medial axis point approximation
-    using nearest neighbors and the normal field"). Of those, one after the other, that is taken which comes near most points that none
-    is near yet; the tolerance is the least at which the spheres suffice.
+    Candidates are the largest inscribed spheres at points of the surface. Of those, one after the other, that is taken which comes near
+    most points that none is near yet; the tolerance is the least, in steps of a tenth, at which the spheres suffice.
     """
     triangles = mesh.vertices[mesh.faces]
-    points, face = spread_points(triangles, SURFACE_POINTS)
-    chosen = np.arange(0, len(points), SURFACE_POINTS // CANDIDATES)
+    touched, face = spread_points(triangles, CANDIDATES)
     size = float(extents(mesh).max())
-    centers, radii = inscribed_spheres(points, chosen, face_normals(triangles)[face[chosen]], largest=size / 2)
-    beyond = cdist(centers, points) - radii[:, None]  # (C, N) m
+    dense, _ = spread_points(triangles, DENSE_POINTS)
+    centers = inscribed_centers(dense, touched, face_normals(triangles)[face], largest=size / 2)
+    centers = centers[RayCaster(mesh).inside(centers)]
+    surface = Surface(mesh)
+    radii = np.array([surface.distance(center) for center in centers])
+    beyond = cdist(centers, spread_points(triangles, SURFACE_POINTS)[0]) - radii[:, None]  # (C, N) m
     tolerance = FINEST * size
     picked = _cover(beyond <= tolerance)
     while picked is None:
@@ -42,39 +48,41 @@ def fill_with_spheres(mesh: TriangleMesh) -> tuple[Floats, Floats]:
     return centers[picked], radii[picked]
 
 
-def inscribed_spheres(points: Floats, chosen: NDArray[np.intp], normals: Floats, *, largest: float) -> tuple[Floats, Floats]:
-    """Spheres, (C, 3) and (C,), that touch a surface from inside at the chosen ones of its points (N, 3) and hold no other point.
+def inscribed_centers(points: Floats, touched: Floats, normals: Floats, *, largest: float) -> Floats:
+    """Centres (C, 3) of the largest spheres that touch a surface from inside at given places and hold none of its points (N, 3).
 
-    normals: (C, 3) outwards, at the chosen points. Each sphere starts with the largest radius and shrinks to pass through the point
-    nearest to its centre until none is inside.
+    touched, normals: (C, 3) places on the surface and its unit normals there, outwards. Each sphere starts with the largest radius and
+    shrinks to pass through the point nearest to its centre until none is inside (Ma, Bae and Choi 2012, "3D medial axis point
+    approximation using nearest neighbors and the normal field").
     """
     tree = cKDTree(points)
-    touched = points[chosen]
-    radii = np.full(len(chosen), largest)
+    radii = np.full(len(touched), largest)
     for _ in range(ROUNDS):
         centers = touched - normals * radii[:, None]
         distance, nearest = tree.query(centers)
         toward = touched - points[nearest]
         along = np.einsum("ij,ij->i", toward, normals)
-        shrinks = (distance < radii * (1 - 1e-6)) & (nearest != chosen) & (along > 0)
+        shrunk = np.einsum("ij,ij->i", toward, toward) / np.where(along > 0, 2 * along, np.inf)
+        shrinks = (distance < radii * (1 - 1e-6)) & (shrunk > 0)
         if not shrinks.any():
             break
-        radii[shrinks] = np.einsum("ij,ij->i", toward[shrinks], toward[shrinks]) / (2 * along[shrinks])
-    return touched - normals * radii[:, None], radii
+        radii[shrinks] = np.minimum(radii, shrunk)[shrinks]
+    return np.asarray(touched - normals * radii[:, None])
 
 
 def _cover(near: NDArray[np.bool_]) -> NDArray[np.intp] | None:
     """Candidates whose rows of (C, N) together cover all columns, greedily; None where more than the most spheres are needed."""
-    remaining = near.astype(np.float32)
     picked: list[int] = []
-    open_points = np.ones(near.shape[1], np.float32)
-    while open_points.any():
-        gain = remaining @ open_points
+    gain = near.sum(axis=1)
+    bare = np.ones(near.shape[1], np.bool_)
+    while bare.any():
         best = int(gain.argmax())
         if len(picked) == MOST_SPHERES or gain[best] == 0:
             return None
         picked.append(best)
-        open_points[near[best]] = 0
+        covered = np.flatnonzero(bare & near[best])
+        bare[covered] = False
+        gain -= near[:, covered].sum(axis=1)
     return np.array(picked, np.intp)
 
 

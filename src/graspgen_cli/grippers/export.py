@@ -5,6 +5,7 @@ GraspGen's convention (docs/GRIPPER_DESCRIPTION.md of NVlabs/GraspGen): approach
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import resources
@@ -13,6 +14,7 @@ from pathlib import Path
 import manifold3d
 import numpy as np
 import yaml
+from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
 from graspgen_cli.errors import OutputError
@@ -24,6 +26,8 @@ from graspgen_cli.records import Floats, Gripper, TriangleMesh
 _DECIMALS = 9
 _TOLERANCE = 1e-6
 """m: detail of the mesh that is dropped."""
+_MOST_LINES = 24
+"""Lines of a difference that are shown."""
 
 
 class FileStatus(StrEnum):
@@ -38,10 +42,14 @@ class FileStatus(StrEnum):
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """One file of a gripper config."""
+    """One file of a gripper config.
+
+    difference: how the file that was there differs from what was measured, in lines; empty where it does not, or was not there.
+    """
 
     path: Path
     status: FileStatus
+    difference: str = ""
 
 
 def write_graspgen_config(gripper: Gripper, folder: Path, *, overwrite: bool) -> tuple[ConfigFile, ...]:
@@ -117,7 +125,37 @@ def _write(path: Path, content: bytes, *, overwrite: bool) -> ConfigFile:
         raise OutputError(f"{path}: cannot be read ({error.strerror or error}); check the permissions") from error
     if existing == content:
         return ConfigFile(path, FileStatus.KEPT)
+    difference = "" if existing is None else _difference(path, existing, content)
     if existing is not None and not overwrite:
-        return ConfigFile(path, FileStatus.DIFFERS)
+        return ConfigFile(path, FileStatus.DIFFERS, difference)
     write_atomically(path, content)
-    return ConfigFile(path, FileStatus.WRITTEN)
+    return ConfigFile(path, FileStatus.WRITTEN, difference)
+
+
+def _difference(path: Path, existing: bytes, content: bytes) -> str:
+    """What changes from the existing content to the new: a unified diff, or for a mesh how far its corners lie apart."""
+    there, measured = existing.decode("utf-8", "replace"), content.decode()
+    if path.suffix == ".obj":
+        return _mesh_difference(there, measured)
+    names = f"{path.name} (there)", f"{path.name} (measured)"
+    lines = list(difflib.unified_diff(there.splitlines(), measured.splitlines(), *names, n=0, lineterm=""))
+    return "\n".join(lines[:_MOST_LINES] + ([f"... {len(lines) - _MOST_LINES} more lines"] if len(lines) > _MOST_LINES else []))
+
+
+def _mesh_difference(there: str, measured: str) -> str:
+    try:
+        first, second = _obj_vertices(there), _obj_vertices(measured)
+        apart = max(float(KDTree(a).query(b)[0].max()) for a, b in ((first, second), (second, first)))
+    except ValueError:
+        return "the file that is there is no mesh"
+    if apart <= _TOLERANCE:
+        return "the mesh has the same corners; its faces, their order or the comments differ"
+    return f"the mesh differs by up to {apart * 1000:.3g} mm ({len(first)} corners there, {len(second)} measured)"
+
+
+def _obj_vertices(text: str) -> Floats:
+    """Vertices (V, 3) of a Wavefront OBJ file. Raises ValueError where there are none."""
+    vertices = np.array([line.split()[1:4] for line in text.splitlines() if line.startswith("v ")], np.float64)
+    if vertices.shape[1:] != (3,) or not np.isfinite(vertices).all():
+        raise ValueError("no vertices")
+    return vertices

@@ -10,6 +10,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from graspgen_cli.errors import GripperError
+from graspgen_cli.settings.sources import check_nesting
 
 
 def _direction(vector: tuple[float, float, float]) -> tuple[float, float, float]:
@@ -33,13 +34,16 @@ class GripperFile(BaseModel):
     model: str = Field(description="The MJCF file, relative to this file's folder.")
     base_body: str | None = Field(None, description="The body whose frame is the grasp frame; default: the one body in the world.")
     finger_bodies: tuple[str, str] | None = Field(None, description="The two bodies that carry the pads; default: found.")
-    approach_axis: Direction = Field(
-        (0.0, 0.0, 1.0), description="Direction in which the gripper moves towards an object, in the base's frame."
+    approach_axis: Direction | None = Field(
+        None, description="Direction in which the gripper moves towards an object, in the base's frame; default: found."
     )
-    grip_force: PositiveFloat = Field(50.0, description="Force (N) with which each pad presses.")
-    closing_speed: PositiveFloat = Field(0.1, description="Rate (m/s) at which the opening shrinks.")
+    grip_force: PositiveFloat | None = Field(None, description="Force (N) with which each pad presses; default: the model's, or 50.")
+    closing_speed: PositiveFloat | None = Field(None, description="Rate (m/s) at which the opening shrinks; default: the model's, or 0.1.")
     bite: PositiveFloat | None = Field(
         None, description="Distance (m) from the fingertip back to the contact point; default: half the pad."
+    )
+    open_configuration: dict[str, Annotated[float, Field(allow_inf_nan=False)]] | None = Field(
+        None, description="Joint positions (m or rad) at which the gripper counts as open; default: the joints' limits."
     )
     sources: dict[str, str] = Field(default_factory=dict, description="Where each of the numbers comes from.")
 
@@ -47,8 +51,9 @@ class GripperFile(BaseModel):
 def parse_gripper_file(text: str, *, source: str) -> GripperFile:
     """Reads a gripper file's text. Raises GripperError, one line, for a wrong or unknown key."""
     try:
+        check_nesting(text)
         content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise GripperError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise GripperError(f"{source}: a gripper file is a mapping of keys such as name and model")

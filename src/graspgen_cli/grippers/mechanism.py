@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ import numpy as np
 from scipy.optimize import brentq, least_squares
 
 from graspgen_cli.errors import GripperError
-from graspgen_cli.grippers.read_mjcf import GripperModel
+from graspgen_cli.grippers.model import GripperModel
 from graspgen_cli.records import Floats
 
 _LAST_CORRECTION = 1e-13
@@ -25,11 +26,14 @@ _LARGEST_RESIDUAL = 1e-5
 """Largest constraint residual (m or rad) of a solved position: a loop whose file gives rounded lengths never closes quite."""
 _LIMIT_TOLERANCE = 1e-6
 """How far (m or rad) the first position may lie beyond a limit: files give limits of coupled joints in rounded numbers."""
-_ITERATIONS = 50
+ITERATIONS = 50
+"""Gauss-Newton steps at most."""
 _STEP = 0.02
 """Step along the path; a joint that goes through its whole range travels 1."""
 _MOST_STEPS = 2000
 _RANK_TOLERANCE = 1e-6
+_FARTHEST = 10.0
+"""m: shapes farther apart than this count as this far apart."""
 
 
 class Mechanism:
@@ -38,8 +42,9 @@ class Mechanism:
     Positions q are (J,) m or rad. `scale` (J,) brings them to one measure: the range of each joint.
     """
 
-    def __init__(self, gripper: GripperModel) -> None:
+    def __init__(self, gripper: GripperModel, *, iterations: int = ITERATIONS) -> None:
         self.source = gripper.source
+        self.iterations = iterations
         self.model = copy.copy(gripper.model)
         self.data = mujoco.MjData(self.model)
         # Only the equality rows are wanted.
@@ -47,6 +52,9 @@ class Mechanism:
             self.model.opt.disableflags |= flag
         self.model.opt.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
         limited = self.model.jnt_limited.astype(bool)
+        # A joint that is held never comes to its limit, but may stand at it.
+        held = (self.model.eq_type == mujoco.mjtEq.mjEQ_JOINT) & (self.model.eq_obj2id < 0) & (self.model.eq_active0 != 0)
+        limited[self.model.eq_obj1id[held]] = False
         self.lower = np.where(limited, self.model.jnt_range[:, 0], -np.inf)
         self.upper = np.where(limited, self.model.jnt_range[:, 1], np.inf)
         span = np.where(limited, self.upper - self.lower, 1.0)
@@ -74,22 +82,43 @@ class Mechanism:
         poses[:, 3, 3] = 1.0
         return poses
 
+    def distances(self, q: Floats, first: int, second: int) -> Floats:
+        """Distance (A, B) m of every colliding shape of one body from every one of another at q; negative where they overlap.
+
+        first, second: indices of bodies, the base 0; shapes in the order of `collision_parts`.
+        """
+        self.data.qpos[:] = q
+        mujoco.mj_kinematics(self.model, self.data)
+        collides = (self.model.geom_contype != 0) | (self.model.geom_conaffinity != 0)
+        sides = [np.flatnonzero(collides & (self.model.geom_bodyid == body + 1)).tolist() for body in (first, second)]
+        apart = [[mujoco.mj_geomDistance(self.model, self.data, a, b, _FARTHEST, None) for b in sides[1]] for a in sides[0]]
+        return np.array(apart, np.float64)
+
     def tangent(self, q: Floats) -> Floats:
         """Unit direction (J,), in units of `scale`, in which the mechanism can move at q.
 
         Raises GripperError where there is none, or more than one.
         """
+        directions = self.motions(q)
+        if len(directions) == 0:
+            raise GripperError(f"{self.source}: the constraints leave the mechanism no way to move")
+        if len(directions) > 1:
+            raise GripperError(
+                f"{self.source}: the mechanism moves in {len(directions)} independent ways; "
+                "couple its joints with <equality><joint .../></equality>"
+            )
+        return np.asarray(directions[-1])
+
+    def motions(self, q: Floats) -> Floats:
+        """(F, J) orthonormal directions, in units of `scale`, in which the constraints leave the mechanism free at q."""
         _, jacobian = self.constraints(q)
         _, singular, directions = np.linalg.svd(jacobian * self.scale)
         rank = int((singular > _RANK_TOLERANCE * max(singular.max(initial=0.0), 1e-300)).sum())
-        free = len(q) - rank
-        if free == 0:
-            raise GripperError(f"{self.source}: the constraints leave the mechanism no way to move")
-        if free > 1:
-            raise GripperError(
-                f"{self.source}: the mechanism moves in {free} independent ways; couple its joints with <equality><joint .../></equality>"
-            )
-        return np.asarray(directions[-1])
+        return np.asarray(directions[rank:])
+
+    def freedom(self) -> int:
+        """In how many independent ways the mechanism moves, near the model's own position."""
+        return len(self.motions(self.start()))
 
     def start(self) -> Floats:
         """A position within the limits that meets the constraints, near the model's own.
@@ -117,7 +146,7 @@ class Mechanism:
 
     def _solve(self, q: Floats, rows: Floats, targets: Floats) -> Floats:
         """Gauss-Newton from q on the constraints and rows @ (q / scale) = targets."""
-        for _ in range(_ITERATIONS):
+        for _ in range(self.iterations):
             residual, jacobian = self.constraints(q)
             error = np.concatenate([residual, rows @ (q / self.scale) - targets])
             matrix = np.concatenate([jacobian * self.scale, rows])
@@ -132,31 +161,27 @@ class Mechanism:
 
 
 @dataclass(frozen=True, eq=False)
-class MotionPath:
+class MotionPath(ABC):
     """The path of the joints from one limit to the other.
 
-    knots: (M, J) positions; tangents: (M, J) unit directions in units of the mechanism's scale; lengths: (M - 1,) of the steps.
+    knots: (M, J) positions along it.
     """
 
     mechanism: Mechanism
     knots: Floats
-    tangents: Floats
-    lengths: Floats
 
     @property
     def end(self) -> float:
         """Largest path parameter; the smallest is 0."""
-        return float(len(self.lengths))
+        return float(len(self.knots) - 1)
 
+    @abstractmethod
     def at(self, parameter: float) -> Floats:
         """Joint positions (J,) at a parameter from 0 to `end`; whole numbers are knots."""
-        index = min(int(parameter), len(self.lengths) - 1)
-        fraction = parameter - index
-        return self.mechanism.advance(self.knots[index], self.tangents[index], fraction * self.lengths[index])
 
+    @abstractmethod
     def reversed(self) -> MotionPath:
         """The same path from its other end."""
-        return _path(self.mechanism, list(self.knots[::-1]))
 
     def find(self, function: Callable[[Floats], float], values: Floats, target: float) -> Floats:
         """The position at which a function of the position takes a value.
@@ -168,6 +193,27 @@ class MotionPath:
             return np.asarray(self.knots[index if values[index] >= target else index + 1])
         root = brentq(lambda s: function(self.at(s)) - target, index, index + 1, xtol=1e-14, rtol=8.9e-16)
         return self.at(float(root))
+
+
+@dataclass(frozen=True, eq=False)
+class CoupledPath(MotionPath):
+    """The path of a mechanism whose constraints leave it one way to move.
+
+    tangents: (M - 1, J) unit directions in units of the mechanism's scale; lengths: (M - 1,) of the steps.
+    """
+
+    tangents: Floats
+    lengths: Floats
+
+    def at(self, parameter: float) -> Floats:
+        """See `MotionPath.at`."""
+        index = min(int(parameter), len(self.lengths) - 1)
+        fraction = parameter - index
+        return self.mechanism.advance(self.knots[index], self.tangents[index], fraction * self.lengths[index])
+
+    def reversed(self) -> MotionPath:
+        """See `MotionPath.reversed`."""
+        return _path(self.mechanism, list(self.knots[::-1]))
 
 
 def trace(mechanism: Mechanism) -> MotionPath:
@@ -207,9 +253,9 @@ def _limit(mechanism: Mechanism, q: Floats, tangent: Floats) -> Floats | None:
     return mechanism.advance(q, tangent, float(distance))
 
 
-def _path(mechanism: Mechanism, knots: list[Floats]) -> MotionPath:
+def _path(mechanism: Mechanism, knots: list[Floats]) -> CoupledPath:
     positions = np.array(knots)
     steps = np.diff(positions, axis=0) / mechanism.scale
     tangents = np.array([mechanism.tangent(q) for q in positions[:-1]])
     tangents *= np.sign(np.einsum("mj,mj->m", tangents, steps))[:, None]
-    return MotionPath(mechanism, positions, tangents, np.einsum("mj,mj->m", tangents, steps))
+    return CoupledPath(mechanism, positions, tangents, np.einsum("mj,mj->m", tangents, steps))

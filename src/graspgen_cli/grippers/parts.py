@@ -5,12 +5,11 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 import trimesh
-from scipy.spatial import ConvexHull
 
 from graspgen_cli.errors import GripperError
-from graspgen_cli.geometry.meshes import triangle_mesh
 from graspgen_cli.geometry.poses import rotation_from_wxyz
-from graspgen_cli.grippers.read_mjcf import GripperModel
+from graspgen_cli.grippers.hulls import convex_hull
+from graspgen_cli.grippers.model import GripperModel
 from graspgen_cli.records import Floats, TriangleMesh
 
 _SIDES = 32
@@ -53,7 +52,7 @@ def _part(gripper: GripperModel, geom: int) -> TriangleMesh:
         )
     rotation = rotation_from_wxyz(model.geom_quat[geom][None])[0]
     # MuJoCo keeps meshes in single precision; rounding brings back the numbers of the file.
-    return _hull(np.round(corners @ rotation.T + model.geom_pos[geom], _DECIMALS) + 0.0)
+    return convex_hull(np.round(corners @ rotation.T + model.geom_pos[geom], _DECIMALS) + 0.0)
 
 
 def _mesh_vertices(model: mujoco.MjModel, mesh: int) -> Floats:
@@ -74,14 +73,3 @@ def _around_sphere() -> Floats:
     vertices: Floats = np.asarray(ball.vertices, np.float64)
     nearest_face = float(np.einsum("fi,fi->f", ball.face_normals, ball.triangles[:, 0]).min())
     return vertices / nearest_face
-
-
-def _hull(points: Floats) -> TriangleMesh:
-    """The convex hull, its faces counter-clockwise seen from outside."""
-    hull = ConvexHull(points)
-    vertices, faces = points[hull.vertices], np.searchsorted(hull.vertices, hull.simplices)
-    corners = vertices[faces]
-    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    inward = np.einsum("fi,fi->f", normal, hull.equations[:, :3]) < 0
-    faces[inward] = faces[inward][:, ::-1]
-    return triangle_mesh(vertices, faces)

@@ -1,135 +1,106 @@
-"""Reads MJCF into a gripper model: the base at the origin of the world, everything named, nothing that is only looks."""
+"""Reads MJCF."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import math
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from pathlib import Path
 
 import mujoco
 
 from graspgen_cli.errors import GripperError
+from graspgen_cli.grippers.model import Draft, GripperModel, build_model, one_line
 
 
-@dataclass(frozen=True, eq=False)
-class GripperModel:
-    """A gripper's model as every reader returns it.
-
-    source: the file it came from, for messages.
-    mjcf, assets: MJCF text and the mesh files that it names; the base body stands at the origin of the world, without joints.
-    base_body: name of the one body in the world.
-    model: the same, compiled.
-    """
-
-    source: str
-    mjcf: str
-    assets: dict[str, bytes]
-    base_body: str
-    model: mujoco.MjModel
-
-
-def read_mjcf_file(path: Path, *, base_body: str | None = None) -> GripperModel:
+def read_mjcf_file(path: Path, *, base_body: str | None = None, keep: Sequence[str] = ()) -> GripperModel:
     """Reads an MJCF file with the files that it includes and the meshes that it names.
 
     Raises GripperError where MuJoCo cannot read the file or the base is not clear.
     """
-    try:
-        spec = mujoco.MjSpec.from_file(str(path))
-    except (ValueError, OSError) as error:
-        raise GripperError(f"{path}: not a readable MJCF model: {_one_line(error)}") from error
-    return _gripper_model(spec, _read_meshes(spec, path), source=str(path), base_body=base_body)
+    return build_model(draft_from_mjcf(path), base_body=base_body, keep=keep)
 
 
-def read_mjcf_text(text: str, *, source: str, base_body: str | None = None) -> GripperModel:
+def read_mjcf_text(text: str, *, source: str, base_body: str | None = None, keep: Sequence[str] = ()) -> GripperModel:
     """Reads MJCF text that names no other files; `source` is what messages call it. Raises GripperError as read_mjcf_file does."""
     try:
         spec = mujoco.MjSpec.from_string(text)
     except ValueError as error:
-        raise GripperError(f"{source}: not a readable MJCF model: {_one_line(error)}") from error
-    return _gripper_model(spec, {}, source=source, base_body=base_body)
+        raise GripperError(f"{source}: not a readable MJCF model: {one_line(error)}") from error
+    return build_model(Draft(spec, source), base_body=base_body, keep=keep)
 
 
-def _gripper_model(spec: mujoco.MjSpec, assets: dict[str, bytes], *, source: str, base_body: str | None) -> GripperModel:
+def draft_from_mjcf(path: Path) -> Draft:
+    """What an MJCF file holds. Raises GripperError where it cannot be read."""
+    spec, notes = _parse(path)
+    if _means_radians(spec, path):
+        spec.compiler.degree = False
+        notes = (*notes, "the file does not say whether its angles are degrees; as such no joint would turn 7 degrees: read as radians")
+    assets, files = _read_meshes(spec, path)
+    return Draft(spec, str(path), assets, notes=notes, files=(path, *_included(path), *files))
+
+
+def _parse(path: Path) -> tuple[mujoco.MjSpec, tuple[str, ...]]:
     try:
-        base = _place_base(spec, source, base_body)
-        _strip(spec)
-        _name_all("body", spec.bodies)
-        _name_all("joint", spec.joints)
-        spec.compile()
-        mjcf = spec.to_xml()
-        used = {mesh.file: assets[mesh.file] for mesh in spec.meshes if mesh.file}
-        # The text, not the spec, is what the simulation gets, and its numbers are rounded: so the text is what is measured.
-        model = mujoco.MjSpec.from_string(mjcf, assets=used).compile()
+        return mujoco.MjSpec.from_file(str(path)), ()
+    except (ValueError, OSError) as error:
+        complaint = one_line(error)
+        problem = GripperError(f"{path}: not a readable MJCF model: {complaint}")
+    if "repeated name" not in complaint:
+        raise problem
+    text, repeated = _without_repeated_meshes(path)
+    if not repeated:
+        raise problem
+    try:
+        spec = mujoco.MjSpec.from_string(text)
     except ValueError as error:
-        raise GripperError(f"{source}: MuJoCo cannot compile the model: {_one_line(error)}") from error
-    _check_joints(model, source)
-    return GripperModel(source=source, mjcf=mjcf, assets=used, base_body=base, model=model)
+        raise GripperError(f"{path}: not a readable MJCF model: {one_line(error)}") from error
+    return spec, (f"mesh {', '.join(repeated)} is named twice in the file: the first one counts",)
 
 
-def _place_base(spec: mujoco.MjSpec, source: str, name: str | None) -> str:
-    """Puts the base at the origin, without joints, alone in the world; returns its name."""
-    roots = [body for body in spec.bodies if body.parent is not None and body.parent.name == "world"]
-    base = _pick_base(roots, [body.name for body in spec.bodies if body.name != "world"], source, name)
-    for other in roots:
-        if other.name != base.name:
-            spec.delete(other)
-    for element in [*base.joints, *spec.worldbody.geoms]:
-        spec.delete(element)
-    base.mocap = False
-    base.set_frame(spec.worldbody.add_frame())
-    base.pos = [0.0, 0.0, 0.0]
-    base.alt.type = mujoco.mjtOrientation.mjORIENTATION_QUAT
-    base.quat = [1.0, 0.0, 0.0, 0.0]
-    return str(base.name)
+def _means_radians(spec: mujoco.MjSpec, path: Path) -> bool:
+    """Whether a file that names no unit of angle has hinges that would hardly turn: parts of models that are joined from several files
+    leave the unit to another part."""
+    text = path.read_text("utf-8", errors="replace")
+    if re.search(r"<compiler[^>]*\bangle\s*=", text) or re.search(r"<include\b", text):
+        return False
+    hinges = [joint for joint in spec.joints if joint.type == mujoco.mjtJoint.mjJNT_HINGE]
+    ranges = [abs(float(end)) for joint in hinges for end in joint.range]
+    return bool(ranges) and 0 < max(ranges) <= 2 * math.pi
 
 
-def _pick_base(roots: list[mujoco.MjsBody], names: list[str], source: str, wanted: str | None) -> mujoco.MjsBody:
-    if wanted is None:
-        if len(roots) != 1:
-            raise GripperError(f"{source}: {len(roots)} bodies stand in the world; name the gripper's base_body in a gripper .yaml")
-        if not roots[0].name:
-            roots[0].name = "base"
-        return roots[0]
-    for body in roots:
-        if body.name == wanted:
-            return body
-    if wanted in names:
-        raise GripperError(f"{source}: base_body {wanted} hangs on another body; the base must stand in the world")
-    raise GripperError(f"{source}: no body is called {wanted}; there are {', '.join(filter(None, names)) or 'none with a name'}")
-
-
-def _strip(spec: mujoco.MjSpec) -> None:
-    """Removes what neither the measurement nor a trial uses; actuators stay, since they tell force and speed."""
-    for element in [*spec.keys, *spec.sensors, *spec.lights, *spec.cameras]:
-        spec.delete(element)
-    spec.discard_visual()
-
-
-def _name_all(kind: str, elements: Iterable[mujoco.MjsBody | mujoco.MjsJoint]) -> None:
-    """Gives every element without a name one of its own."""
-    elements = list(elements)
-    taken = {element.name for element in elements}
-    for number, element in enumerate(elements):
-        if not element.name:
-            name = f"{kind}_{number}"
-            while name in taken:
-                name += "_"
-            element.name = name
+def _without_repeated_meshes(path: Path) -> tuple[str, list[str]]:
+    """The file's text without the meshes whose name an earlier one has; those names."""
+    tree = ET.parse(path)
+    taken: set[str] = set()
+    repeated: list[str] = []
+    for asset in tree.getroot().iter("asset"):
+        for mesh in asset.findall("mesh"):
+            name = mesh.get("name") or Path(mesh.get("file", "")).stem
+            if name in taken:
+                asset.remove(mesh)
+                repeated.append(name)
             taken.add(name)
+    return ET.tostring(tree.getroot(), encoding="unicode"), repeated
 
 
-def _check_joints(model: mujoco.MjModel, source: str) -> None:
-    if model.njnt == 0:
-        raise GripperError(f"{source}: the model has no joint below its base, so no finger can move")
-    scalar = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
-    for joint in range(model.njnt):
-        if mujoco.mjtJoint(int(model.jnt_type[joint])) not in scalar:
-            raise GripperError(f"{source}: joint {model.joint(joint).name} is neither a hinge nor a slide")
+def _included(path: Path) -> list[Path]:
+    """The files that an MJCF file includes, those that they include, and so on."""
+    found: list[Path] = []
+    waiting = [path]
+    while waiting:
+        names = re.findall(r"<include\s+file\s*=\s*[\"']([^\"']+)", waiting.pop().read_text("utf-8", errors="replace"))
+        new = [file for file in (path.parent / name for name in names) if file not in found and file.is_file()]
+        found += new
+        waiting += new
+    return found
 
 
-def _read_meshes(spec: mujoco.MjSpec, path: Path) -> dict[str, bytes]:
+def _read_meshes(spec: mujoco.MjSpec, path: Path) -> tuple[dict[str, bytes], list[Path]]:
     """Reads the mesh files that the spec names, and renames them in the spec so that folders no longer matter."""
     assets: dict[str, bytes] = {}
+    files: list[Path] = []
     folder = path.parent / spec.meshdir
     for number, mesh in enumerate(spec.meshes):
         if not mesh.file:
@@ -143,10 +114,7 @@ def _read_meshes(spec: mujoco.MjSpec, path: Path) -> dict[str, bytes]:
             mesh.name = file.stem
         mesh.file = f"{number}_{file.name}"
         assets[mesh.file] = content
+        files.append(file)
     spec.meshdir = ""
     spec.assets.update(assets)
-    return assets
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return assets, files

@@ -33,8 +33,6 @@ def split_bodies(mesh: TriangleMesh) -> list[TriangleMesh]:
 
 
 def _part(mesh: TriangleMesh, faces: NDArray[np.intp]) -> TriangleMesh:
-    if len(faces) == len(mesh.faces):
-        return mesh
     used, index = np.unique(mesh.faces[faces], return_inverse=True)
     return triangle_mesh(mesh.vertices[used], index.reshape(-1, 3))
 

@@ -62,6 +62,13 @@ def read_mesh(path: Path, scale: float) -> RawMesh:
     return RawMesh(scaled, _digest([content, *side_files, repr(scale).encode()]))
 
 
+def content_hash(path: Path, scale: float) -> str:
+    """The digest that `read_mesh` gives, without parsing where one file is all there is. Raises ObjectError as it does."""
+    if path.suffix.lower() in (".gltf", ".glb", *USD_SUFFIXES):
+        return read_mesh(path, scale).content_hash
+    return _digest([_read_bytes(path), repr(scale).encode()])
+
+
 def _read_bytes(path: Path) -> bytes:
     try:
         if path.is_dir():

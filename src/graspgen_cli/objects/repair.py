@@ -19,10 +19,10 @@ from scipy.spatial import cKDTree
 
 from graspgen_cli.errors import ObjectError
 from graspgen_cli.geometry.meshes import (
+    convex_hull,
     extents,
     is_closed,
     join_meshes,
-    mesh_from_solid,
     signed_volume,
     solid_from_mesh,
     surface_area,
@@ -30,6 +30,7 @@ from graspgen_cli.geometry.meshes import (
 )
 from graspgen_cli.objects.bodies import counted, join_bodies, split_bodies
 from graspgen_cli.objects.boundaries import close_boundaries
+from graspgen_cli.objects.crossings import encloses_its_inside
 from graspgen_cli.objects.winding import make_winding_consistent
 from graspgen_cli.records import Floats, Ints, TriangleMesh
 
@@ -61,11 +62,10 @@ def repair(raw: TriangleMesh, *, path: Path) -> RepairedMesh:
         repairs += done
         whole, broken = _sort_out(split_bodies(mended))
         closed += whole
-    sheets = [body for body in broken if _is_sheet(_hull(body).volume(), body)]
-    only_sheets = len(sheets) == len(broken) and not closed
-    if only_sheets or sum(surface_area(sheet) for sheet in sheets) > SHEETS * surface_area(mesh):
+    hulls = [hull for hull in map(_body_hull, broken) if hull is not None]
+    sheets = [body for body in broken if _body_hull(body) is None]
+    if not closed + hulls or sum(surface_area(sheet) for sheet in sheets) > SHEETS * surface_area(mesh):
         return RepairedMesh(_hull_or_error(mesh, path), ("does not enclose a volume: its convex hull stands for it",))
-    hulls = [mesh_from_solid(_hull(body)) for body in broken if not _is_sheet(_hull(body).volume(), body)]
     repairs += counted(len(sheets), "flat sheet without volume left out", "flat sheets without volume left out")
     repairs += counted(
         len(hulls), "body that cannot be closed replaced by its convex hull", "bodies that cannot be closed replaced by their convex hulls"
@@ -91,25 +91,29 @@ def _mend(mesh: TriangleMesh) -> tuple[TriangleMesh, list[str]]:
 
 
 def _encloses(mesh: TriangleMesh) -> bool:
-    """Whether the mesh is closed, an oriented 2-manifold, and not a sheet folded on itself."""
+    """Whether the mesh is closed, an oriented 2-manifold that does not cross itself backwards, and not a sheet folded on itself."""
     if len(mesh.faces) < 4 or not is_closed(mesh) or _is_sheet(abs(signed_volume(mesh)), mesh):
         return False
-    return bool(solid_from_mesh(mesh).status() == manifold3d.Error.NoError)
+    if solid_from_mesh(mesh).status() != manifold3d.Error.NoError:
+        return False
+    return encloses_its_inside(mesh if signed_volume(mesh) > 0 else triangle_mesh(mesh.vertices, mesh.faces[:, ::-1]))
 
 
 def _is_sheet(volume: float, mesh: TriangleMesh) -> bool:
     return volume <= THINNEST * surface_area(mesh) * float(extents(mesh).max())
 
 
-def _hull(mesh: TriangleMesh) -> manifold3d.Manifold:
-    return manifold3d.Manifold.hull_points(mesh.vertices)
+def _body_hull(mesh: TriangleMesh) -> TriangleMesh | None:
+    """The convex hull of a mesh's vertices; None for a sheet."""
+    hull = convex_hull(mesh.vertices)
+    return None if hull is None or _is_sheet(signed_volume(hull), mesh) else hull
 
 
 def _hull_or_error(mesh: TriangleMesh, path: Path) -> TriangleMesh:
-    hull = _hull(mesh)
-    if _is_sheet(hull.volume(), mesh):
+    hull = _body_hull(mesh)
+    if hull is None:
         raise ObjectError(f"{path}: is a flat sheet without volume; give it a thickness")
-    return mesh_from_solid(hull)
+    return hull
 
 
 def _weld(raw: TriangleMesh) -> tuple[TriangleMesh, list[str]]:

@@ -11,12 +11,11 @@ from pathlib import Path, PurePosixPath
 
 import graspgen_cli
 from graspgen_cli.errors import InputError
+from graspgen_cli.files import read_bounded
 
 SHAPE = '{"path/to/object.obj": scale, ...}'
 EXAMPLES = Path("objects")
 """The first folder of the default paths, and where the example objects lie in a source checkout."""
-LARGEST_FILE = 1_000_000_000
-"""bytes."""
 SCALE_LIMITS = (1e-6, 1e6)
 """Mesh units run from micrometres to kilometres: a scale beyond that is a slip."""
 
@@ -55,16 +54,14 @@ def read_scales(path: Path) -> ScalesList:
 
 def _read_pairs(path: Path) -> _Pairs:
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise InputError(f"{path}: larger than {LARGEST_FILE // 10**9} GB; split the list")
-        text = path.read_text("utf-8-sig")
+        text = read_bounded(path).decode("utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; name the list of objects with --object-scales-json") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as UTF-8 text ({_line(error)}); expected {SHAPE}") from None
     try:
         content = json.loads(text, object_pairs_hook=_Pairs)
-    except RecursionError:
+    except (RecursionError, MemoryError):
         raise InputError(f"{path}: nested too deep; expected {SHAPE}") from None
     except ValueError as error:
         raise InputError(f"{path}: not JSON ({_line(error)}); expected {SHAPE}") from None

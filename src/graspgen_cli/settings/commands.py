@@ -9,9 +9,11 @@ from pydantic import model_validator
 from graspgen_cli.settings.models import (
     AnalyzeSettings,
     DatasetSettings,
+    DoctorSettings,
     ExecutionSettings,
     ExistingFileSettings,
     GraspGenSettings,
+    GripperFileSettings,
     GripperSettings,
     GuessSettings,
     LimitSettings,
@@ -27,6 +29,7 @@ from graspgen_cli.settings.models import (
 SECTIONS: tuple[type[Section], ...] = (
     ObjectSettings,
     GripperSettings,
+    GripperFileSettings,
     DatasetSettings,
     GraspGenSettings,
     ModeSettings,
@@ -37,6 +40,7 @@ SECTIONS: tuple[type[Section], ...] = (
     SimulationSettings,
     SplitSettings,
     AnalyzeSettings,
+    DoctorSettings,
     SeedSettings,
     ExecutionSettings,
 )
@@ -78,13 +82,37 @@ class FillCommand(ProposalSettings, SimulationSettings):
 class SplitsCommand(ObjectSettings, GripperSettings, DatasetSettings, SplitSettings):
     """Settings of `splits`."""
 
+    @model_validator(mode="after")
+    def _one_way_to_group(self) -> Self:
+        if self.by_folder and self.by_regex is not None:
+            raise ValueError("by-folder and by-regex exclude each other; set one of them")
+        return self
+
 
 class GripperConfigCommand(GripperSettings, DatasetSettings, GraspGenSettings):
+    """What writing GraspGen's gripper config needs, whichever command does it."""
+
+
+class GripperCommand(GripperConfigCommand, GripperFileSettings):
     """Settings of `gripper-config`."""
+
+    @model_validator(mode="after")
+    def _one_gripper(self) -> Self:
+        if self.gripper_file is not None and self.gripper_config != type(self).model_fields["gripper_config"].default:
+            raise ValueError("gripper-config and gripper-file exclude each other; set one of them")
+        return self
+
+    def chosen(self) -> GripperCommand:
+        """The same with the gripper's file, where one is given, as the gripper."""
+        return self if self.gripper_file is None else self.model_copy(update={"gripper_config": str(self.gripper_file)})
 
 
 class AnalyzeCommand(GripperSettings, DatasetSettings, QuotaSettings, AnalyzeSettings):
     """Settings of `analyze`."""
+
+
+class DoctorCommand(ObjectSettings, DatasetSettings, DoctorSettings):
+    """Settings of `doctor`."""
 
 
 class AllCommand(GraspCommand, GripperConfigCommand, SplitsCommand):  # type: ignore[misc]  # the plugin types model_construct a class
@@ -96,8 +124,9 @@ COMMAND_CLASSES: tuple[type[Section], ...] = (
     GraspCommand,
     FillCommand,
     SplitsCommand,
-    GripperConfigCommand,
+    GripperCommand,
     AnalyzeCommand,
+    DoctorCommand,
     AllCommand,
 )
 """The settings class of every subcommand; a settings file may hold the fields of all of them."""

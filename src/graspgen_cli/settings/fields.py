@@ -82,7 +82,7 @@ def environment_names(name: str) -> list[str]:
 def kind(section: type[Section], name: str) -> Kind:
     """What the field takes."""
     plain = _plain_type(section.model_fields[name].annotation)
-    if get_origin(plain) is tuple:
+    if get_origin(plain) in (tuple, dict):
         return Kind.JSON
     for types, found in ((StrEnum, Kind.CHOICE), (bool, Kind.BOOLEAN), (int, Kind.INTEGER), (float, Kind.NUMBER), (Path, Kind.PATH)):
         if issubclass(plain, types):
@@ -146,11 +146,11 @@ def default_text(section: type[Section], name: str) -> str:
 
 
 def as_text(value: object) -> str:
-    """A setting's value as a flag or an environment variable would give it: plain, or JSON for lists."""
+    """A setting's value as a flag or an environment variable would give it: plain, or JSON for lists and mappings."""
     if value is None:
         return "none"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, dict)):
         return json.dumps(value, default=str)
     return str(value)

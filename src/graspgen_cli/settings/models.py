@@ -8,6 +8,8 @@ function takes only the section that it needs. Flags, environment variables and 
 from __future__ import annotations
 
 import math
+import re
+import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -42,6 +44,17 @@ def _checked_tugs(tugs: tuple[Tug, ...]) -> tuple[Tug, ...]:
     return tugs
 
 
+def _compiled(pattern: str) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            re.compile(pattern)
+        except (re.error, OverflowError, RecursionError, MemoryError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{pattern!a} is not allowed ({reason}); give {REGEX_ALLOWED}") from error
+    return pattern
+
+
 def _home_expanded(path: Path) -> Path:
     try:
         return path.expanduser()
@@ -49,13 +62,24 @@ def _home_expanded(path: Path) -> Path:
         raise ValueError(f"the home folder in {path} is not known") from error
 
 
+def _direction(vector: tuple[float, float, float]) -> tuple[float, float, float]:
+    if not 0 < math.hypot(*vector) < math.inf:
+        raise ValueError("a direction must not be zero")
+    return vector
+
+
 Tug = tuple[float, tuple[float, float, float], float]
 Tugs = Annotated[tuple[Tug, ...], AfterValidator(_checked_tugs)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+Axis = Annotated[tuple[float, float, float], AfterValidator(_direction)]
 PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=10**9)]
 PositiveCount = Annotated[int, Field(ge=1, le=10**6)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+LONGEST_REGEX = 200
+REGEX_ALLOWED = f"a regular expression of 1 to {LONGEST_REGEX} characters"
+Regex = Annotated[str, AfterValidator(_compiled)]
 UserPath = Annotated[Path, AfterValidator(_home_expanded)]
 
 DEFAULT_TUGS: tuple[Tug, ...] = (
@@ -111,9 +135,47 @@ class GripperSettings(Section):
     gripper_config: str = Field(
         "robotiq_2f_85",
         min_length=1,
-        description="A built-in gripper's name, or the path of a gripper file.",
+        description="A built-in or saved gripper's name, or the path of a gripper file or of a model (MJCF, URDF, SDF, USD).",
         json_schema_extra={"allowed": "a gripper's name or the path of a gripper file"},
     )
+    base_frame: str | None = Field(
+        None, min_length=1, description="Body whose frame is the grasp frame; all that does not hang on it is left out."
+    )
+    finger_colliders: tuple[str, str] | None = Field(
+        None,
+        description='JSON list of the two bodies that carry the pads, ["left", "right"]; default: found.',
+        json_schema_extra={"allowed": "a JSON list of two names"},
+    )
+    approach_axis: Axis | None = Field(
+        None,
+        description="JSON list [x, y, z]: direction in which the gripper moves towards an object, in the base's frame; default: found.",
+        json_schema_extra={"allowed": "a JSON list [x, y, z] that is not zero"},
+    )
+    open_configuration: dict[str, FiniteFloat] | None = Field(
+        None,
+        description='JSON {"joint": value}: joint positions (m or rad) at which the gripper counts as open; default: the joints\' limits.',
+        json_schema_extra={"allowed": 'a JSON mapping {"joint": value}'},
+    )
+    grip_force: PositiveFloat | None = Field(None, description="Force (N) with which each pad presses; default: the gripper's.")
+    closing_speed: PositiveFloat | None = Field(None, description="Rate (m/s) at which the opening shrinks; default: the gripper's.")
+    measure_convergence: bool = Field(False, description="Measure how well the mechanism's constraints are met.")
+    convergence_iterations: Annotated[int, Field(ge=1, le=1000)] = Field(
+        50, description="Most iterations for each position of the mechanism."
+    )
+
+
+class GripperFileSettings(Section):
+    """What to do with the gripper."""
+
+    gripper_file: UserPath | None = Field(None, description="The gripper's file, in the place of a name.")
+    draw_picture: bool = Field(True, description="Draw the gripper, open to closed, into a PNG beside the config.")
+    save: str | None = Field(
+        None,
+        min_length=1,
+        description="Keep the gripper under this name in the user's config folder; every command then knows it.",
+        json_schema_extra={"allowed": "a name of letters, digits, _ and -"},
+    )
+    list: bool = Field(False, description="Name the built-in and the saved grippers, and stop.")
 
 
 class QuotaSettings(Section):
@@ -188,12 +250,32 @@ class SplitSettings(SeedSettings):
     """Training and validation lists."""
 
     valid_set_percentage: Fraction = Field(0.2, description="Fraction of the objects that goes to validation.")
+    by_folder: bool = Field(False, description="Keep the objects of one folder on one side.")
+    by_regex: Regex | None = Field(
+        None,
+        min_length=1,
+        max_length=LONGEST_REGEX,
+        description="Regular expression: keep the objects on one side in whose names its first group, or all of it, finds the same text.",
+        json_schema_extra={"allowed": REGEX_ALLOWED},
+    )
 
 
 class ExecutionSettings(Section):
     """How the work is spread."""
 
     workers: Count = Field(0, description="Worker processes; 0 = one a core.")
+    object_timeout: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(
+        0.0, description="Time (s) after which an object is given up and the run goes on; 0 = no limit."
+    )
+
+
+class DoctorSettings(Section):
+    """What to check, and what to do about it."""
+
+    machine: bool = Field(False, description="Check the machine as well where a dataset is named.")
+    repair: bool = Field(
+        False, description="Rebuild what is derived from the grasp files, and move broken ones to quarantine/ in the dataset."
+    )
 
 
 class AnalyzeSettings(Section):

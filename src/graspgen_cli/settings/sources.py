@@ -90,7 +90,7 @@ def _parse(text: str) -> dict[Any, object]:
     import yaml
 
     try:
-        _check_nesting(text)
+        check_nesting(text)
         _check_names(text)
         return yaml.safe_load(text) or {}
     except yaml.MarkedYAMLError as error:
@@ -100,7 +100,7 @@ def _parse(text: str) -> dict[Any, object]:
         raise ValueError(f": not valid YAML ({str(error).splitlines()[0]})") from error
 
 
-def _check_nesting(text: str) -> None:
+def check_nesting(text: str) -> None:
     """Look at the text event by event, before anything is built from it, so that no file can exhaust memory or stack."""
     import yaml
 

@@ -1,0 +1,199 @@
+"""What this machine has of what the commands need. Nothing else of the package is imported here, for what is missing may be the reason
+to look."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from graspgen_cli import __version__
+
+DISTRIBUTION = "graspgen-cli"
+PATIENCE = 120.0
+"""s for a process that only asks something."""
+_IMPORTS = """
+import importlib, sys
+for name in sys.argv[1:]:
+    print(name, end="\\t", flush=True)
+    try:
+        importlib.import_module(name)
+        print("", flush=True)
+    except BaseException as error:
+        print(type(error).__name__ + ": " + " ".join(str(error).split()), flush=True)
+"""
+_SIMULATION = """
+import mujoco
+model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><body><freejoint/><geom size='1'/></body></worldbody></mujoco>")
+data = mujoco.MjData(model)
+mujoco.mj_step(model, data)
+"""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One thing about the machine. problem: what to do where it does not serve; empty where it does."""
+
+    name: str
+    value: str
+    problem: str = ""
+
+
+def machine_facts() -> list[Fact]:
+    """Everything that decides whether and how fast the commands run. Takes some seconds: every package is imported, in a process of
+    its own, since one that does not fit the processor can end the process."""
+    return [
+        Fact("graspgen", __version__),
+        Fact("Python", f"{platform.python_version()} ({sys.executable})"),
+        Fact("system", platform.platform()),
+        Fact("cores", str(_cores())),
+        _memory(),
+        *_packages(),
+        _simulation(),
+        *_extras(),
+        _cache(),
+        _gpu(),
+    ]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _memory() -> Fact:
+    """Memory of the machine or, where it is less, of the container."""
+    sizes = []
+    try:
+        sizes.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        sizes.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):  # no such file, or "max"
+        pass
+    return Fact("memory", f"{min(sizes) / 2**30:.1f} GiB" if sizes else "unknown")
+
+
+def _requirements() -> list[Requirement]:
+    try:
+        return [Requirement(line) for line in importlib.metadata.requires(DISTRIBUTION) or []]
+    except importlib.metadata.PackageNotFoundError:
+        return []
+
+
+def _packages() -> Iterator[Fact]:
+    required = [requirement for requirement in _requirements() if requirement.marker is None or requirement.marker.evaluate({"extra": ""})]
+    if not required:
+        yield Fact("package", "not installed", f"run `pip install {DISTRIBUTION}`")
+    modules = _modules(requirement.name for requirement in required)
+    problems = _import_problems({name for names in modules.values() for name in names})
+    for requirement in sorted(required, key=lambda requirement: requirement.name):
+        version = _version(requirement)
+        broken = "; ".join(problems[name] for name in modules[requirement.name] if problems.get(name))
+        wanted = f"run `pip install '{requirement.name}{requirement.specifier}'`"
+        if version is None:
+            yield Fact(requirement.name, "missing", wanted)
+        elif not requirement.specifier.contains(version, prereleases=True):
+            yield Fact(requirement.name, version, wanted)
+        else:
+            yield Fact(requirement.name, version, f"cannot be imported ({broken}); install it again" if broken else "")
+
+
+def _version(requirement: Requirement) -> str | None:
+    try:
+        return importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _modules(distributions: Iterable[str]) -> dict[str, list[str]]:
+    """Distribution -> the public top-level modules that it brings."""
+    wanted = {_plain(name): name for name in distributions}
+    modules: dict[str, list[str]] = {name: [] for name in wanted.values()}
+    for module, owners in importlib.metadata.packages_distributions().items():
+        for owner in owners:
+            if _plain(owner) in wanted and module.isidentifier() and not module.startswith("_"):
+                modules[wanted[_plain(owner)]].append(module)
+    return modules
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+def _import_problems(modules: Iterable[str]) -> dict[str, str]:
+    """Module -> why it cannot be imported; empty where it can."""
+    done = _ask([sys.executable, "-c", _IMPORTS, *sorted(modules)])
+    if done is None:
+        return {}
+    rows = [line.partition("\t") for line in done.stdout.splitlines() if "\t" in line]
+    problems = {name: problem for name, _, problem in rows}
+    if done.returncode and rows:
+        problems[rows[-1][0]] = f"it ends Python with code {done.returncode}"
+    return problems
+
+
+def _simulation() -> Fact:
+    done = _ask([sys.executable, "-c", _SIMULATION])
+    if done is not None and done.returncode == 0:
+        return Fact("backend mujoco", "simulates")
+    reason = " ".join(done.stderr.split()[-12:]) if done is not None else "no answer"
+    return Fact("backend mujoco", "does not simulate", f"{reason}; run `pip install --force-reinstall mujoco-core`")
+
+
+def _extras() -> Iterator[Fact]:
+    """The optional parts, each with what it needs; a part that is not there is no problem."""
+    needs: dict[str, list[Requirement]] = {}
+    for requirement in _requirements():
+        for extra in _extras_of(requirement):
+            needs.setdefault(extra, []).append(requirement)
+    for extra, requirements in sorted(needs.items()):
+        versions: Mapping[str, str | None] = {requirement.name: _version(requirement) for requirement in requirements}
+        if all(versions.values()):
+            yield Fact(f"extra {extra}", ", ".join(f"{name} {version}" for name, version in versions.items()))
+        else:
+            yield Fact(f"extra {extra}", f"not installed; `pip install '{DISTRIBUTION}[{extra}]'` adds it")
+
+
+def _extras_of(requirement: Requirement) -> list[str]:
+    try:
+        names = importlib.metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    marker = requirement.marker
+    return [name for name in names if marker is not None and marker.evaluate({"extra": name}) and not marker.evaluate({"extra": ""})]
+
+
+def _cache() -> Fact:
+    try:
+        from graspgen_cli.objects.cache import default_cache
+    except ImportError as error:
+        return Fact("cache", "unknown", f"{error}; install what is missing")
+    folder = default_cache()
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not os.access(there, os.W_OK):
+        return Fact("cache", str(folder), "cannot be written; set GRASPGEN_CACHE_DIR to a folder that can")
+    return Fact("cache", f"{folder} ({shutil.disk_usage(there).free / 2**30:.0f} GiB free)")
+
+
+def _gpu() -> Fact:
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return Fact("GPU", "none found; none is needed")
+    done = _ask([tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"])
+    if done is None or done.returncode or not done.stdout.strip():
+        return Fact("GPU", "nvidia-smi finds none; none is needed")
+    return Fact("GPU", "; ".join(done.stdout.strip().splitlines()))
+
+
+def _ask(command: list[str]) -> subprocess.CompletedProcess[str] | None:
+    """Runs a command and returns what it said; None where it cannot be run or does not end."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=PATIENCE, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None

@@ -1,0 +1,243 @@
+"""Links and joints as URDF, SDF and USD describe them, and the MuJoCo model that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+import mujoco
+import numpy as np
+
+from graspgen_cli.errors import GripperError
+from graspgen_cli.geometry.poses import inverse, quaternion_wxyz
+from graspgen_cli.grippers.hulls import mesh_bytes, mesh_parts
+from graspgen_cli.grippers.model import Draft, Drive
+from graspgen_cli.records import Floats, TriangleMesh
+
+
+class Form(StrEnum):
+    """The shape of a geom, by MuJoCo's names."""
+
+    BOX = "box"
+    SPHERE = "sphere"
+    CYLINDER = "cylinder"
+    CAPSULE = "capsule"
+    MESH = "mesh"
+
+
+class Motion(StrEnum):
+    """How a joint lets its child move."""
+
+    FIXED = "fixed"
+    HINGE = "hinge"
+    SLIDE = "slide"
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """A shape of a link.
+
+    size: MuJoCo's half sizes, m: box (x, y, z), sphere (radius), cylinder and capsule (radius, half length), along their own z.
+    mesh: m, in the shape's frame. collides: False for what is only looks. convex: the file asks for the mesh's convex hull.
+    """
+
+    form: Form
+    pose_shape_in_link: Floats
+    size: tuple[float, ...] = ()
+    mesh: TriangleMesh | None = None
+    collides: bool = True
+    convex: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Link:
+    """A rigid body. mass: kg; pose_inertia_in_link: frame of `inertia` (3, 3) kg m², at the centre of mass; None: from the shapes."""
+
+    name: str
+    shapes: tuple[Shape, ...] = ()
+    mass: float | None = None
+    pose_inertia_in_link: Floats = field(default_factory=lambda: np.eye(4))
+    inertia: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Mimic:
+    """The joint's position is multiplier x that of joint + offset, m or rad."""
+
+    joint: str
+    multiplier: float
+    offset: float
+
+
+@dataclass(frozen=True, eq=False)
+class Joint:
+    """A joint between two links.
+
+    pose_joint_in_parent, pose_joint_in_child: the joint's frame in both links' frames; both coincide at position 0.
+    axis: (3,) unit, in the joint's frame. lower, upper: m or rad; None where there is no limit.
+    drive: what the file says of its motor; None where it has none. closes_loop: not part of the tree.
+    stiffness, rest: N/m or N m/rad, and the position at which the spring is at rest.
+    """
+
+    name: str
+    motion: Motion
+    parent: str
+    child: str
+    pose_joint_in_parent: Floats
+    pose_joint_in_child: Floats
+    axis: Floats
+    lower: float | None = None
+    upper: float | None = None
+    drive: Drive | None = None
+    mimic: Mimic | None = None
+    closes_loop: bool = False
+    stiffness: float = 0.0
+    rest: float = 0.0
+
+
+_JOINTS = {Motion.HINGE: mujoco.mjtJoint.mjJNT_HINGE, Motion.SLIDE: mujoco.mjtJoint.mjJNT_SLIDE}
+_GEOMS = {
+    Form.BOX: mujoco.mjtGeom.mjGEOM_BOX,
+    Form.SPHERE: mujoco.mjtGeom.mjGEOM_SPHERE,
+    Form.CYLINDER: mujoco.mjtGeom.mjGEOM_CYLINDER,
+    Form.CAPSULE: mujoco.mjtGeom.mjGEOM_CAPSULE,
+}
+
+
+def draft_from_links(
+    links: Sequence[Link], joints: Sequence[Joint], *, source: str, notes: Sequence[str] = (), files: Sequence[Path] = ()
+) -> Draft:
+    """The MuJoCo model of links and joints. Raises GripperError where the joints do not make trees."""
+    builder = _Builder({link.name: link for link in links}, source)
+    tree = [joint for joint in joints if not joint.closes_loop]
+    children = _check_tree(builder.links, tree, source)
+    for name in builder.links:
+        if name not in children:
+            builder.add_root(name, tree)
+    for joint in joints:
+        if joint.closes_loop:
+            builder.close_loop(joint)
+        elif joint.mimic is not None and joint.motion is not Motion.FIXED:
+            builder.couple(joint, joint.mimic)
+    drives = {joint.name: joint.drive for joint in joints if joint.drive is not None}
+    return Draft(builder.spec, source, builder.assets, drives, (*notes, *builder.notes()), tuple(files))
+
+
+def _check_tree(links: dict[str, Link], joints: Sequence[Joint], source: str) -> set[str]:
+    """The links that hang on another one."""
+    children: set[str] = set()
+    for joint in joints:
+        for name in (joint.parent, joint.child):
+            if name not in links:
+                raise GripperError(f"{source}: joint {joint.name} names a link {name} that is not there")
+        if joint.child in children:
+            raise GripperError(f"{source}: link {joint.child} hangs on two joints; mark one of them as closing a loop")
+        children.add(joint.child)
+    return children
+
+
+class _Builder:
+    """Puts links and joints into a MuJoCo model."""
+
+    def __init__(self, links: dict[str, Link], source: str) -> None:
+        self.links = links
+        self.source = source
+        self.spec = mujoco.MjSpec()
+        self.spec.compiler.degree = False
+        self.spec.compiler.balanceinertia = True  # files give inertia in rounded numbers
+        self.assets: dict[str, bytes] = {}
+        self.cut: list[str] = []
+        self.only_looks: list[str] = []
+
+    def add_root(self, name: str, joints: Sequence[Joint]) -> None:
+        """A link that hangs on nothing, and what hangs on it."""
+        waiting = [(self.spec.worldbody, name, np.eye(4))]
+        while waiting:
+            parent, name, pose_in_parent = waiting.pop()
+            body = parent.add_body(name=_body_name(name), **_place(pose_in_parent))
+            self._fill(body, self.links[name])
+            for joint in joints:
+                if joint.child == name:
+                    self._move(body, joint)
+            below = [joint for joint in joints if joint.parent == name]
+            waiting += [(body, j.child, j.pose_joint_in_parent @ inverse(j.pose_joint_in_child)) for j in reversed(below)]
+
+    def _fill(self, body: mujoco.MjsBody, link: Link) -> None:
+        """Mass and shapes. A link without a colliding shape collides with those for looks."""
+        if link.mass is not None and link.inertia is not None:
+            rotation = link.pose_inertia_in_link[:3, :3]
+            inertia = rotation @ link.inertia @ rotation.T
+            body.explicitinertial = True
+            body.mass = link.mass
+            body.ipos = link.pose_inertia_in_link[:3, 3]
+            body.fullinertia = [inertia[0, 0], inertia[1, 1], inertia[2, 2], inertia[0, 1], inertia[0, 2], inertia[1, 2]]
+        colliding = [shape for shape in link.shapes if shape.collides]
+        if link.shapes and not colliding:
+            self.only_looks.append(link.name)
+        for number, shape in enumerate(colliding or link.shapes):
+            self._add_shape(body, shape, f"{link.name}_{number}")
+
+    def _add_shape(self, body: mujoco.MjsBody, shape: Shape, name: str) -> None:
+        place = _place(shape.pose_shape_in_link)
+        if shape.mesh is None:
+            size = [*shape.size, 0.0, 0.0][:3]
+            body.add_geom(type=_GEOMS[shape.form], size=size, **place)
+            return
+        parts, note = mesh_parts(shape.mesh, convex=shape.convex)
+        if note:
+            self.cut.append(f"link {body.name}: {note}")
+        for number, part in enumerate(parts):
+            key = f"{name}_{number}"
+            self.assets[f"{key}.obj"] = mesh_bytes(part)
+            mesh = self.spec.add_mesh(name=key, file=f"{key}.obj")
+            mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_CONVEX
+            body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=key, **place)
+
+    def _move(self, body: mujoco.MjsBody, joint: Joint) -> None:
+        if joint.motion is Motion.FIXED:
+            return
+        limited = joint.lower is not None and joint.upper is not None
+        body.add_joint(
+            name=joint.name,
+            type=_JOINTS[joint.motion],
+            pos=joint.pose_joint_in_child[:3, 3],
+            axis=joint.pose_joint_in_child[:3, :3] @ joint.axis,
+            limited=limited,
+            range=[joint.lower, joint.upper] if limited else [0.0, 0.0],
+            stiffness=[joint.stiffness, 0.0, 0.0],
+            springref=joint.rest,
+        )
+
+    def notes(self) -> list[str]:
+        """What was assumed."""
+        looks = ", ".join(self.only_looks)
+        return [*([f"without collision shapes, so that their visual shapes stand in: {looks}"] if looks else []), *self.cut]
+
+    def couple(self, joint: Joint, mimic: Mimic) -> None:
+        """The joint follows another."""
+        if self.spec.joint(mimic.joint) is None:
+            raise GripperError(f"{self.source}: joint {joint.name} follows a joint {mimic.joint} that is not there")
+        self.spec.add_equality(
+            type=mujoco.mjtEq.mjEQ_JOINT, name1=joint.name, name2=mimic.joint, data=[mimic.offset, mimic.multiplier, *[0.0] * 10]
+        )
+
+    def close_loop(self, joint: Joint) -> None:
+        """A joint between two links of the tree: its frames' origins meet; fixed ones keep their directions too."""
+        names = [f"{joint.name}_on_parent", f"{joint.name}_on_child"]
+        for link, frame, name in zip(
+            (joint.parent, joint.child), (joint.pose_joint_in_parent, joint.pose_joint_in_child), names, strict=True
+        ):
+            self.spec.body(_body_name(link)).add_site(name=name, **_place(frame))
+        kind = mujoco.mjtEq.mjEQ_WELD if joint.motion is Motion.FIXED else mujoco.mjtEq.mjEQ_CONNECT
+        self.spec.add_equality(type=kind, name1=names[0], name2=names[1], objtype=mujoco.mjtObj.mjOBJ_SITE)
+
+
+def _body_name(link: str) -> str:
+    """MuJoCo keeps the name `world` for itself."""
+    return "world_link" if link == "world" else link
+
+
+def _place(frame: Floats) -> dict[str, list[float]]:
+    return {"pos": frame[:3, 3].tolist(), "quat": quaternion_wxyz(frame[None, :3, :3])[0].tolist()}
