@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -76,13 +77,18 @@ def grasp_file_names(scales: Iterable[tuple[str, float]], taken: Mapping[str, st
     """
     pairs = list(scales)
     plain = {object_id: _plain_name(object_id, scale) for object_id, scale in pairs}
-    claims = Counter(name.casefold() for name in plain.values())
-    foreign = {name.casefold() for object_id, name in taken.items() if object_id not in plain}
+    claims = Counter(_alike(name) for name in plain.values())
+    foreign = {_alike(name) for object_id, name in taken.items() if object_id not in plain}
     names = {}
     for object_id, name in plain.items():
-        unique = claims[name.casefold()] == 1 and name.casefold() not in foreign
+        unique = claims[_alike(name)] == 1 and _alike(name) not in foreign
         names[object_id] = taken.get(object_id) or (name if unique else _marked_name(name, object_id))
     return names
+
+
+def _alike(name: str) -> str:
+    """The same for names that some file system takes for one: by case, or by how an accent is encoded."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _plain_name(object_id: str, scale: float) -> str:
