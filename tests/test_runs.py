@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -193,3 +194,38 @@ def test_the_run_log_tells_what_the_files_do_not(run: Run) -> None:
     dataset = run("guess", "d", *QUOTAS)
     line = json.loads((dataset / "runs.jsonl").read_text())
     assert line["phase"] == "guess" and line["objects"]["made"] == 3 and line["seconds"] > 0
+
+
+def test_finished_objects_are_walked_over_without_reading_a_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the index, once the files are old enough for their times to be trusted."""
+    dataset = run("guess", "d", *QUOTAS)
+    before = contents(dataset)
+    for path in (dataset / GRASPS).glob("*.grasps.json"):
+        os.utime(path, (1e9, 1e9))
+    run("guess", "d", *QUOTAS)
+
+    def read(path: Path) -> None:
+        raise AssertionError(f"{path} was read")
+
+    monkeypatch.setattr("graspgen_cli.execution.object_run.read_grasp_file", read)
+    monkeypatch.setattr("graspgen_cli.dataset.index.read_document", read, raising=False)
+    run("guess", "d", *QUOTAS)
+    assert contents(dataset) == before
+
+
+def test_a_kept_file_says_how_it_differs(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    run("guess", "d", *QUOTAS)
+    capsys.readouterr()
+    run("guess", "d", *QUOTAS, "--num-offsets", "9", "--json")
+    messages = [row["message"] for row in json.loads(capsys.readouterr().out)["objects"]]
+    assert all("made with other settings (num_offsets 16, now 9); --overwrite-grasps" in message for message in messages)
+
+
+def test_testing_again_keeps_the_old_labels_on_record(run: Run) -> None:
+    path = run("all", "a", *QUOTAS) / GRASPS / "brick.1.0.grasps.json"
+    before = json.loads(path.read_text())
+    run("validate", "a", "--load-guesses", *QUOTAS, "--friction", "0.2")
+    after = json.loads(path.read_text())
+    earlier = after["provenance"]["earlier"]
+    assert [entry["outcome"] for entry in earlier] == [before["grasps"]["outcome"]]
+    assert earlier[0]["simulation"] == before["provenance"]["simulation"] != after["provenance"]["simulation"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -36,9 +37,14 @@ def _record(object_digest: str, gripper_digest: str, settings: Record, packages:
         "object_digest": object_digest,
         "gripper_digest": gripper_digest,
         "settings": settings,
-        "versions": {"graspgen-cli": __version__, **{name: version(name) for name in packages}},
+        "versions": {"graspgen-cli": __version__, **{name: _version(name) for name in packages}},
     }
     return {**record, "digest": digest(record)}
+
+
+@cache
+def _version(package: str) -> str:
+    return version(package)
 
 
 def digest(record: Mapping[str, Any]) -> str:

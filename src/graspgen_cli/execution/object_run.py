@@ -100,7 +100,7 @@ def _finished_before(task: ObjectTask, existing: GraspDataset | None, gripper: G
 
 def _why_kept(task: ObjectTask, existing: GraspDataset, gripper: Gripper) -> str:
     """What is to be known of a file that is left as it is; empty where it is just what this run would have made."""
-    guess, simulation = _current_records(task, content_hash(task.object_root / task.object_id, task.scale), gripper)
+    guess, simulation = current_records(task, content_hash(task.object_root / task.object_id, task.scale), gripper)
     recorded = existing.provenance
     unlike = differences(recorded.get("guess"), guess) + differences(recorded.get("simulation"), simulation)
     untested = existing.grasps.count(Outcome.UNVALIDATED)
@@ -113,7 +113,7 @@ def _why_kept(task: ObjectTask, existing: GraspDataset, gripper: Gripper) -> str
     return "; ".join(notes)
 
 
-def _current_records(task: ObjectTask, object_digest: str, gripper: Gripper) -> tuple[Record, Record]:
+def current_records(task: ObjectTask, object_digest: str, gripper: Gripper) -> tuple[Record, Record]:
     """The provenance of guesses and of trials that this run would make."""
     guess = guess_provenance(object_digest=object_digest, gripper_digest=gripper.content_hash, settings=task.settings)
     simulation = simulation_provenance(
@@ -159,7 +159,7 @@ def _advance(task: ObjectTask, work: ObjectWork, existing: GraspDataset | None) 
     """The object's grasps after this phase."""
     state = _initial_state(existing)
     if task.settings.load_guesses:
-        guess, _ = _current_records(task, work.target.content_hash, work.gripper.gripper)
+        guess, _ = current_records(task, work.target.content_hash, work.gripper.gripper)
         return _tested_again(work, state, ours=existing is not None and existing.provenance.get("guess") == guess)
     if task.phase is Phase.GUESS:
         return guess_missing(work, state)
@@ -202,7 +202,7 @@ def _content(task: ObjectTask, work: ObjectWork, state: ObjectState, existing: G
 def _provenance(task: ObjectTask, work: ObjectWork, state: ObjectState, existing: GraspDataset | None) -> Record:
     """How the grasps came about. Where grasps of an existing file were kept or tried again, what it said of them stays on record."""
     target = work.target
-    guess, simulation = _current_records(task, target.content_hash, work.gripper.gripper)
+    guess, simulation = current_records(task, target.content_hash, work.gripper.gripper)
     before: Record = existing.provenance if existing is not None else {}
     earlier = _earlier(task, existing, guess, simulation)
     made: Record = {

@@ -20,6 +20,7 @@ from graspgen_cli.execution.object_run import ObjectTask
 from graspgen_cli.execution.ownership import object_lock, owned
 from graspgen_cli.execution.pool import run_tasks
 from graspgen_cli.execution.reports import ObjectReport, Phase, RunSummary, Status
+from graspgen_cli.execution.walk import finished_objects
 from graspgen_cli.files import append_line, remove_leftovers, require_writable
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.objects.scales import ScalesList, read_scales, resolve_object_paths
@@ -62,15 +63,20 @@ def run_objects(
         for report in refused:
             report_one(report)
         tasks = _tasks(scales, root, paths, phase, settings)
+        finished = finished_objects(tasks, gripper, paths, root)
+        for report in finished.values():
+            report_one(report)
+        left = [task for task in tasks if task.object_id not in finished]
         try:
-            reports = run_tasks(tasks, gripper, workers=settings.workers, timeout=settings.object_timeout, on_report=report_one)
+            made_now = run_tasks(left, gripper, workers=settings.workers, timeout=settings.object_timeout, on_report=report_one)
         finally:
             # Also when the run is stopped: what was finished is to be found.
             with object_lock(paths, _MAP, wait=True):
                 # Where an object has files at several scales, that of the list counts.
                 made = {task.object_id: task.file_name for task in tasks if task.grasp_file.exists()}
                 write_object_map(paths, {**read_object_map(paths), **made})
-    summary = RunSummary(reports=(*refused, *reports))
+    by_id = finished | {report.object_id: report for report in made_now}
+    summary = RunSummary(reports=(*refused, *(by_id[task.object_id] for task in tasks)))
     _log_run(paths, settings, phase, summary, started)
     return summary
 

@@ -19,9 +19,7 @@ def pick_base(bodies: Sequence[str], joints: Sequence[Joint], wanted: str | None
     hanging = {joint.child for joint in joints if not joint.closes_loop}
     roots = [body for body in bodies if body in ends and body not in hanging]
     if len(roots) != 1:
-        raise GripperError(
-            f"{source}: {len(roots)} bodies hang on no joint; name the base with --base-frame: {', '.join(bodies)}"
-        )
+        raise GripperError(f"{source}: {len(roots)} bodies hang on no joint; name the base with --base-frame: {', '.join(bodies)}")
     return roots[0]
 
 
