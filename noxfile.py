@@ -1,4 +1,5 @@
-"""Sessions: `nox` runs tests, lint, types and the smoke test of the built wheel; `nox -s slow` the tests that take minutes."""
+"""Sessions: `nox` runs tests, lint, types and the smoke test of the built wheel; `nox -s slow` the tests that take minutes;
+`nox -s grippers` reads models that other people wrote."""
 
 from __future__ import annotations
 
@@ -14,15 +15,15 @@ TEST_PACKAGES = ["pytest>=8.3,<10", "hypothesis>=6.120,<7"]
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Fast tests, under two minutes."""
-    session.install(".", *TEST_PACKAGES)
+    """Fast tests, those of USD files among them."""
+    session.install(".[usd]", *TEST_PACKAGES)
     session.run("pytest", *session.posargs)
 
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """Tests that take minutes: every example with every gripper."""
-    session.install(".", *TEST_PACKAGES)
+    """Tests that take minutes: a run killed a hundred times, thousands of objects, files of a gigabyte."""
+    session.install(".[usd]", *TEST_PACKAGES)
     session.run("pytest", "-m", "slow", *session.posargs)
 
 
