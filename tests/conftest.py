@@ -6,10 +6,15 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import settings
 
 from examples import example_object, gripper_by_name
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.records import TargetObject
+
+# The same examples on every machine and in every run: what is red here is red everywhere.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.load_profile("same")
 
 
 @pytest.fixture(autouse=True, scope="session")

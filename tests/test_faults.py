@@ -135,12 +135,6 @@ def kill_at_random_moments(objects: Path, out: Path, times: int, longest: float)
                     path.unlink()
 
 
-def test_killed_a_few_times_the_dataset_ends_the_same(objects: Path, tmp_path: Path, reference: dict[str, bytes]) -> None:
-    kill_at_random_moments(objects, tmp_path / "out", 4, 2.5)
-    assert main(command(objects, tmp_path / "out")) == 0
-    assert contents(tmp_path / "out") == reference
-
-
 @pytest.mark.slow
 def test_killed_a_hundred_times_the_dataset_ends_the_same(objects: Path, tmp_path: Path, reference: dict[str, bytes]) -> None:
     kill_at_random_moments(objects, tmp_path / "out", 100, 3.5)
@@ -162,6 +156,7 @@ class Faulty:
         return self.real(*arguments, **options)  # type: ignore[operator]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forever", [False, True])
 @pytest.mark.parametrize(("call", "code"), [("fsync", errno.EIO), ("replace", errno.ENOSPC), ("write", errno.ENOSPC)])
 def test_every_failing_call_leaves_whole_files(
@@ -234,6 +229,7 @@ def test_a_full_disk_is_named_and_harms_nothing(
         assert name.startswith("failures") or "map_" in name or expected[name] == content
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_found_and_only_its_object_made_anew(objects: Path, tmp_path: Path, reference: dict[str, bytes]) -> None:
     out, moments = tmp_path / "out", random.Random(1)
     assert main(command(objects, out)) == 0
@@ -256,6 +252,7 @@ def test_a_damaged_file_is_found_and_only_its_object_made_anew(objects: Path, tm
         assert contents(out) == reference
 
 
+@pytest.mark.slow
 def test_a_hanging_object_is_given_up_and_the_others_are_made(objects: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The mesh file is a pipe into which nobody writes: reading it waits for ever."""
     os.mkfifo(objects / "hang.obj")
@@ -274,6 +271,7 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in found]
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_takes_only_its_object_along(objects: Path, tmp_path: Path, reference: dict[str, bytes]) -> None:
     out = tmp_path / "out"
     run = start(objects, out, "--workers", "2")
@@ -291,6 +289,7 @@ def test_a_worker_that_dies_takes_only_its_object_along(objects: Path, tmp_path:
     assert contents(out) == reference
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_soon_with_130_and_the_way_to_go_on(objects: Path, tmp_path: Path, reference: dict[str, bytes]) -> None:
     out = tmp_path / "out"
     run = start(objects, out, "--workers", "2", "--num-collision-free-grasps", "400")
