@@ -10,9 +10,8 @@ from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.errors import OutputError
 from graspgen_cli.execution.object_run import ObjectTask, current_records
 from graspgen_cli.execution.reports import ObjectReport, Phase, Status
+from graspgen_cli.execution.rounds import FAILED
 from graspgen_cli.records import Gripper, Outcome
-
-_FAILED = (Outcome.COLLISION, Outcome.DROPPED, Outcome.UNSTABLE)
 
 
 def finished_objects(tasks: Sequence[ObjectTask], gripper: Gripper, paths: DatasetPaths, root: Path) -> dict[str, ObjectReport]:
@@ -50,7 +49,7 @@ def _same(task: ObjectTask, entry: GraspEntry, object_digest: str, gripper: Grip
 def _full(task: ObjectTask, entry: GraspEntry) -> bool:
     have = entry.counts
     positive = have.get(Outcome.HELD.label, 0) + have.get(Outcome.UNVALIDATED.label, 0)
-    failed = sum(have.get(outcome.label, 0) for outcome in _FAILED)
+    failed = sum(have.get(outcome.label, 0) for outcome in FAILED)
     return positive >= task.settings.num_collision_free_grasps and failed >= task.settings.num_colliding_grasps
 
 
@@ -59,7 +58,7 @@ def _kept(task: ObjectTask, entry: GraspEntry) -> ObjectReport:
         object_id=task.object_id,
         status=Status.KEPT,
         held=entry.counts.get(Outcome.HELD.label, 0),
-        failed=sum(entry.counts.get(outcome.label, 0) for outcome in _FAILED),
+        failed=sum(entry.counts.get(outcome.label, 0) for outcome in FAILED),
         unvalidated=entry.counts.get(Outcome.UNVALIDATED.label, 0),
         tested=0,
         message="",
