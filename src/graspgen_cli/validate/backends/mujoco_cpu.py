@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from graspgen_cli.geometry.poses import inverse, pose, quaternion_wxyz, rotation_angle, rotation_from_wxyz, stable
 from graspgen_cli.records import Floats, GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.protocol import check_steps, stages
+from graspgen_cli.validate.protocol import Stage, check_steps, is_steady, stages
 from graspgen_cli.validate.scene import Scene, build_scene
 
 Bools = NDArray[np.bool_]
@@ -25,6 +25,8 @@ class _Trials:
     scene: Scene
     gripper: Gripper
     simulations: batch.Batch
+    center_of_mass: Floats
+    radius: float
     reach: float
     alive: Bools
     steps: NDArray[np.int32]
@@ -52,7 +54,7 @@ class MujocoBackend:
         for number, stage in enumerate(stages(gripper, settings, scene.mass)):
             if stage.force_in_base is not None:
                 trials.simulations.bind("xfrc_applied")[:, scene.object_body, :3] = stage.force_in_base
-            _advance(trials, stage.steps, check_steps(settings))
+            _run_stage(trials, stage, settings)
             if number == 0:
                 trials.pose_when_closed = _object_pose(trials)
         return _end_state(trials, started_inside)
@@ -73,7 +75,17 @@ def _start(scene: Scene, gripper: Gripper, target: TargetObject, grasps: GraspBa
     # An object that is farther away than both could ever reach is lost.
     far = np.abs(gripper.pose_body_in_base[..., :3, 3]).max() + gripper.depth + gripper.width
     size = float(np.linalg.norm(target.mesh.vertices - target.center_of_mass, axis=1).max())
-    return _Trials(scene, gripper, simulations, far + size, np.ones(count, bool), np.zeros(count, np.int32), pose_object_in_gripper)
+    return _Trials(
+        scene=scene,
+        gripper=gripper,
+        simulations=simulations,
+        center_of_mass=target.center_of_mass,
+        radius=size,
+        reach=far + size,
+        alive=np.ones(count, bool),
+        steps=np.zeros(count, np.int32),
+        pose_when_closed=pose_object_in_gripper,
+    )
 
 
 def _started_inside(trials: _Trials, target: TargetObject) -> Bools:
@@ -90,15 +102,24 @@ def _started_inside(trials: _Trials, target: TargetObject) -> Bools:
     return deepest < allowed
 
 
-def _advance(trials: _Trials, steps: int, interval: int) -> None:
-    """Steps the trials that are alive, looking for lost objects every `interval` steps."""
-    while steps > 0 and trials.alive.any():
-        now = min(interval, steps)
-        ids = np.flatnonzero(trials.alive)
+def _run_stage(trials: _Trials, stage: Stage, settings: SimulationSettings) -> None:
+    """Steps the trials that are alive through a stage. At every look those whose object is lost end, and those whose object is held
+    and moves steadily are done with the stage."""
+    interval, left = check_steps(settings), stage.steps
+    running = trials.alive.copy()
+    before, motion_before = _object_pose(trials), np.full(len(running), np.inf)
+    while left > 0 and running.any():
+        now = min(interval, left)
+        ids = np.flatnonzero(running)
         trials.simulations.step(ids, nstep=now)
         trials.steps[ids] += now
-        steps -= now
+        left -= now
         trials.alive &= ~_lost(trials) & _finite(trials)
+        pose_now = _object_pose(trials)
+        motion = farthest_motion(before, pose_now, trials.center_of_mass, trials.radius)
+        steady = is_steady(motion, motion_before, intervals_left=left / interval, settings=settings)
+        running &= trials.alive & ~(steady & _touching(trials).all(axis=1))
+        before, motion_before = pose_now, motion
 
 
 def _touching(trials: _Trials) -> Bools:
@@ -150,6 +171,13 @@ def _end_state(trials: _Trials, started_inside: Bools) -> TrialState:
         started_inside=started_inside,
         steps=trials.steps,
     )
+
+
+def farthest_motion(before: Floats, after: Floats, center_of_mass: Floats, radius: float) -> Floats:
+    """(N,) m: most that a point within `radius` (m) of the centre of mass moved between the poses (N, 4, 4): its path and the turn."""
+    center = np.append(center_of_mass, 1.0)
+    shift = np.linalg.norm((after - before)[:, :3] @ center, axis=1)
+    return shift + radius * relative_motion(before, after)[:, 1]
 
 
 def relative_motion(before: Floats, after: Floats) -> Floats:
