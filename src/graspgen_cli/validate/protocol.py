@@ -44,16 +44,20 @@ def disturbances(settings: SimulationSettings) -> tuple[Disturbance, ...]:
 def stages(gripper: Gripper, settings: SimulationSettings, mass: float) -> tuple[Stage, ...]:
     """The grip closing and holding, then each tug. A tug's direction is given in GraspGen's convention (z approach, x closing)."""
     rotation_graspgen_in_base = gripper.pose_base_in_graspgen[:3, :3].T
-    closing = Stage(round(settings.initial_grasp_duration * settings.fps), None)
+    closing = Stage(_steps(settings.initial_grasp_duration, settings), None)
     tugs = []
     for tug in disturbances(settings):
         newton = settings.force_magnitude * STANDARD_GRAVITY * mass * tug.scale
         force: Floats = rotation_graspgen_in_base @ (newton * np.asarray(tug.direction))
-        tugs.append(Stage(round(tug.duration * settings.fps), (float(force[0]), float(force[1]), float(force[2]))))
+        tugs.append(Stage(_steps(tug.duration, settings), (float(force[0]), float(force[1]), float(force[2]))))
     return (closing, *tugs)
 
 
-def is_steady(motion: Floats, motion_before: Floats, *, intervals_left: float, settings: SimulationSettings) -> NDArray[np.bool_]:
+def _steps(duration: float, settings: SimulationSettings) -> int:
+    return max(1, round(duration * settings.fps))
+
+
+def is_steady(motion: Floats, motion_before: Floats, *, intervals_left: Floats | float, settings: SimulationSettings) -> NDArray[np.bool_]:
     """(N,) trials of whose stage the rest would change nothing: the object creeps, as soft contacts let it, at a rate that does not
     grow, and what is left of the stage would move it by less than `steady_motion`.
 
