@@ -19,9 +19,9 @@ from graspgen_cli.validate.protocol import Stage, stages
 from graspgen_cli.validate.scene import Scene, build_scene, deepest_allowed, start_position
 from graspgen_cli.validate.states import in_order, join_states
 
-WORLDS = 8192
-FEWEST_PIECES = 16
-"""Scenes have room for a power of two of pieces, at least these."""
+WORLDS = 16384
+ROOMS = (32, 128, 512, 2048)
+"""Pieces that scenes have room for: an absent piece costs little, a launch of its own more."""
 OBJECTS_AT_ONCE = 256
 
 
@@ -111,7 +111,7 @@ def _launches(trials: Sequence[ObjectTrials]) -> list[tuple[int, list[ObjectTria
     """Objects that go together, of like size and not too many, with the number of pieces that their scene has room for."""
     rooms: dict[int, list[ObjectTrials]] = {}
     for each in trials:
-        room = max(FEWEST_PIECES, 1 << (len(each.target.pieces) - 1).bit_length())
+        room = next((room for room in ROOMS if len(each.target.pieces) <= room), len(each.target.pieces))
         rooms.setdefault(room, []).append(each)
     return [(room, rooms[room][i : i + OBJECTS_AT_ONCE]) for room in sorted(rooms) for i in range(0, len(rooms[room]), OBJECTS_AT_ONCE)]
 
