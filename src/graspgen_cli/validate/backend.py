@@ -18,7 +18,10 @@ class Backend(Protocol):
 
 
 # "module:Class", so that nothing heavy is imported before it is used.
-BACKENDS = {"mujoco": "graspgen_cli.validate.backends.mujoco_cpu:MujocoBackend"}
+BACKENDS = {
+    "mujoco": "graspgen_cli.validate.backends.mujoco_cpu:MujocoBackend",
+    "isaaclab": "graspgen_cli.validate.backends.isaac_lab.backend:IsaacLabBackend",
+}
 
 
 def make_backend(name: str, *, threads: int) -> Backend:
