@@ -33,7 +33,7 @@ from graspgen_cli.validate.scene import Scene, build_scene
 VERSION = "2.3"
 INSTALL = (
     "Python 3.11, an NVIDIA GPU, and: pip install 'graspgen-cli[isaaclab]' 'isaacsim[all,extscache]==5.1.0' "
-    "--extra-index-url https://pypi.nvidia.com (see docs/isaaclab.md), or docker/run.sh --image graspgen-isaaclab"
+    "--extra-index-url https://pypi.nvidia.com (see docs/isaaclab.md), or docker/run.sh --image graspgen:isaaclab"
 )
 GRACE = 10.0
 """s that the app has to end by itself."""
@@ -107,8 +107,6 @@ class _Process:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 pass_fds=(theirs.fileno(),),
-                # Kit asks on the terminal else.
-                env={"OMNI_KIT_ACCEPT_EULA": "YES", **os.environ},
             )
         self._ready = False
         self._failed = False
