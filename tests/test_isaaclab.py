@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +29,7 @@ from graspgen_cli.validate.backends.isaac_lab.mechanism import coupling_effort, 
 from graspgen_cli.validate.backends.isaac_lab.simulate import Job, run_job
 from graspgen_cli.validate.backends.isaac_lab.usd import write_gripper_usd, write_object_usd
 from shapes import box
+from test_imports import loaded_after
 
 FAKE = Path(__file__).parent / "fake_isaac"
 needs_usd = pytest.mark.skipif(importlib.util.find_spec("pxr") is None, reason="needs usd-core: pip install 'graspgen-cli[usd]'")
@@ -295,3 +299,29 @@ def test_an_error_within_isaac_lab_is_one_line_with_the_log(fake: Any) -> None:
     assert "\n" not in str(caught.value)
     assert backend.run(gripper, target, grasps, settings).finite.all()
     backend.close()
+
+
+OWNER = """
+import os, signal, sys
+from graspgen_cli.validate.backends.isaac_lab.backend import _Process
+process = _Process("cpu", headed=False)
+process._pipe.recv()
+print(process._child.pid, process.log, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@needs_usd
+def test_the_process_ends_with_its_owner(fake: Any) -> None:
+    done = subprocess.run([sys.executable, "-c", OWNER], capture_output=True, text=True)
+    pid, log = done.stdout.split()
+    ended = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < ended:
+        time.sleep(0.05)
+    assert done.returncode == -signal.SIGKILL and not Path(f"/proc/{pid}").exists()
+    Path(log).unlink()
+
+
+def test_nothing_heavy_is_loaded_before_the_process_runs() -> None:
+    modules = ", ".join(f"graspgen_cli.validate.backends.isaac_lab.{name}" for name in ("backend", "server", "simulate", "usd"))
+    assert loaded_after(f"import {modules}") & {"isaaclab", "isaacsim", "pxr", "torch"} == set()

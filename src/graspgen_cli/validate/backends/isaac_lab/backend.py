@@ -108,17 +108,19 @@ class _Process:
                 stderr=subprocess.STDOUT,
                 pass_fds=(theirs.fileno(),),
             )
-        self._ready = False
-        self._failed = False
+        self._ready = self._keep_log = False
 
     def ask(self, job: Job) -> Any:
         """The answer to a job. Raises EOFError or OSError where the process ends first."""
-        self._failed = True
-        if not self._ready:
-            self._ready = self._pipe.recv() == READY
-        self._pipe.send(job)
-        answer = self._pipe.recv()
-        self._failed = not isinstance(answer, TrialState)
+        try:
+            if not self._ready:
+                self._ready = self._pipe.recv() == READY
+            self._pipe.send(job)
+            answer = self._pipe.recv()
+        except (EOFError, OSError):
+            self._keep_log = True
+            raise
+        self._keep_log = self._keep_log or not isinstance(answer, TrialState)
         return answer
 
     def stop(self) -> None:
@@ -129,7 +131,7 @@ class _Process:
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
-        if not self._failed:
+        if not self._keep_log:
             self.log.unlink(missing_ok=True)
 
 

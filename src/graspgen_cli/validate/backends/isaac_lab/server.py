@@ -6,7 +6,10 @@ Run by `IsaacLabBackend` as ``python -m graspgen_cli.validate.backends.isaac_lab
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+import threading
+import time
 import traceback
 from multiprocessing.connection import Connection
 from typing import Any
@@ -15,11 +18,14 @@ from graspgen_cli.errors import GraspgenError
 
 READY = "ready"
 """What is sent when the app has started."""
+HEARTBEAT = 1.0
+"""s between two looks at whether the process that started this one is still there."""
 
 
 def serve(descriptor: int, device: str, *, headed: bool) -> None:
     """Does the jobs that come through the pipe; every answer is a TrialState, or the text of what went wrong."""
     pipe = Connection(descriptor)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     app = _start_app(device, headed=headed)
     with contextlib.suppress(EOFError, OSError):
         pipe.send(READY)
@@ -27,6 +33,13 @@ def serve(descriptor: int, device: str, *, headed: bool) -> None:
             pipe.send(_answer(pipe.recv()))
     pipe.close()
     app.close()
+
+
+def _end_with(owner: int) -> None:
+    """Ends this process when its owner is gone, such as a worker that was killed because a trial hung; the GPU would stay taken."""
+    while os.getppid() == owner:
+        time.sleep(HEARTBEAT)
+    os._exit(1)
 
 
 def _start_app(device: str, *, headed: bool) -> Any:
