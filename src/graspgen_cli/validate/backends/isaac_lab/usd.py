@@ -9,9 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import mujoco
 import numpy as np
 
-from graspgen_cli.geometry.poses import inverse, pose, quaternion_wxyz
+from graspgen_cli.geometry.poses import inverse, pose, quaternion_wxyz, rotation_from_wxyz
 from graspgen_cli.records import Floats, Gripper, TargetObject, TriangleMesh
 from graspgen_cli.settings.models import CollisionApproximation, SimulationSettings
 from graspgen_cli.validate.backends.isaac_lab.mechanism import Mechanism
@@ -93,7 +94,7 @@ def _add_body(stage: Any, gripper: Gripper, parts: Mechanism, body: int, pose_bo
     prim.SetDisplayName(name)
     UsdPhysics.RigidBodyAPI.Apply(prim)
     if model.body_mass[body] > 0:
-        axes = _rotation(model.body_iquat[body])
+        axes = rotation_from_wxyz(model.body_iquat[body][None])[0]
         _set_mass(prim, float(model.body_mass[body]), model.body_ipos[body], axes @ np.diag(model.body_inertia[body]) @ axes.T)
     for number, part in enumerate(gripper.collision_parts[gripper.body_names.index(name)]):
         _add_collider(stage, f"{prim.GetPath()}/part_{number}", part, "convexHull")
@@ -128,8 +129,6 @@ def _add_joint(stage: Any, parts: Mechanism, poses: dict[int, Floats], body: int
 
 
 def _is_hinge(parts: Mechanism, joint: int) -> bool:
-    import mujoco
-
     return bool(parts.model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_HINGE)
 
 
@@ -212,12 +211,6 @@ def _quaternion(rotation: Floats) -> Any:
 
     w, x, y, z = quaternion_wxyz(rotation[None])[0].tolist()
     return Gf.Quatf(w, x, y, z)
-
-
-def _rotation(wxyz: Floats) -> Floats:
-    from graspgen_cli.geometry.poses import rotation_from_wxyz
-
-    return rotation_from_wxyz(np.asarray(wxyz)[None])[0]
 
 
 def _x_along(axis: Floats) -> Floats:
