@@ -18,7 +18,8 @@ import pytest
 import yaml
 
 from backend_contract import DEFAULT, PINCHED, BackendContract, grasps_at_origin
-from examples import gripper_by_name
+from examples import example_object, gripper_by_name
+from graspgen_cli import guess_on
 from graspgen_cli.errors import GraspgenError, GripperError, InputError
 from graspgen_cli.grippers.find import builtin_grippers, load_gripper
 from graspgen_cli.records import GraspBatch, TrialState
@@ -28,6 +29,7 @@ from graspgen_cli.validate.backends.isaac_lab.backend import IsaacLabBackend, re
 from graspgen_cli.validate.backends.isaac_lab.mechanism import coupling_effort, mechanism
 from graspgen_cli.validate.backends.isaac_lab.simulate import Job, run_job
 from graspgen_cli.validate.backends.isaac_lab.usd import write_gripper_usd, write_object_usd
+from graspgen_cli.validate.trials import run_trials
 from shapes import box
 from test_imports import loaded_after
 
@@ -70,6 +72,23 @@ class TestContract(BackendContract):
 def trial(count: int = 2, *, gripper: str = "robotiq_2f_85", settings: SimulationSettings = DEFAULT) -> tuple[Any, ...]:
     hand = gripper_by_name(gripper).gripper
     return hand, PINCHED, grasps_at_origin(hand, count=count), settings
+
+
+@needs_usd
+@pytest.mark.slow
+def test_real_objects_get_the_labels_that_mujoco_gives_them(fake: Any) -> None:
+    """The engine is the same here, so what differs is what the backend makes of gripper and object: single precision, and the spring
+    or the moved efforts in the place of couplings."""
+    agree = []
+    for name in ("franka_panda", "robotiq_2f_85"):
+        for object_id in ("mug.obj", "banana.obj"):
+            gripper, target = gripper_by_name(name).gripper, example_object(object_id, pieces=True)
+            grasps = guess_on(target, gripper, num_collision_free_grasps=24)
+            ours, theirs = (
+                run_trials(b, gripper, target, grasps, DEFAULT).grasps for b in (InProcess(), make_backend("mujoco", threads=2))
+            )
+            agree.append(float((ours.outcome == theirs.outcome).mean()))
+    assert min(agree) >= 0.95
 
 
 SHORT = SimulationSettings(initial_grasp_duration=0.02, tug_sequences=((0.02, (0.0, 0.0, 1.0), 1.0),))
