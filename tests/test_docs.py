@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md"])
 LATER = {"balance", "compare", "convert", "filter", "inference-config", "object-scales", "training-scripts", "view"}
-LATER_FLAGS = {"--backend", "--device", "--headed", "--objects-per-worker"}
+LATER_FLAGS = {"--backend", "--device", "--executor", "--headed", "--objects-per-worker", "--ray-address"}
 """Of this release, and looked at as soon as they are there."""
 TOOLS = {"bash", "cd", "cp", "docker", "docker/build.sh", "docker/run.sh", "export", "git", "graspgen", "mkdir", "nox", "pip", "python"}
 """What may be called in the documentation."""
