@@ -16,7 +16,8 @@ import yaml
 
 import graspgen_cli
 from graspgen_cli.app import COMMANDS, main
-from graspgen_cli.settings.fields import flag, known_fields
+from graspgen_cli.settings.commands import GuessCommand
+from graspgen_cli.settings.fields import flag, known_fields, off_flag
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -139,6 +140,15 @@ def test_the_example_in_memory_runs(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 def test_every_name_of_the_api_is_described() -> None:
     text = (DOCS / "api.md").read_text("utf-8")
     assert [name for name in graspgen_cli.__all__ if name != "__version__" and f"`{name}" not in text] == []
+
+
+def test_the_flags_that_are_said_to_be_the_same_are_here() -> None:
+    page = (DOCS / "moving.md").read_text("utf-8")
+    same = re.findall(r"`(--[a-z_]+)`", page.partition("The same here as there")[2].partition("\n\n")[0])
+    table = page.partition("| flag there | here | |")[2].partition("\n\n")[0].splitlines()[2:]
+    new = [name for row in table for name in re.findall(r"(--[a-z-]+)", row.split("|")[2])]
+    known = {flag(name) for name in known_fields()} | {off_flag(GuessCommand, "center_finger_opening")}
+    assert len(same) > 30 and {name.replace("_", "-") for name in same} | set(new) <= known
 
 
 # --- links ---------------------------------------------------------------------------------------------------------------------
