@@ -1,5 +1,6 @@
 """Sessions: `nox` runs tests, lint, types and the smoke test of the built wheel; `nox -s slow` the tests that take minutes;
-`nox -s grippers` reads models that other people wrote."""
+`nox -s grippers` reads models that other people wrote, `nox -s isaaclab` the sources of Isaac Lab; `nox -s numpy1` tests with the
+versions that Isaac Sim pins; `nox -s docs` builds the documentation."""
 
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ import nox
 nox.options.default_venv_backend = "virtualenv"
 nox.options.sessions = ["tests", "lint", "types", "smoke"]
 TEST_PACKAGES = ["pytest>=8.3,<10", "hypothesis>=6.120,<7"]
+ISAAC_SIM_PINS = ["numpy==1.26.*", "packaging<24", "pillow==11.3.0"]
+"""What Isaac Lab 2.3 with Isaac Sim 5.1 allows of the packages that we need as well."""
 
 
 @nox.session
@@ -33,6 +36,29 @@ def grippers(session: nox.Session) -> None:
     session.install(".[usd,grippers]", *TEST_PACKAGES)
     session.run("pytest", "tests/grippers", *session.posargs)
     session.run("pytest", "-m", "download", "-s", "tests/grippers/test_gripper_real.py", *session.posargs)
+
+
+@nox.session(python="3.11")
+def numpy1(session: nox.Session) -> None:
+    """Fast tests with the packages of an Isaac Sim environment: Python 3.11, NumPy below 2."""
+    session.install(".[usd]", *ISAAC_SIM_PINS, *TEST_PACKAGES)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python="3.11")
+def isaaclab(session: nox.Session) -> None:
+    """Fetches Isaac Lab's wheel and looks for everything in it that the isaaclab backend uses. Isaac Sim is not needed, and not run."""
+    session.install(".[usd]", *TEST_PACKAGES)
+    session.run("pytest", "tests/test_isaaclab.py", *session.posargs)
+    session.run("pytest", "-m", "download", "-s", "tests/test_isaaclab_contract.py", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Builds the documentation into site/; a warning is an error."""
+    session.install("-e", ".[docs]")
+    # The theme tells of its maintainers' plans otherwise, which is no warning about these pages.
+    session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
 
 
 @nox.session

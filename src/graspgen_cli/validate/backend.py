@@ -21,6 +21,7 @@ class Backend(Protocol):
 BACKENDS = {
     "mujoco": "graspgen_cli.validate.backends.mujoco_cpu:MujocoBackend",
     "mujoco-warp": "graspgen_cli.validate.backends.mujoco_warp:MujocoWarpBackend",
+    "isaaclab": "graspgen_cli.validate.backends.isaac_lab.backend:IsaacLabBackend",
 }
 
 

@@ -175,6 +175,16 @@ def contacts(scene: Scene, sensordata: Floats) -> tuple[NDArray[np.bool_], Float
     return touching, force
 
 
+def started_inside(scene: Scene, gripper: Gripper, target: TargetObject, grasps: GraspBatch) -> NDArray[np.bool_]:
+    """(N,): the object's pieces begin deeper in the gripper than their own error explains; by geometry, the same for every engine."""
+    data, deepest = mujoco.MjData(scene.model), np.zeros(len(grasps))
+    for i, qpos in enumerate(start_position(scene, gripper, grasps)):
+        data.qpos[:] = qpos
+        mujoco.mj_fwdPosition(scene.model, data)
+        deepest[i] = min((contact.dist for contact in data.contact), default=0.0)
+    return deepest < deepest_allowed(target)
+
+
 def deepest_allowed(target: TargetObject) -> float:
     """m, not positive: distance of contacts at the start that the pieces' error and rounding explain."""
     return -(target.largest_gap + 1e-3)

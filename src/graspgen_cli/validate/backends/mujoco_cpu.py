@@ -14,7 +14,7 @@ from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.progress import Observation, Progress, bounds
 from graspgen_cli.validate.protocol import stages
-from graspgen_cli.validate.scene import Scene, build_scene, contacts, deepest_allowed, object_pose, start_position
+from graspgen_cli.validate.scene import Scene, build_scene, contacts, object_pose, start_position, started_inside
 from graspgen_cli.validate.states import in_order, join_states
 
 Bools = NDArray[np.bool_]
@@ -47,7 +47,7 @@ class MujocoBackend:
     ) -> TrialState:
         count = len(grasps)
         trials = _start(scene, gripper, grasps, threads=min(self._threads, count))
-        started_inside = _started_inside(trials, target, count)
+        inside = started_inside(scene, gripper, target, grasps)
         plan = stages(gripper, settings, scene.mass)
         progress = Progress(gripper, tuple(stage.steps for stage in plan), settings, count)
         progress.begin(np.arange(count), inverse(grasps.pose_gripper_in_object), [bounds(gripper, target)] * count)
@@ -57,7 +57,7 @@ class MujocoBackend:
             seen = _observe(trials)
             ended, entered = progress.look(seen, made)
             slots.append(ended)
-            states.append(progress.state(ended, seen, started_inside))
+            states.append(progress.state(ended, seen, inside))
             for stage in np.unique(progress.stage[entered]):
                 of_stage = entered[progress.stage[entered] == stage]
                 trials.simulations.bind("xfrc_applied")[of_stage, scene.object_body, :3] = plan[stage].force_in_base
@@ -71,19 +71,6 @@ def _start(scene: Scene, gripper: Gripper, grasps: GraspBatch, *, threads: int) 
     simulations.bind("qfrc_applied")[:] = scene.effort
     simulations.bind("sensordata")
     return _Trials(scene, gripper, simulations)
-
-
-def _started_inside(trials: _Trials, target: TargetObject, count: int) -> Bools:
-    """(N,): contacts at the start deeper than the pieces stand off the mesh."""
-    deepest = np.zeros(count)
-    trials.simulations.forward(stage=mujoco.mjtStage.mjSTAGE_POS.value)
-    counts = trials.simulations.bind("ncon")
-    trials.simulations.forward(stage=mujoco.mjtStage.mjSTAGE_POS.value)
-    for i in np.flatnonzero(counts):
-        data = trials.simulations.get_data(int(i))
-        mujoco.mj_fwdPosition(trials.scene.model, data)
-        deepest[i] = min(contact.dist for contact in data.contact[: data.ncon])
-    return deepest < deepest_allowed(target)
 
 
 def _advance(trials: _Trials, progress: Progress) -> NDArray[np.intp]:

@@ -1,0 +1,180 @@
+"""What the commands do, as functions. Import them from `graspgen_cli` itself; docs/api.md describes them.
+
+Settings are keywords with the names of the commands' flags, checked as those are; the environment and settings files do not count unless
+`config` names one. Runs use processes, so a script that starts one calls it under ``if __name__ == "__main__":``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from graspgen_cli.errors import SettingsError
+from graspgen_cli.settings.models import GuessSettings, Section, SimulationSettings
+
+if TYPE_CHECKING:
+    from graspgen_cli.dataset.splits import SplitPlan
+    from graspgen_cli.execution.gripper_run import PreparedGripper
+    from graspgen_cli.execution.inspection import Inspection
+    from graspgen_cli.execution.reports import ObjectReport, RunSummary
+    from graspgen_cli.execution.run import DatasetAnalysis
+    from graspgen_cli.records import GraspBatch, Gripper, TargetObject
+    from graspgen_cli.settings.commands import GraspCommand
+    from graspgen_cli.validate.trials import TrialResult
+
+S = TypeVar("S", bound=Section)
+OnReport = Callable[["ObjectReport"], None]
+
+
+@dataclass(frozen=True)
+class MadeDataset:
+    """What `make_dataset` made. splits: None where no object has grasps."""
+
+    gripper: PreparedGripper
+    summary: RunSummary
+    splits: SplitPlan | None
+
+
+def make_dataset(*, on_report: OnReport | None = None, config: Path | None = None, **settings: object) -> MadeDataset:
+    """`graspgen all`: the gripper's files, then the grasps of every object, then the splits.
+
+    on_report: called with each object's report as it is done. settings: those of the command.
+    Raises SettingsError, InputError, GripperError or OutputError; one object's problem is in its report.
+    """
+    from graspgen_cli.execution.gripper_run import write_gripper_config
+    from graspgen_cli.execution.reports import Phase, Status
+    from graspgen_cli.execution.run import update_dataset_splits
+    from graspgen_cli.settings.commands import AllCommand
+
+    resolved = _resolved(AllCommand, settings, config)
+    gripper = write_gripper_config(resolved)
+    summary = _run(resolved, Phase.ALL, on_report)
+    done = [report for report in summary.reports if report.status is not Status.FAILED]
+    has_grasps = any(report.held + report.failed + report.unvalidated for report in done)
+    return MadeDataset(gripper, summary, update_dataset_splits(resolved) if has_grasps else None)
+
+
+def guess_grasps(*, on_report: OnReport | None = None, config: Path | None = None, **settings: object) -> RunSummary:
+    """`graspgen guess`. Arguments and errors as for `make_dataset`."""
+    from graspgen_cli.execution.reports import Phase
+    from graspgen_cli.settings.commands import GuessCommand
+
+    return _run(_resolved(GuessCommand, settings, config).grasp_command(), Phase.GUESS, on_report)
+
+
+def validate_grasps(*, on_report: OnReport | None = None, config: Path | None = None, **settings: object) -> RunSummary:
+    """`graspgen validate`. Arguments and errors as for `make_dataset`."""
+    from graspgen_cli.execution.reports import Phase
+    from graspgen_cli.settings.commands import GraspCommand
+
+    return _run(_resolved(GraspCommand, settings, config), Phase.VALIDATE, on_report)
+
+
+def fill_grasps(*, on_report: OnReport | None = None, config: Path | None = None, **settings: object) -> RunSummary:
+    """`graspgen fill`. Arguments and errors as for `make_dataset`."""
+    from graspgen_cli.execution.reports import Phase
+    from graspgen_cli.settings.commands import FillCommand
+
+    return _run(_resolved(FillCommand, settings, config).grasp_command(), Phase.FILL, on_report)
+
+
+def update_splits(*, config: Path | None = None, **settings: object) -> SplitPlan:
+    """`graspgen splits`: the objects that were added to each list. Raises SettingsError, InputError or OutputError."""
+    from graspgen_cli.execution.run import update_dataset_splits
+    from graspgen_cli.settings.commands import SplitsCommand
+
+    return update_dataset_splits(_resolved(SplitsCommand, settings, config))
+
+
+def prepare_gripper(*, config: Path | None = None, **settings: object) -> PreparedGripper:
+    """`graspgen gripper-config`: a gripper that passed its checks, and its files. Raises SettingsError, GripperError or OutputError."""
+    from graspgen_cli.execution import gripper_run
+    from graspgen_cli.settings.commands import GripperCommand
+
+    return gripper_run.prepare_gripper(_resolved(GripperCommand, settings, config))
+
+
+def analyze_grasps(*, config: Path | None = None, **settings: object) -> DatasetAnalysis:
+    """`graspgen analyze`: the counts of every object. Raises SettingsError or InputError."""
+    from graspgen_cli.execution.run import analyze_dataset
+    from graspgen_cli.settings.commands import AnalyzeCommand
+
+    return analyze_dataset(_resolved(AnalyzeCommand, settings, config))
+
+
+def inspect_dataset(grasp_dataset: Path, *, object_dataset: Path | None = None, repair: bool = False) -> Inspection:
+    """`graspgen doctor DATASET`: what is wrong with it, after the repair where that is wanted. Raises InputError or OutputError."""
+    from graspgen_cli.execution import inspection
+
+    return inspection.inspect_dataset(
+        Path(grasp_dataset), meshes=object_dataset, repair=repair, on_start=lambda count: None, on_file=lambda name, result: None
+    )
+
+
+def guess_on(
+    target: TargetObject,
+    gripper: Gripper,
+    *,
+    num_collision_free_grasps: int = 64,
+    num_colliding_grasps: int = 0,
+    max_guess_tries: int = 100,
+    settings: GuessSettings | None = None,
+) -> GraspBatch:
+    """Guesses on one object in memory, free ones first; fewer than asked for where the object has no more.
+
+    The same object, gripper and settings give the same poses, here and in a dataset.
+    """
+    from graspgen_cli.geometry.collision import GripperShape, ObjectShape
+    from graspgen_cli.guess.loop import make_guesses
+
+    return make_guesses(
+        ObjectShape(target),
+        GripperShape(gripper),
+        settings or GuessSettings(),
+        object_id=target.object_id,
+        num_free=num_collision_free_grasps,
+        num_colliding=num_colliding_grasps,
+        first_try=0,
+        max_tries=max_guess_tries,
+    ).grasps
+
+
+def try_grasps(
+    target: TargetObject,
+    gripper: Gripper,
+    grasps: GraspBatch,
+    *,
+    settings: SimulationSettings | None = None,
+    backend: str = "mujoco",
+    threads: int = 1,
+) -> TrialResult:
+    """Tries grasps of one object in simulation; those in collision keep that outcome. The object must have its convex pieces.
+
+    Raises SettingsError for an unknown backend, InputError where it is not installed.
+    """
+    from graspgen_cli.validate.backend import make_backend
+    from graspgen_cli.validate.trials import run_trials
+
+    if not target.pieces:
+        raise SettingsError(f"{target.object_id}: has no convex pieces to simulate; load it with an approximation")
+    return run_trials(make_backend(backend, threads=threads), gripper, target, grasps, settings or SimulationSettings())
+
+
+def _run(settings: GraspCommand, phase: str, on_report: OnReport | None) -> RunSummary:
+    from graspgen_cli.execution.reports import Phase
+    from graspgen_cli.execution.run import run_objects
+
+    return run_objects(settings, phase=Phase(phase), on_start=lambda count: None, on_report=on_report or (lambda report: None))
+
+
+def _resolved(command_class: type[S], settings: dict[str, object], config: Path | None) -> S:
+    """The command's settings from keywords, as from flags: one line for every mistake."""
+    from graspgen_cli.commands.gripper_values import gripper_values
+    from graspgen_cli.settings.cascade import resolve
+
+    unknown = sorted(set(settings) - set(command_class.model_fields))
+    if unknown:
+        raise SettingsError(f"unknown settings {', '.join(unknown)}; there are {', '.join(sorted(command_class.model_fields))}")
+    return resolve(command_class, flags=settings, config=config, environ={}, gripper_values=gripper_values).settings

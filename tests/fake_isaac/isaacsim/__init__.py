@@ -1,0 +1,1 @@
+"""Stands for Isaac Sim: that it is there is all that is asked of it."""
