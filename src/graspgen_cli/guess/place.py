@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -69,17 +68,16 @@ def tried_openings(gripper: Gripper, settings: GuessSettings) -> list[int]:
 
 def place(shape: ObjectShape, gripper_shape: GripperShape, proposals: Proposals, settings: GuessSettings) -> Placements:
     """Places every candidate; each FREE one is free of collision at its opening, surfaces and containment both, and has material
-    between its bite points."""
-    gripper = gripper_shape.gripper
-    openings = tried_openings(gripper, settings)
-    frame = _Frame(proposals, settings, gripper, openings)
-    fits = proposals.crossings[:, 0] + 2 * settings.standoff_distance < gripper.width
+    where the pads will close."""
+    openings = tried_openings(gripper_shape.gripper, settings)
+    frame = _Frame(proposals, settings, gripper_shape.gripper, openings)
+    fits = proposals.crossings[:, 0] + 2 * settings.standoff_distance < gripper_shape.gripper.width
     verdict = np.where(fits, Verdict.FINGER_BLOCKED, Verdict.TOO_WIDE).astype(np.int8)
-    first_try = frame.positions(0, np.full(len(proposals), settings.standoff_distance))
-    poses = pose(proposals.rotation_gripper_in_object, first_try)
-    opening = np.full(len(proposals), openings[0])
+    everyone = np.arange(len(proposals))
+    poses = frame.first_finger_poses(everyone, settings.standoff_distance)
+    chosen = np.zeros(len(proposals), np.intp)
     # Chords alone first: most candidates need no exact test to be refused.
-    standoff = _first_standoffs(shape, gripper_shape, frame, np.flatnonzero(fits), exact=False)
+    standoff = _first_standoffs(shape, gripper_shape, frame, everyone[fits], exact=False)
     verdict[np.isfinite(standoff)] = Verdict.GRIPPER_BLOCKED
     _, possible = _not_refuted(shape, gripper_shape, frame, standoff)
     standoff = _first_standoffs(shape, gripper_shape, frame, np.flatnonzero(possible.any(axis=1)), exact=True)
@@ -87,10 +85,14 @@ def place(shape: ObjectShape, gripper_shape: GripperShape, proposals: Proposals,
     for i in np.flatnonzero(possible.any(axis=1)):
         n = _widest_free(shape, gripper_shape, openings, poses[i], position[i], possible[i])
         if n is not None:
-            verdict[i], opening[i], poses[i, :3, 3] = Verdict.FREE, openings[n], position[i, n]
-    _reject(verdict, Verdict.GRIPPER_BLOCKED, poses, opening, lambda p, k: one_contains_other(shape, gripper_shape, k, p))
-    bite = bite_points(gripper, settings.bite)
-    _reject(verdict, Verdict.NO_MATERIAL, poses, opening, lambda p, k: ~material_between(shape, p, bite[k]))
+            verdict[i], chosen[i], poses[i, :3, 3] = Verdict.FREE, n, position[i, n]
+    opening = np.asarray(openings)[chosen]
+    for k in np.unique(opening[verdict == Verdict.FREE]):
+        rows = np.flatnonzero((verdict == Verdict.FREE) & (opening == k))
+        verdict[rows[one_contains_other(shape, gripper_shape, int(k), poses[rows])]] = Verdict.GRIPPER_BLOCKED
+    free = np.flatnonzero(verdict == Verdict.FREE)
+    between = material_between(shape, poses[free], frame.closing_lines(free, chosen[free], standoff[free]))
+    verdict[free[~between]] = Verdict.NO_MATERIAL
     return Placements(verdict, poses, opening)
 
 
@@ -98,19 +100,19 @@ def _first_standoffs(shape: ObjectShape, gripper_shape: GripperShape, frame: _Fr
     """(M,) least multiple of the stand-off (m) at which the first finger, wide open, is free; inf where there is none and for
     candidates that are not in `rows`. Not `exact`: at which no chord of it proves a collision."""
     settings, widest = frame.settings, frame.openings[0]
-    standoff = np.full(len(frame.contact), np.inf)
+    standoff = np.full(len(frame), np.inf)
     if settings.sampler is not Sampler.FINGER_PADS:
         standoff[rows] = settings.standoff_distance
         return standoff
     finger, (longest, all_chords) = gripper_shape.finger(0, widest), gripper_shape.finger_chords(0, widest)
     chords = all_chords if exact else longest
     for step in range(1, settings.num_offsets + 1):
-        gap = np.full(len(frame.contact), step * settings.standoff_distance)
-        poses = pose(frame.rotation[rows], frame.positions(0, gap)[rows])
+        gap = step * settings.standoff_distance
+        poses = frame.first_finger_poses(rows, gap)
         free = np.flatnonzero(~meet(shape.rays, poses, chords))
         if exact:
             free = np.array([n for n in free if not surfaces_touch(shape, finger, poses[n])], dtype=np.intp)
-        standoff[rows[free]] = step * settings.standoff_distance
+        standoff[rows[free]] = gap
         rows = np.delete(rows, free)
     return standoff
 
@@ -119,9 +121,8 @@ def _not_refuted(shape: ObjectShape, gripper_shape: GripperShape, frame: _Frame,
     """Where each candidate's base is at each opening (M, openings, 3), and which of these placements (M, openings) hold material and
     are not proved to collide by a chord of the gripper."""
     count = len(frame.openings)
-    gap = np.stack([frame.gaps(n, standoff) for n in range(count)], axis=1)
-    position = np.stack([frame.positions(n, gap[:, n]) for n in range(count)], axis=1)
-    possible = np.isfinite(gap)
+    position = np.stack([frame.positions(n, standoff) for n in range(count)], axis=1)
+    possible = np.isfinite(position[..., 0])
     for n, k in enumerate(frame.openings):
         for chords in gripper_shape.chords(k):
             rows = np.flatnonzero(possible[:, n])
@@ -146,23 +147,10 @@ def _widest_free(
     return None
 
 
-def _reject(
-    verdict: NDArray[np.int8],
-    reason: Verdict,
-    poses: Floats,
-    opening: NDArray[np.intp],
-    is_bad: Callable[[Floats, int], NDArray[np.bool_]],
-) -> None:
-    """Gives free candidates that `is_bad(poses, opening index)` finds the verdict `reason`, one opening after the other."""
-    for k in np.unique(opening[verdict == Verdict.FREE]):
-        rows = np.flatnonzero((verdict == Verdict.FREE) & (opening == k))
-        verdict[rows[is_bad(poses[rows], int(k))]] = reason
-
-
-def material_between(shape: ObjectShape, pose_gripper_in_object: Floats, bite_point: Floats) -> NDArray[np.bool_]:
-    """(N,) whether the line between the two bite points (2, 3), given in the base frame, at poses (N, 4, 4) goes through at least
-    LEAST_CHORD of the object, both ends outside it."""
-    ends = transform_points(pose_gripper_in_object, bite_point[None])
+def material_between(shape: ObjectShape, pose_gripper_in_object: Floats, line_in_base: Floats) -> NDArray[np.bool_]:
+    """(N,) whether lines (N, 2, 3), from the first finger's to the second one's end in the base frame, go at poses (N, 4, 4) through
+    at least LEAST_CHORD of the object, both ends outside it."""
+    ends = transform_points(pose_gripper_in_object, line_in_base)
     span = ends[:, 1] - ends[:, 0]
     width = np.linalg.norm(span, axis=1)
     direction = span / width[:, None]
@@ -172,48 +160,74 @@ def material_between(shape: ObjectShape, pose_gripper_in_object: Floats, bite_po
 
 
 class _Frame:
-    """Candidates seen from the gripper: where its base is when the first bite point is a gap away from the contact."""
+    """Candidates seen from the gripper: where its base is so that the pads close on the contact.
+
+    Pads may move along the approach axis as they close. A gripper is placed so that its first bite point lies a gap off the contact and
+    level with it once the pads are as near each other as the material between them is thick: where they really meet it.
+    """
 
     def __init__(self, proposals: Proposals, settings: GuessSettings, gripper: Gripper, openings: list[int]) -> None:
         self.settings, self.openings = settings, openings
-        self.width = gripper.opening_width[openings]
-        self.contact, self.closing = proposals.contact, proposals.closing
         self.rotation = proposals.rotation_gripper_in_object
-        self._crossings = proposals.crossings
-        self._bite = bite_points(gripper, settings.bite)[:, 0]
-        self._approach = gripper.approach_axis_in_base
-        self._forward = self._anchor_shift(gripper)
+        self._contact, self._closing, self._crossings = proposals.contact, proposals.closing, proposals.crossings
+        self._approach, self._widths = gripper.approach_axis_in_base, gripper.opening_width
+        self._bite = bite_points(gripper, settings.bite)
+        self._forward = self._bite[:, 0] @ gripper.approach_axis_in_base
 
-    def _anchor_shift(self, gripper: Gripper) -> Floats | None:
-        """(M, openings) m along the approach axis. ACRONYM's sampler, corrected, puts the pads where they will be once closed on the
-        material: it allows for pads that move along the approach axis as they close."""
-        if self.settings.sampler is not Sampler.ACRONYM or not self.settings.correct_acronym_approach:
-            return None
-        closed = gripper.nearest_opening(np.minimum(self._crossings[:, 0], gripper.width))
-        return np.asarray((self._bite[closed][:, None] - self._bite[self.openings][None]) @ gripper.approach_axis_in_base)
+    def __len__(self) -> int:
+        return len(self._contact)
 
-    def positions(self, n: int, gap: Floats) -> Floats:
-        """(M, 3) base positions in the object's frame at opening number n, the first bite point `gap` (M,) m off the contact against
-        the closing direction; rounded. Not finite where the gap is not."""
-        k = self.openings[n]
-        bite = np.broadcast_to(self._bite[k], self.contact.shape)
-        if self._forward is not None:
-            bite = bite + self._forward[:, n, None] * self._approach
-        offset = np.einsum("nij,nj->ni", self.rotation, bite)
-        with np.errstate(invalid="ignore"):
-            return np.asarray(np.round(self.contact - gap[:, None] * self.closing - offset, DECIMALS) + 0.0)
+    def first_finger_poses(self, rows: NDArray[np.intp], gap: float) -> Floats:
+        """(N, 4, 4) base poses of some candidates, wide open, the first bite point `gap` m off the contact."""
+        thick = self._thickness(rows, 0, np.full(len(rows), gap))
+        # What does not fit is thicker than the gripper is wide.
+        thick = np.where(thick > 0, thick, self._crossings[rows, 0])
+        return pose(self.rotation[rows], self._base(rows, 0, np.full(len(rows), gap), thick))
 
-    def gaps(self, n: int, standoff: Floats) -> Floats:
-        """(M,) m from the first pad to the contact at opening number n: the stand-off, or half of the free width where the opening is
-        centred on the material; inf where the material does not fit."""
-        depth = self._material(self.width[n] - standoff)
-        free = self.width[n] - depth
+    def positions(self, n: int, standoff: Floats) -> Floats:
+        """(M, 3) m, base positions in the object's frame at opening number n; not finite where the material does not fit.
+
+        The first bite point's distance from the contact is the stand-off, or half of the free width where the opening is centred.
+        """
+        rows = np.arange(len(self))
+        width = self._widths[self.openings[n]]
+        thick = self._thickness(rows, n, standoff)
+        free = width - thick
         centred = self.settings.center_finger_opening or self.settings.sampler is not Sampler.FINGER_PADS
-        fits = (depth > 0) & (free >= 2 * self.settings.standoff_distance) & np.isfinite(standoff)
-        return np.where(fits, free / 2 if centred else standoff, np.inf)
+        fits = (thick > 0) & (free >= 2 * self.settings.standoff_distance) & np.isfinite(standoff)
+        gap = np.where(fits, free / 2 if centred else standoff, np.inf)
+        return self._base(rows, n, gap, thick)
 
-    def _material(self, reach: Floats) -> Floats:
-        """(M,) m: depth of the last crossing nearer than `reach`, the one between the pads; 0 where there is none. The antipodal
-        samplers grip at their own two points, whatever lies behind."""
-        crossings = self._crossings[:, :1] if self.settings.sampler is not Sampler.FINGER_PADS else self._crossings
+    def closing_lines(self, rows: NDArray[np.intp], n: NDArray[np.intp], standoff: Floats) -> Floats:
+        """(N, 2, 3) m in the base frame, for some candidates at opening numbers n (N,): from one pad to the other at the level where
+        they close on the material."""
+        opening = np.asarray(self.openings)[n]
+        thick = np.zeros(len(rows))
+        for number in np.unique(n):
+            chosen = n == number
+            thick[chosen] = self._thickness(rows[chosen], int(number), standoff[chosen])
+        return self._bite[opening] + self._advance(opening, thick)[:, None, None] * self._approach
+
+    def _base(self, rows: NDArray[np.intp], n: int, gap: Floats, thick: Floats) -> Floats:
+        """(N, 3) m, base positions of some candidates at opening number n; rounded."""
+        k = np.full(len(rows), self.openings[n])
+        bite = self._bite[k, 0] + self._advance(k, thick)[:, None] * self._approach
+        offset = np.einsum("nij,nj->ni", self.rotation[rows], bite)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.round(self._contact[rows] - gap[:, None] * self._closing[rows] - offset, DECIMALS) + 0.0)
+
+    def _advance(self, opening: NDArray[np.intp], thick: Floats) -> Floats:
+        """(N,) m, how far the first pad moves along the approach axis from an opening (N,) to where it meets material `thick` (N,) m.
+        ACRONYM's sampler allows for it only when told to."""
+        if self.settings.sampler is Sampler.ACRONYM and not self.settings.correct_acronym_approach:
+            return np.zeros(len(thick))
+        return np.asarray(np.interp(thick, self._widths, self._forward) - self._forward[opening])
+
+    def _thickness(self, rows: NDArray[np.intp], n: int, standoff: Floats) -> Floats:
+        """(N,) m of what lies between the pads at opening number n: down to the last crossing nearer than the second pad; 0 where
+        there is none. The antipodal samplers grip at their own two points, whatever lies behind."""
+        crossings = self._crossings[rows]
+        if self.settings.sampler is not Sampler.FINGER_PADS:
+            crossings = crossings[:, :1]
+        reach = self._widths[self.openings[n]] - standoff
         return np.where(crossings < reach[:, None], crossings, 0.0).max(axis=1)
