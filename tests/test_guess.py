@@ -66,7 +66,7 @@ def collide_by_trimesh(mesh: trimesh.Trimesh, gripper: Gripper, batch: GraspBatc
 
 
 def material_by_section(mesh: trimesh.Trimesh, gripper: Gripper, batch: GraspBatch) -> np.ndarray:
-    """(N,) length (m) of the object between the pads' contact points where these meet it as the gripper closes, or 0: the mesh is cut
+    """(N,) length (m) of the object between the pads' contact points where these meet it, or else come to rest, as the gripper closes: the mesh is cut
     by the plane in which the contact points move, and they are followed along their measured paths from the grasp's opening on."""
     ends, approach, closing = bite_points(gripper, None), gripper.approach_axis_in_base, gripper.closing_axis_in_base
     chord = np.zeros(len(batch))
@@ -77,7 +77,7 @@ def material_by_section(mesh: trimesh.Trimesh, gripper: Gripper, batch: GraspBat
         level = np.interp(width, gripper.opening_width, ends[:, 0] @ approach)
         thick = chords_at(level, cut @ approach, cut @ closing, ends[k] @ closing)
         met = np.flatnonzero(thick >= width)
-        chord[i] = thick[met[0]] if len(met) else 0.0
+        chord[i] = thick[met[0] if len(met) else -1]
     return chord
 
 

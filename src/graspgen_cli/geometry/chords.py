@@ -19,7 +19,7 @@ OFF_CENTRE = 0.98
 
 @dataclass(frozen=True, eq=False)
 class Chords:
-    """C segments in the gripper's base frame. start, direction: (C, 3) m, unit; length: (C,) m."""
+    """C segments in one frame. start, direction: (C, 3) m, unit; length: (C,) m."""
 
     start: Floats
     direction: Floats
@@ -28,7 +28,14 @@ class Chords:
     @staticmethod
     def join(chords: list[Chords]) -> Chords:
         """All chords, in order."""
+        if not chords:
+            return Chords(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0))
         return Chords(*(np.concatenate([getattr(c, name) for c in chords]) for name in ("start", "direction", "length")))
+
+    def moved(self, pose: Floats) -> Chords:
+        """The chords taken by a pose (4, 4)."""
+        rotation = pose[:3, :3]
+        return Chords(self.start @ rotation.T + pose[:3, 3], self.direction @ rotation.T, self.length)
 
 
 def part_chords(vertices: Floats, planes: Floats) -> tuple[Chords, Chords]:

@@ -53,11 +53,10 @@ class RayCaster:
         count, segments = len(poses), len(start)
         if count == 0 or segments == 0:
             return np.zeros((count, segments), bool)
-        rows = poses[:, :3, :3].astype(np.float32).reshape(-1, 3)
-        local = np.concatenate([start / self._size, direction]).astype(np.float32)
-        turned = (rows @ local.T).reshape(count, 3, 2 * segments).transpose(0, 2, 1)
-        origin = turned[:, :segments] + self._local(poses[:, :3, 3])[:, None]
-        toward = np.ascontiguousarray(turned[:, segments:])
+        # One product for all: a row (12,) of each pose times what each segment takes of it. Contiguous, as Embree wants its rays.
+        pose = np.concatenate([poses[:, :3, :3].reshape(count, 9), (poses[:, :3, 3] - self._center) / self._size], axis=1, dtype=np.float32)
+        origin = pose @ _spread(np.column_stack([start / self._size, np.ones(segments)]))
+        toward = pose[:, :9] @ _spread(direction)
         reach = np.tile((length / self._size).astype(np.float32), count)
         hit = self._scene.run(origin.reshape(-1, 3), toward.reshape(-1, 3), dists=reach, query="OCCLUDED")
         return np.asarray(hit).reshape(count, segments) >= 0
@@ -76,6 +75,17 @@ class RayCaster:
             direction = np.broadcast_to(axis, point.shape)
             votes += self.leaving(self.first_hit(point, direction)[1], direction)
         return votes >= 2
+
+
+def _spread(points: Floats) -> NDArray[np.float32]:
+    """The matrix (9 or 12, 3 S) that takes a row-wise rotation, then a translation, to points (S, 3 or 4) so transformed, one after the
+    other; the fourth coordinate is the share of the translation."""
+    count, size = points.shape
+    matrix = np.zeros((size * 3, count, 3), np.float32)
+    for axis in range(3):
+        matrix[3 * axis : 3 * axis + 3, :, axis] = points[:, :3].T
+        matrix[9 + axis : 10 + axis, :, axis] = points[:, 3:].T
+    return matrix.reshape(size * 3, 3 * count)
 
 
 # Directions along no symmetry of an ordinary mesh, so that rays seldom meet an edge or a vertex.

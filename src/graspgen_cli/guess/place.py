@@ -72,79 +72,76 @@ def place(shape: ObjectShape, gripper_shape: GripperShape, proposals: Proposals,
     openings = tried_openings(gripper_shape.gripper, settings)
     frame = _Frame(proposals, settings, gripper_shape.gripper, openings)
     fits = proposals.crossings[:, 0] + 2 * settings.standoff_distance < gripper_shape.gripper.width
+    standoff = _first_standoffs(shape, gripper_shape, frame, np.flatnonzero(fits))
     verdict = np.where(fits, Verdict.FINGER_BLOCKED, Verdict.TOO_WIDE).astype(np.int8)
-    everyone = np.arange(len(proposals))
-    poses = frame.first_finger_poses(everyone, settings.standoff_distance)
-    chosen = np.zeros(len(proposals), np.intp)
-    # Chords alone first: most candidates need no exact test to be refused.
-    standoff = _first_standoffs(shape, gripper_shape, frame, everyone[fits], exact=False)
     verdict[np.isfinite(standoff)] = Verdict.GRIPPER_BLOCKED
-    _, possible = _not_refuted(shape, gripper_shape, frame, standoff)
-    standoff = _first_standoffs(shape, gripper_shape, frame, np.flatnonzero(possible.any(axis=1)), exact=True)
-    position, possible = _not_refuted(shape, gripper_shape, frame, standoff)
-    for i in np.flatnonzero(possible.any(axis=1)):
-        n = _widest_free(shape, gripper_shape, openings, poses[i], position[i], possible[i])
-        if n is not None:
-            verdict[i], chosen[i], poses[i, :3, 3] = Verdict.FREE, n, position[i, n]
+    poses = frame.first_finger_poses(np.arange(len(proposals)), np.full(len(proposals), settings.standoff_distance))
+    chosen = np.zeros(len(proposals), np.intp)
+    base = _BaseChords(shape, gripper_shape, len(proposals))
+    left = np.flatnonzero(np.isfinite(standoff))
+    for n, k in enumerate(openings):
+        rows, positions = frame.positions(left, n, standoff)
+        tried = pose(frame.rotation[rows], positions)
+        free = _not_refuted(shape, gripper_shape, base, k, rows, tried)
+        free = np.array([i for i in free if not surfaces_touch(shape, gripper_shape.whole(k), tried[i])], np.intp)
+        verdict[rows[free]], chosen[rows[free]], poses[rows[free]] = Verdict.FREE, n, tried[free]
+        left = np.setdiff1d(left, rows[free], assume_unique=True)
     opening = np.asarray(openings)[chosen]
-    for k in np.unique(opening[verdict == Verdict.FREE]):
-        rows = np.flatnonzero((verdict == Verdict.FREE) & (opening == k))
-        verdict[rows[one_contains_other(shape, gripper_shape, int(k), poses[rows])]] = Verdict.GRIPPER_BLOCKED
-    free = np.flatnonzero(verdict == Verdict.FREE)
-    between = material_between(shape, poses[free], frame.closing_lines(free, chosen[free], standoff[free]))
-    verdict[free[~between]] = Verdict.NO_MATERIAL
+    rows = np.flatnonzero(verdict == Verdict.FREE)
+    verdict[rows[one_contains_other(shape, gripper_shape, poses[rows], opening[rows])]] = Verdict.GRIPPER_BLOCKED
+    rows = np.flatnonzero(verdict == Verdict.FREE)
+    between = material_between(shape, poses[rows], frame.closing_lines(rows, chosen[rows], standoff[rows]))
+    verdict[rows[~between]] = Verdict.NO_MATERIAL
     return Placements(verdict, poses, opening)
 
 
-def _first_standoffs(shape: ObjectShape, gripper_shape: GripperShape, frame: _Frame, rows: NDArray[np.intp], *, exact: bool) -> Floats:
-    """(M,) least multiple of the stand-off (m) at which the first finger, wide open, is free; inf where there is none and for
-    candidates that are not in `rows`. Not `exact`: at which no chord of it proves a collision."""
-    settings, widest = frame.settings, frame.openings[0]
+def _first_standoffs(shape: ObjectShape, gripper_shape: GripperShape, frame: _Frame, rows: NDArray[np.intp]) -> Floats:
+    """(M,) least multiple of the stand-off (m) at which no chord of the first finger, wide open, proves a collision; inf where there is
+    none and for candidates that are not in `rows`. The exact test of the whole gripper comes later, at each opening."""
+    settings = frame.settings
     standoff = np.full(len(frame), np.inf)
     if settings.sampler is not Sampler.FINGER_PADS:
         standoff[rows] = settings.standoff_distance
         return standoff
-    finger, (longest, all_chords) = gripper_shape.finger(0, widest), gripper_shape.finger_chords(0, widest)
-    chords = all_chords if exact else longest
+    finger = gripper_shape.gripper.body_names.index(gripper_shape.gripper.finger_bodies[0])
+    longest, _ = gripper_shape.chords([finger], frame.openings[0])
     for step in range(1, settings.num_offsets + 1):
         gap = step * settings.standoff_distance
-        poses = frame.first_finger_poses(rows, gap)
-        free = np.flatnonzero(~meet(shape.rays, poses, chords))
-        if exact:
-            free = np.array([n for n in free if not surfaces_touch(shape, finger, poses[n])], dtype=np.intp)
-        standoff[rows[free]] = gap
-        rows = np.delete(rows, free)
+        blocked = meet(shape.rays, frame.first_finger_poses(rows, np.full(len(rows), gap)), longest)
+        standoff[rows[~blocked]] = gap
+        rows = rows[blocked]
     return standoff
 
 
-def _not_refuted(shape: ObjectShape, gripper_shape: GripperShape, frame: _Frame, standoff: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """Where each candidate's base is at each opening (M, openings, 3), and which of these placements (M, openings) hold material and
-    are not proved to collide by a chord of the gripper."""
-    count = len(frame.openings)
-    position = np.stack([frame.positions(n, standoff) for n in range(count)], axis=1)
-    possible = np.isfinite(position[..., 0])
-    for n, k in enumerate(frame.openings):
-        for chords in gripper_shape.chords(k):
-            rows = np.flatnonzero(possible[:, n])
-            possible[rows, n] = ~meet(shape.rays, pose(frame.rotation[rows], position[rows, n]), chords)
-    return position, possible
+def _not_refuted(
+    shape: ObjectShape, gripper_shape: GripperShape, base: _BaseChords, opening: int, rows: NDArray[np.intp], poses: Floats
+) -> NDArray[np.intp]:
+    """Which (indices) of the poses (N, 4, 4) of candidates `rows` no chord of the gripper at an opening proves to collide."""
+    left = np.flatnonzero(~base.meet(rows, poses))
+    moving = range(1, len(gripper_shape.gripper.body_names))
+    for chords in gripper_shape.chords(moving, opening):
+        left = left[~meet(shape.rays, poses[left], chords)]
+    return left
 
 
-def _widest_free(
-    shape: ObjectShape,
-    gripper_shape: GripperShape,
-    openings: list[int],
-    first_pose: Floats,
-    position: Floats,
-    possible: NDArray[np.bool_],
-) -> int | None:
-    """Number of the widest opening at which the gripper's surface is free by the exact test; None where there is none."""
-    trial = first_pose.copy()
-    for n in np.flatnonzero(possible):
-        trial[:3, 3] = position[n]
-        if not surfaces_touch(shape, gripper_shape.whole(openings[n]), trial):
-            return int(n)
-    return None
+class _BaseChords:
+    """Which candidates' bases are proved to collide. A base stays where it is from one opening to the next where the pads move
+    straight and the opening is centred: what was found there is not asked again."""
+
+    def __init__(self, shape: ObjectShape, gripper_shape: GripperShape, count: int) -> None:
+        self._rays, self._chords = shape.rays, gripper_shape.chords([0], 0)
+        self._position = np.full((count, 3), np.nan)
+        self._meets = np.zeros(count, bool)
+
+    def meet(self, rows: NDArray[np.intp], poses: Floats) -> NDArray[np.bool_]:
+        """(N,) whether a chord of the base meets the object at poses (N, 4, 4) of candidates `rows`."""
+        new = np.flatnonzero((self._position[rows] != poses[:, :3, 3]).any(axis=1))
+        self._position[rows[new]] = poses[new, :3, 3]
+        self._meets[rows[new]] = False
+        for chords in self._chords:
+            new = new[~self._meets[rows[new]]]
+            self._meets[rows[new]] = meet(self._rays, poses[new], chords)
+        return self._meets[rows]
 
 
 def material_between(shape: ObjectShape, pose_gripper_in_object: Floats, line_in_base: Floats) -> NDArray[np.bool_]:
@@ -177,26 +174,24 @@ class _Frame:
     def __len__(self) -> int:
         return len(self._contact)
 
-    def first_finger_poses(self, rows: NDArray[np.intp], gap: float) -> Floats:
-        """(N, 4, 4) base poses of some candidates, wide open, the first bite point `gap` m off the contact."""
-        thick = self._thickness(rows, 0, np.full(len(rows), gap))
+    def first_finger_poses(self, rows: NDArray[np.intp], gap: Floats) -> Floats:
+        """(N, 4, 4) base poses of some candidates, wide open, the first bite point `gap` (N,) m off the contact."""
+        thick = self._thickness(rows, 0, gap)
         # What does not fit is thicker than the gripper is wide.
         thick = np.where(thick > 0, thick, self._crossings[rows, 0])
-        return pose(self.rotation[rows], self._base(rows, 0, np.full(len(rows), gap), thick))
+        return pose(self.rotation[rows], self._base(rows, 0, gap, thick))
 
-    def positions(self, n: int, standoff: Floats) -> Floats:
-        """(M, 3) m, base positions in the object's frame at opening number n; not finite where the material does not fit.
+    def positions(self, rows: NDArray[np.intp], n: int, standoff: Floats) -> tuple[NDArray[np.intp], Floats]:
+        """Those of some candidates whose material fits at opening number n, and their base positions (N, 3) m in the object's frame.
 
-        The first bite point's distance from the contact is the stand-off, or half of the free width where the opening is centred.
+        The first bite point's distance from the contact is its stand-off (M,) m, or half of the free width where the opening is centred.
         """
-        rows = np.arange(len(self))
-        width = self._widths[self.openings[n]]
-        thick = self._thickness(rows, n, standoff)
-        free = width - thick
+        thick = self._thickness(rows, n, standoff[rows])
+        free = self._widths[self.openings[n]] - thick
+        fits = (thick > 0) & (free >= 2 * self.settings.standoff_distance)
+        rows, thick, free = rows[fits], thick[fits], free[fits]
         centred = self.settings.center_finger_opening or self.settings.sampler is not Sampler.FINGER_PADS
-        fits = (thick > 0) & (free >= 2 * self.settings.standoff_distance) & np.isfinite(standoff)
-        gap = np.where(fits, free / 2 if centred else standoff, np.inf)
-        return self._base(rows, n, gap, thick)
+        return rows, self._base(rows, n, free / 2 if centred else standoff[rows], thick)
 
     def closing_lines(self, rows: NDArray[np.intp], n: NDArray[np.intp], standoff: Floats) -> Floats:
         """(N, 2, 3) m in the base frame, for some candidates at opening numbers n (N,): from one pad to the other at the level where
@@ -213,8 +208,7 @@ class _Frame:
         k = np.full(len(rows), self.openings[n])
         bite = self._bite[k, 0] + self._advance(k, thick)[:, None] * self._approach
         offset = np.einsum("nij,nj->ni", self.rotation[rows], bite)
-        with np.errstate(invalid="ignore"):
-            return np.asarray(np.round(self._contact[rows] - gap[:, None] * self._closing[rows] - offset, DECIMALS) + 0.0)
+        return np.asarray(np.round(self._contact[rows] - gap[:, None] * self._closing[rows] - offset, DECIMALS) + 0.0)
 
     def _advance(self, opening: NDArray[np.intp], thick: Floats) -> Floats:
         """(N,) m, how far the first pad moves along the approach axis from an opening (N,) to where it meets material `thick` (N,) m.
