@@ -63,7 +63,7 @@ class GripperShape:
         self.gripper = gripper
         self.part_planes = [[ConvexHull(part.vertices).equations for part in body] for body in gripper.collision_parts]
         self._whole: dict[int, fcl.CollisionObject] = {}
-        self._chords: dict[tuple[tuple[int, ...], int], tuple[Chords, Chords]] = {}
+        self._chords: dict[tuple[tuple[int, ...], int], tuple[Chords, ...]] = {}
 
     def parts(self, opening: int) -> list[TriangleMesh]:
         """Every convex part at opening index `opening`, in the base frame."""
@@ -76,18 +76,17 @@ class GripperShape:
             self._whole[opening] = _bvh(self.parts(opening))
         return self._whole[opening]
 
-    def chords(self, bodies: Sequence[int], opening: int) -> tuple[Chords, Chords]:
-        """The longest chord of each part of some bodies (by index) at an opening, in the base frame, and all the others."""
+    def chords(self, bodies: Sequence[int], opening: int) -> tuple[Chords, ...]:
+        """The chords of all parts of some bodies (by index) at an opening, in the base frame, group by group as `part_chords` makes
+        them."""
         key = (tuple(bodies), opening)
         if key not in self._chords:
-            longest, others = [], []
+            groups = []
             for body in bodies:
                 pose = self.gripper.pose_body_in_base[opening, body]
                 for part, planes in zip(self.gripper.collision_parts[body], self.part_planes[body], strict=True):
-                    first, rest = part_chords(part.vertices, planes)
-                    longest.append(first.moved(pose))
-                    others.append(rest.moved(pose))
-            self._chords[key] = Chords.join(longest), Chords.join(others)
+                    groups.append([chords.moved(pose) for chords in part_chords(part.vertices, planes)])
+            self._chords[key] = tuple(Chords.join(list(group)) for group in zip(*groups, strict=True))
         return self._chords[key]
 
 
@@ -97,7 +96,9 @@ def surfaces_touch(shape: ObjectShape, body: fcl.CollisionObject, pose_gripper_i
     return bool(fcl.collide(shape.bvh, body, _REQUEST, fcl.CollisionResult()))
 
 
-def one_contains_other(shape: ObjectShape, gripper: GripperShape, pose_gripper_in_object: Floats, opening: NDArray[np.intp]) -> NDArray[np.bool_]:
+def one_contains_other(
+    shape: ObjectShape, gripper: GripperShape, pose_gripper_in_object: Floats, opening: NDArray[np.intp]
+) -> NDArray[np.bool_]:
     """(N,) whether, at poses (N, 4, 4) and opening indices (N,) where no surfaces meet, a body of the object lies inside a part of the
     gripper or a part of the gripper inside the object. The second needs a watertight mesh and is False for others."""
     swallowed = np.zeros(len(opening), bool)

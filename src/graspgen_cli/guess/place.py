@@ -18,6 +18,9 @@ from graspgen_cli.settings.models import GuessSettings, Sampler
 LEAST_CHORD = 1e-5
 """m: least length of material on the line between the pads; less is a line that only grazes the surface."""
 
+AT_ONCE = 16
+"""Stand-offs tried at once of the candidates whose first one is blocked."""
+
 
 class Verdict(IntEnum):
     """What became of a candidate."""
@@ -85,7 +88,7 @@ def place(shape: ObjectShape, gripper_shape: GripperShape, proposals: Proposals,
         free = _not_refuted(shape, gripper_shape, base, k, rows, tried)
         free = np.array([i for i in free if not surfaces_touch(shape, gripper_shape.whole(k), tried[i])], np.intp)
         verdict[rows[free]], chosen[rows[free]], poses[rows[free]] = Verdict.FREE, n, tried[free]
-        left = np.setdiff1d(left, rows[free], assume_unique=True)
+        left = left[verdict[left] != Verdict.FREE]
     opening = np.asarray(openings)[chosen]
     rows = np.flatnonzero(verdict == Verdict.FREE)
     verdict[rows[one_contains_other(shape, gripper_shape, poses[rows], opening[rows])]] = Verdict.GRIPPER_BLOCKED
@@ -104,12 +107,14 @@ def _first_standoffs(shape: ObjectShape, gripper_shape: GripperShape, frame: _Fr
         standoff[rows] = settings.standoff_distance
         return standoff
     finger = gripper_shape.gripper.body_names.index(gripper_shape.gripper.finger_bodies[0])
-    longest, _ = gripper_shape.chords([finger], frame.openings[0])
-    for step in range(1, settings.num_offsets + 1):
-        gap = step * settings.standoff_distance
-        blocked = meet(shape.rays, frame.first_finger_poses(rows, np.full(len(rows), gap)), longest)
-        standoff[rows[~blocked]] = gap
-        rows = rows[blocked]
+    longest = gripper_shape.chords([finger], frame.openings[0])[0]
+    for first in (1, *range(2, settings.num_offsets + 1, AT_ONCE)):
+        gaps = settings.standoff_distance * np.arange(first, min(first + (1 if first == 1 else AT_ONCE), settings.num_offsets + 1))
+        tried = frame.first_finger_poses(np.repeat(rows, len(gaps)), np.tile(gaps, len(rows)))
+        free = ~meet(shape.rays, tried, longest).reshape(len(rows), len(gaps))
+        found = free.any(axis=1)
+        standoff[rows[found]] = gaps[free[found].argmax(axis=1)]
+        rows = rows[~found]
     return standoff
 
 
