@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -103,7 +104,7 @@ def test_inside_of_a_sphere_is_its_radius(seed: int) -> None:
 def test_chords_lie_inside_their_part(gripper_shape: Callable[[str], GripperShape]) -> None:
     gripper = gripper_shape("robotiq_2f_85")
     parts = [part for body in gripper.gripper.collision_parts for part in body]
-    for part, planes in zip(parts, sum(gripper.part_planes, []), strict=True):
+    for part, planes in zip(parts, chain.from_iterable(gripper.part_planes), strict=True):
         groups = part_chords(part.vertices, planes)
         assert len(groups[0].start) == 1 and sum(len(chords.start) for chords in groups) >= 5
         for chords in groups:

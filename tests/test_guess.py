@@ -66,8 +66,8 @@ def collide_by_trimesh(mesh: trimesh.Trimesh, gripper: Gripper, batch: GraspBatc
 
 
 def material_by_section(mesh: trimesh.Trimesh, gripper: Gripper, batch: GraspBatch) -> np.ndarray:
-    """(N,) length (m) of the object between the pads' contact points where these meet it, or else come to rest, as the gripper closes: the mesh is cut
-    by the plane in which the contact points move, and they are followed along their measured paths from the grasp's opening on."""
+    """(N,) length (m) of the object between the pads' contact points where these meet it, or else come to rest, as the gripper closes:
+    the mesh is cut by the plane in which the contact points move, and they are followed along their measured paths."""
     ends, approach, closing = bite_points(gripper, None), gripper.approach_axis_in_base, gripper.closing_axis_in_base
     chord = np.zeros(len(batch))
     for i, (k, pose) in enumerate(zip(gripper.nearest_opening(batch.opening_width), batch.pose_gripper_in_object, strict=True)):
