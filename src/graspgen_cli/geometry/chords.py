@@ -4,11 +4,12 @@ that has to confirm what no chord refutes."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graspgen_cli.geometry.rays import RayCaster
+from graspgen_cli.geometry.rays import RayCaster, Segments
 from graspgen_cli.records import Floats
 
 SHRINK = 0.999
@@ -33,6 +34,11 @@ class Chords:
     start: Floats
     direction: Floats
     length: Floats
+
+    @cached_property
+    def segments(self) -> Segments:
+        """The same for the ray caster."""
+        return Segments.between(self.start, self.direction, self.length)
 
     @staticmethod
     def join(chords: list[Chords]) -> Chords:
@@ -85,4 +91,4 @@ def _clipped(point: Floats, direction: Floats, planes: Floats) -> Chords:
 
 def meet(rays: RayCaster, poses: Floats, chords: Chords) -> NDArray[np.bool_]:
     """(N,) whether, at poses (N, 4, 4) of the base in the object, any chord meets the object's surface."""
-    return np.asarray(rays.blocked(poses, chords.start, chords.direction, chords.length).any(axis=1))
+    return np.asarray(rays.blocked(poses, chords.segments).any(axis=1))
