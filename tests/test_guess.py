@@ -18,8 +18,8 @@ from graspgen_cli.grippers.find import builtin_grippers
 from graspgen_cli.guess.duplicates import near_duplicates
 from graspgen_cli.guess.loop import GuessResult, make_guesses
 from graspgen_cli.guess.openings import fit_openings
-from graspgen_cli.guess.place import Verdict, bite_points
-from graspgen_cli.guess.proposals import perpendicular_frame, surface_points
+from graspgen_cli.guess.place import Verdict, bite_points, place
+from graspgen_cli.guess.proposals import perpendicular_frame, propose, surface_points
 from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject
 from graspgen_cli.settings.models import GuessSettings, Sampler
 from shapes import box, sphere
@@ -183,6 +183,22 @@ def test_the_same_seed_gives_the_same_guesses_and_another_seed_others(gripper_sh
     poses = [guesses(shape, gripper, settings=GuessSettings(seed=seed)).grasps.pose_gripper_in_object for seed in (7, 7, 8)]
     np.testing.assert_array_equal(poses[0], poses[1])
     assert not np.array_equal(poses[0], poses[2])
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_a_candidate_fares_the_same_whatever_it_is_placed_with(
+    centred: bool, gripper_shape: Callable[[str], GripperShape], example: Callable[..., TargetObject]
+) -> None:
+    gripper, shape = gripper_shape("robotiq_2f_85"), ObjectShape(example("mug.obj"))
+    settings = GuessSettings(center_finger_opening=centred)
+    proposals = propose(shape, gripper.gripper, settings, 300, np.random.Generator(np.random.Philox(11)))
+    whole = place(shape, gripper, proposals, settings)
+    assert len(np.unique(whole.verdict)) >= 3
+    for part in np.array_split(np.random.Generator(np.random.Philox(12)).permutation(300), 7):
+        alone = place(shape, gripper, proposals[np.isin(np.arange(300), part)], settings)
+        np.testing.assert_array_equal(alone.verdict, whole.verdict[np.sort(part)])
+        np.testing.assert_array_equal(alone.opening, whole.opening[np.sort(part)])
+        np.testing.assert_array_equal(alone.pose_gripper_in_object, whole.pose_gripper_in_object[np.sort(part)])
 
 
 def test_aligned_angles_are_quarter_turns(gripper_shape: Callable[[str], GripperShape]) -> None:
