@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -102,10 +103,11 @@ def test_inside_of_a_sphere_is_its_radius(seed: int) -> None:
 
 def test_chords_lie_inside_their_part(gripper_shape: Callable[[str], GripperShape]) -> None:
     gripper = gripper_shape("robotiq_2f_85")
-    for part, planes in zip(gripper.parts(20), gripper.part_planes(20), strict=True):
-        longest, others = part_chords(part.vertices, planes)
-        assert len(longest.start) == 1 and len(others.start) >= 4
-        for chords in (longest, others):
+    parts = [part for body in gripper.gripper.collision_parts for part in body]
+    for part, planes in zip(parts, chain.from_iterable(gripper.part_planes), strict=True):
+        groups = part_chords(part.vertices, planes)
+        assert len(groups[0].start) == 1 and sum(len(chords.start) for chords in groups) >= 5
+        for chords in groups:
             for share in (0.0, 0.5, 1.0):
                 point = chords.start + share * chords.length[:, None] * chords.direction
                 assert (point @ planes[:, :3].T + planes[:, 3] <= 1e-9).all()
@@ -117,7 +119,7 @@ def test_a_chord_that_meets_the_object_proves_a_collision(
     gripper, shape = gripper_shape("franka_panda"), ObjectShape(example("mug.obj"))
     poses = random_poses(400, 1)
     refuted = np.zeros(400, bool)
-    for chords in gripper.chords(40):
+    for chords in gripper.chords(range(len(gripper.gripper.body_names)), 40):
         refuted |= meet(shape.rays, poses, chords)
     touches = np.array([surfaces_touch(shape, gripper.whole(40), p) for p in poses])
     assert refuted.sum() > 50

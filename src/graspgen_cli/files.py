@@ -1,4 +1,4 @@
-"""The one way in which files of a dataset are written and read."""
+"""The one way in which files of a dataset are written and read, and the folder of what is kept from run to run."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ LARGEST_FILE = 1 << 28
 """bytes: a larger JSON file is refused rather than read into memory."""
 MOST_VALUES = 8_000_000
 """Values in a JSON file, which take 30 to 230 bytes of memory each. A grasp takes 25 of them."""
+
+
+def default_cache() -> Path:
+    """The user's cache folder, or what the environment variable GRASPGEN_CACHE_DIR names."""
+    import platformdirs
+
+    named = os.environ.get("GRASPGEN_CACHE_DIR")
+    return Path(named).expanduser() if named else platformdirs.user_cache_path("graspgen")
 
 
 def write_atomically(path: Path, content: bytes) -> None:

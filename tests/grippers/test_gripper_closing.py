@@ -86,7 +86,7 @@ def test_closing_gripper_keeps_to_its_mechanism(gripper: Gripper) -> None:
 
 
 def test_gripper_presses_a_block_with_its_force(gripper: Gripper) -> None:
-    thickness = 0.03
+    thickness = (gripper.opening_width[0] + gripper.width) / 2  # where pads that swing are about parallel
     model, data = simulation(gripper, block=thickness)
     for _ in range(FPS):
         mujoco.mj_step(model, data)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+import trimesh
 from panda_files import write_urdf, write_usd
 
 from graspgen_cli.errors import GripperError
@@ -30,11 +33,35 @@ def has_usd() -> bool:
 
 
 needs_usd = pytest.mark.skipif(not has_usd(), reason="usd-core is not installed: pip install 'graspgen-cli[usd]'")
+needs_collada = pytest.mark.skipif(find_spec("collada") is None, reason="pycollada is not installed: pip install 'graspgen-cli[grippers]'")
 
 
 def as_mjcf(panda: Gripper, folder: Path) -> Path:
     (folder / "panda.xml").write_text(panda.mjcf)
     return folder / "panda.xml"
+
+
+def with_collada(panda: Gripper, folder: Path) -> Path:
+    """URDF whose meshes are COLLADA files in millimetres."""
+    path = write_urdf(panda, folder / "a")
+    for file in (folder / "a" / "meshes").glob("*.obj"):
+        mesh = trimesh.load(file, process=False)
+        mesh.apply_scale(1000.0)
+        text = mesh.export(file_type="dae").decode()
+        file.with_suffix(".dae").write_text(
+            re.sub(r"(<asset>.*?)(<up_axis>|</asset>)", r'\1<unit name="mm" meter="0.001"/>\2', text, flags=re.S)
+        )
+        file.unlink()
+    path.write_text(path.read_text().replace(".obj", ".dae"))
+    return path
+
+
+def with_wrong_limits(panda: Gripper, folder: Path) -> Path:
+    """URDF in which the second finger's limits leave the first, which it follows, no room."""
+    path = write_urdf(panda, folder / "a")
+    head, _, tail = path.read_text().rpartition('<limit lower="0.0" upper="0.04"')
+    path.write_text(f'{head}<limit lower="-0.04" upper="0.0"{tail}')
+    return path
 
 
 def as_package(panda: Gripper, folder: Path) -> Path:
@@ -63,6 +90,8 @@ FORMATS = {
     "mjcf": pytest.param(as_mjcf),
     "urdf": pytest.param(lambda panda, folder: write_urdf(panda, folder / "a")),
     "urdf package": pytest.param(as_package),
+    "urdf with collada meshes": pytest.param(with_collada, marks=needs_collada),
+    "urdf with wrong limits": pytest.param(with_wrong_limits),
     "urdf of an arm": pytest.param(lambda panda, folder: write_urdf(panda, folder / "a", wrist=True)),
     "usd": pytest.param(lambda panda, folder: write_usd(panda, folder / "panda.usd"), marks=needs_usd),
     "usd in centimetres with y up": pytest.param(
@@ -168,6 +197,23 @@ def test_base_frame_leaves_the_rest_of_the_arm_out(panda: Gripper, tmp_path: Pat
     with pytest.raises(GripperError, match=r"no link is called wrist; there are hand, left_finger"):
         load_gripper(str(path), options=GripperSettings(base_frame="wrist"))
     assert load_gripper(str(path), options=GripperSettings(base_frame="hand")).joint_names == panda.joint_names
+
+
+def test_packages_may_lie_elsewhere(panda: Gripper, tmp_path: Path) -> None:
+    made = write_urdf(panda, tmp_path / "packages" / "my_panda", mesh_prefix="package://my_panda/meshes/")
+    (tmp_path / "here").mkdir()
+    path = str(made.rename(tmp_path / "here" / "panda.urdf"))
+    with pytest.raises(GripperError, match="--package-root"):
+        load_gripper(path)
+    with pytest.raises(GripperError, match="is no folder"):
+        load_gripper(path, options=GripperSettings(package_root=tmp_path / "gone"))
+    read = load_gripper(path, options=GripperSettings(package_root=tmp_path / "packages"))
+    assert read.opening_width == pytest.approx(panda.opening_width, abs=LENGTH)
+
+
+def test_a_limit_that_does_not_count_is_said(panda: Gripper, tmp_path: Path) -> None:
+    read = load_gripper(str(with_wrong_limits(panda, tmp_path)))
+    assert any("cannot keep do not count: right_finger_joint" in note for note in read.notes)
 
 
 @needs_usd

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import trimesh
 from jaw_models import parallel_jaw
+from panda_files import write_urdf
 
 from graspgen_cli.commands.gripper_values import gripper_values
 from graspgen_cli.errors import GripperError, OutputError
@@ -56,6 +57,37 @@ def test_an_opening_that_was_set_stays_set(panda: Gripper) -> None:
     save(half, "half")
     assert load_gripper("half").width == pytest.approx(0.04, abs=1e-6)
     assert panda.width == pytest.approx(0.08)
+
+
+def test_every_option_that_shaped_a_gripper_is_kept(panda: Gripper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hand at the end of an arm, its meshes in a package elsewhere, with everything set otherwise than it would be found."""
+    monkeypatch.setenv("GRASPGEN_CACHE_DIR", str(tmp_path / "cache"))
+    path = write_urdf(panda, tmp_path / "packages" / "hand", mesh_prefix="package://hand/meshes/", wrist=True)
+    options = GripperSettings(
+        base_frame="hand",
+        package_root=tmp_path / "packages",
+        finger_colliders=("right_finger", "left_finger"),
+        approach_axis=(0.0, 0.1, 1.0),
+        open_configuration={"left_finger_joint": 0.03},
+        grip_force=33.0,
+        closing_speed=0.07,
+        convergence_iterations=80,
+    )
+    made = path.rename(tmp_path / "arm.urdf")
+    shaped = load_gripper(str(made), bite=0.005, options=options)
+    assert set(options.model_fields_set) == set(GripperSettings.model_fields) - {"gripper_config", "measure_convergence"}
+    save(shaped, "shaped")
+    made.unlink()
+    back = load_gripper("shaped")
+    assert_same(shaped, back)
+    assert (back.base_body, back.finger_bodies, back.grip_force, back.closing_speed) == (
+        "hand",
+        ("right_finger", "left_finger"),
+        33.0,
+        0.07,
+    )
+    assert (back.width, back.bite) == pytest.approx((0.06, 0.005), abs=1e-5)
+    assert back.approach_axis_in_base[1] == pytest.approx(0.0995, abs=1e-4)
 
 
 def test_meshes_come_along(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ def _extras_of(requirement: Requirement) -> list[str]:
 
 def _cache() -> Fact:
     try:
-        from graspgen_cli.objects.cache import default_cache
+        from graspgen_cli.files import default_cache
     except ImportError as error:
         return Fact("cache", "unknown", f"{error}; install what is missing")
     folder = default_cache()

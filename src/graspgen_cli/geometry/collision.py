@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import fcl
 import numpy as np
 from numpy.typing import NDArray
@@ -55,16 +57,13 @@ class ObjectShape:
 
 
 class GripperShape:
-    """A gripper's collision parts at each measured opening, in the base frame; BVHs are built when first asked for."""
+    """A gripper's collision parts at each measured opening, in the base frame; what is derived from them is made when first asked for."""
 
     def __init__(self, gripper: Gripper) -> None:
         self.gripper = gripper
-        self._finger_indices = [gripper.body_names.index(name) for name in gripper.finger_bodies]
+        self.part_planes = [[ConvexHull(part.vertices).equations for part in body] for body in gripper.collision_parts]
         self._whole: dict[int, fcl.CollisionObject] = {}
-        self._fingers: dict[tuple[int, int], fcl.CollisionObject] = {}
-        self._planes: dict[int, list[Floats]] = {}
-        self._chords: dict[int, tuple[Chords, Chords]] = {}
-        self._finger_chords: dict[tuple[int, int], tuple[Chords, Chords]] = {}
+        self._chords: dict[tuple[tuple[int, ...], int], tuple[Chords, ...]] = {}
 
     def parts(self, opening: int) -> list[TriangleMesh]:
         """Every convex part at opening index `opening`, in the base frame."""
@@ -77,40 +76,18 @@ class GripperShape:
             self._whole[opening] = _bvh(self.parts(opening))
         return self._whole[opening]
 
-    def finger(self, finger: int, opening: int) -> fcl.CollisionObject:
-        """One finger body (0 or 1) at an opening."""
-        key = (finger, opening)
-        if key not in self._fingers:
-            body = self._finger_indices[finger]
-            pose = self.gripper.pose_body_in_base[opening, body]
-            self._fingers[key] = _bvh([moved(part, pose) for part in self.gripper.collision_parts[body]])
-        return self._fingers[key]
-
-    def part_planes(self, opening: int) -> list[Floats]:
-        """For each convex part its outward half spaces (F, 4): inside where n . x + d <= 0."""
-        if opening not in self._planes:
-            self._planes[opening] = [ConvexHull(part.vertices).equations for part in self.parts(opening)]
-        return self._planes[opening]
-
-    def chords(self, opening: int) -> tuple[Chords, Chords]:
-        """The longest chord of each part at an opening, and all the others."""
-        if opening not in self._chords:
-            pairs = [part_chords(p.vertices, f) for p, f in zip(self.parts(opening), self.part_planes(opening), strict=True)]
-            self._chords[opening] = Chords.join([first for first, _ in pairs]), Chords.join([rest for _, rest in pairs])
-        return self._chords[opening]
-
-    def finger_chords(self, finger: int, opening: int) -> tuple[Chords, Chords]:
-        """The longest chord of each part of one finger body at an opening, and all of its chords."""
-        key = (finger, opening)
-        if key not in self._finger_chords:
-            body = self._finger_indices[finger]
-            first = sum(len(parts) for parts in self.gripper.collision_parts[:body])
-            numbers = range(first, first + len(self.gripper.collision_parts[body]))
-            parts, planes = self.parts(opening), self.part_planes(opening)
-            pairs = [part_chords(parts[n].vertices, planes[n]) for n in numbers]
-            longest = Chords.join([chords for chords, _ in pairs])
-            self._finger_chords[key] = longest, Chords.join([longest, *(rest for _, rest in pairs)])
-        return self._finger_chords[key]
+    def chords(self, bodies: Sequence[int], opening: int) -> tuple[Chords, ...]:
+        """The chords of all parts of some bodies (by index) at an opening, in the base frame, group by group as `part_chords` makes
+        them."""
+        key = (tuple(bodies), opening)
+        if key not in self._chords:
+            groups = []
+            for body in bodies:
+                pose = self.gripper.pose_body_in_base[opening, body]
+                for part, planes in zip(self.gripper.collision_parts[body], self.part_planes[body], strict=True):
+                    groups.append([chords.moved(pose) for chords in part_chords(part.vertices, planes)])
+            self._chords[key] = tuple(Chords.join(list(group)) for group in zip(*groups, strict=True))
+        return self._chords[key]
 
 
 def surfaces_touch(shape: ObjectShape, body: fcl.CollisionObject, pose_gripper_in_object: Floats) -> bool:
@@ -119,22 +96,32 @@ def surfaces_touch(shape: ObjectShape, body: fcl.CollisionObject, pose_gripper_i
     return bool(fcl.collide(shape.bvh, body, _REQUEST, fcl.CollisionResult()))
 
 
-def one_contains_other(shape: ObjectShape, gripper: GripperShape, opening: int, pose_gripper_in_object: Floats) -> NDArray[np.bool_]:
-    """(N,) whether, at poses (N, 4, 4) where no surfaces meet, a body of the object lies inside a part of the gripper or a part of
-    the gripper inside the object. The second needs a watertight mesh and is False for others."""
-    in_gripper = transform_points(inverse(pose_gripper_in_object), shape.component_points[None])
-    swallowed = np.zeros(len(pose_gripper_in_object), bool)
-    for planes in gripper.part_planes(opening):
-        inside = np.asarray((in_gripper @ planes[:, :3].T + planes[:, 3] <= 0).all(axis=2))
-        swallowed |= inside.any(axis=1)
-    if not shape.watertight:
-        return swallowed
-    witness = np.stack([part.vertices[0] for part in gripper.parts(opening)])
-    in_object = transform_points(pose_gripper_in_object, witness[None])
-    near = ((in_object > shape.low) & (in_object < shape.high)).all(axis=2)
-    buried = np.zeros_like(near)
-    buried[near] = shape.rays.inside(in_object[near])
-    return swallowed | buried.any(axis=1)
+def one_contains_other(
+    shape: ObjectShape, gripper: GripperShape, pose_gripper_in_object: Floats, opening: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """(N,) whether, at poses (N, 4, 4) and opening indices (N,) where no surfaces meet, a body of the object lies inside a part of the
+    gripper or a part of the gripper inside the object. The second needs a watertight mesh and is False for others."""
+    swallowed = np.zeros(len(opening), bool)
+    buried = np.zeros(len(opening), bool)
+    for body, (parts, planes) in enumerate(zip(gripper.gripper.collision_parts, gripper.part_planes, strict=True)):
+        if not parts:
+            continue
+        pose_body_in_object = pose_gripper_in_object @ gripper.gripper.pose_body_in_base[opening, body]
+        in_body = transform_points(inverse(pose_body_in_object), shape.component_points[None])
+        for outside in planes:
+            swallowed |= (in_body @ outside[:, :3].T + outside[:, 3] <= 0).all(axis=2).any(axis=1)
+        if shape.watertight:
+            witness = np.stack([part.vertices[0] for part in parts])
+            buried |= _any_inside(shape, transform_points(pose_body_in_object, witness[None]))
+    return swallowed | buried
+
+
+def _any_inside(shape: ObjectShape, points: Floats) -> NDArray[np.bool_]:
+    """(N,) whether one of points (N, P, 3) lies inside a watertight object."""
+    near = ((points > shape.low) & (points < shape.high)).all(axis=2)
+    inside = np.zeros_like(near)
+    inside[near] = shape.rays.inside(points[near])
+    return np.asarray(inside.any(axis=1))
 
 
 def in_collision(shape: ObjectShape, gripper: GripperShape, pose_gripper_in_object: Floats, opening: NDArray[np.intp]) -> NDArray[np.bool_]:
@@ -143,7 +130,6 @@ def in_collision(shape: ObjectShape, gripper: GripperShape, pose_gripper_in_obje
     result = np.array(
         [surfaces_touch(shape, gripper.whole(int(k)), p) for p, k in zip(pose_gripper_in_object, opening, strict=True)], dtype=bool
     )
-    for k in np.unique(opening[~result]):
-        rows = np.flatnonzero(~result & (opening == k))
-        result[rows] = one_contains_other(shape, gripper, int(k), pose_gripper_in_object[rows])
+    apart = np.flatnonzero(~result)
+    result[apart] = one_contains_other(shape, gripper, pose_gripper_in_object[apart], opening[apart])
     return result

@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from embreex import rtcore_scene
 from embreex.mesh_construction import TriangleMesh as EmbreeMesh
 from numpy.typing import NDArray
 
 from graspgen_cli.records import Floats, TriangleMesh
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """C segments, ready to be moved by many poses at once.
+
+    starts: (12, 3 C) what takes a pose's rotation, row by row, and its translation to the moved starts, one after the other;
+    directions: (9, 3 C) what takes the rotation to the moved unit directions. length: (C,) m.
+    """
+
+    starts: NDArray[np.float32]
+    directions: NDArray[np.float32]
+    length: Floats
+
+    @staticmethod
+    def between(start: Floats, direction: Floats, length: Floats) -> Segments:
+        """Of starts and unit directions (C, 3) and lengths (C,), m."""
+        return Segments(np.concatenate([_turning(start), np.tile(np.eye(3), len(start))]).astype(np.float32), _turning(direction), length)
+
+
+def _turning(vectors: Floats) -> NDArray[np.float32]:
+    """(9, 3 C) what takes a rotation, row by row, to the turned vectors (C, 3), one after the other."""
+    matrix = np.zeros((3, 3, len(vectors), 3), np.float32)
+    for axis in range(3):
+        matrix[axis, :, :, axis] = vectors.T
+    return matrix.reshape(9, -1)
 
 
 class RayCaster:
@@ -44,23 +72,20 @@ class RayCaster:
             distance[steep] = self._scene.run(local[steep], toward[steep], query="DISTANCE").astype(np.float64) * self._size
         return distance, face
 
-    def blocked(self, poses: Floats, start: Floats, direction: Floats, length: Floats) -> NDArray[np.bool_]:
+    def blocked(self, poses: Floats, segments: Segments) -> NDArray[np.bool_]:
         """(N, C) whether segments, moved by poses (N, 4, 4) into the mesh's frame, meet a triangle; in single precision throughout, so
-        only good for refusing.
-
-        start, direction: (C, 3) m, unit; length: (C,) m.
-        """
-        count, segments = len(poses), len(start)
-        if count == 0 or segments == 0:
-            return np.zeros((count, segments), bool)
-        rows = poses[:, :3, :3].astype(np.float32).reshape(-1, 3)
-        local = np.concatenate([start / self._size, direction]).astype(np.float32)
-        turned = (rows @ local.T).reshape(count, 3, 2 * segments).transpose(0, 2, 1)
-        origin = turned[:, :segments] + self._local(poses[:, :3, 3])[:, None]
-        toward = np.ascontiguousarray(turned[:, segments:])
-        reach = np.tile((length / self._size).astype(np.float32), count)
+        only good for refusing."""
+        count, number = len(poses), len(segments.length)
+        if count == 0 or number == 0:
+            return np.zeros((count, number), bool)
+        rotation = poses[:, :3, :3].reshape(count, 9)
+        place = (poses[:, :3, 3] - self._center) / self._size
+        # One product gives all rays, one after the other as Embree wants them.
+        origin = np.concatenate([rotation / self._size, place], axis=1, dtype=np.float32) @ segments.starts
+        toward = rotation.astype(np.float32) @ segments.directions
+        reach = np.tile((segments.length / self._size).astype(np.float32), count)
         hit = self._scene.run(origin.reshape(-1, 3), toward.reshape(-1, 3), dists=reach, query="OCCLUDED")
-        return np.asarray(hit).reshape(count, segments) >= 0
+        return np.asarray(hit).reshape(count, number) >= 0
 
     def _local(self, origin: Floats) -> NDArray[np.float32]:
         return ((origin - self._center) / self._size).astype(np.float32)

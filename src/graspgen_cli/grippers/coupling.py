@@ -78,7 +78,7 @@ def _mirror_pair(gripper: GripperModel) -> tuple[_Leader, _Leader] | None:
 
 def _alike(model: mujoco.MjModel, first: int, second: int) -> bool:
     """Whether two joints could belong to two mirrored fingers: of one kind, side by side, with ranges of one length."""
-    lengths = np.ptp(model.jnt_range[[first, second]], axis=1)
+    lengths = np.ptp([_used_range(model, first), _used_range(model, second)], axis=1)
     parents = model.body_parentid[model.jnt_bodyid[[first, second]]]
     return bool(
         model.jnt_type[first] == model.jnt_type[second]
@@ -141,8 +141,18 @@ def _mirrored(gripper: GripperModel, first: _Leader, second: _Leader) -> Gripper
 
 def _offset(model: mujoco.MjModel, first: int, second: int, sign: float) -> float:
     """Constant of the coupling, in MuJoCo's terms: of the positions' differences from the model's own."""
-    middle = model.jnt_range.mean(axis=1) - model.qpos0
-    return float(np.round(middle[second] - sign * middle[first], 9) + 0.0)
+    of_first, of_second = (float(_used_range(model, joint).mean() - model.qpos0[joint]) for joint in (first, second))
+    return float(np.round(of_second - sign * of_first, 9) + 0.0)
+
+
+def _used_range(model: mujoco.MjModel, joint: int) -> Floats:
+    """(2,) m or rad: a joint's range, or the part of it that a position servo on it can be sent to."""
+    low, high = model.jnt_range[joint]
+    for actuator in np.flatnonzero((model.actuator_trnid[:, 0] == joint) & (model.actuator_trntype == mujoco.mjtTrn.mjTRN_JOINT)):
+        gain, bias = model.actuator_gainprm[actuator, 0], model.actuator_biasprm[actuator, 1]
+        if model.actuator_ctrllimited[actuator] and bias < 0 and gain == -bias and model.actuator_gear[actuator, 0] == 1:
+            low, high = max(low, model.actuator_ctrlrange[actuator, 0]), min(high, model.actuator_ctrlrange[actuator, 1])
+    return np.array([low, high])
 
 
 def _held(gripper: GripperModel, fingers: set[int]) -> GripperModel:

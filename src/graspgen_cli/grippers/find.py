@@ -66,7 +66,7 @@ def load_gripper(name_or_path: str, *, bite: float | None = None, options: Gripp
         return kept
     found = _read_yaml(path) if path.suffix in _YAML else _Found(_bare_file(path), path)
     file = _overridden(found.file, options, bite)
-    draft = _read_model(found.model, file.base_body)
+    draft = _read_model(found.model, file.base_body, options.package_root)
     gripper = measure_gripper(build_model(draft, base_body=file.base_body, keep=file.finger_bodies or ()), file, sweep=sweep)
     store_measured(path, key, gripper, (path, *found.files, *draft.files))
     return gripper
@@ -137,17 +137,19 @@ def _bare_file(path: Path) -> GripperFile:
     return GripperFile(name=re.sub(r"[^A-Za-z0-9_-]", "_", path.stem).lstrip("_-") or "gripper", model=path.name)
 
 
-def _read_model(path: Path, base: str | None) -> Draft:
+def _read_model(path: Path, base: str | None, package_root: Path | None) -> Draft:
     """What a model file holds, by its suffix."""
+    if package_root is not None and not package_root.is_dir():
+        raise GripperError(f"--package-root {package_root}: is no folder")
     if not path.is_file():
         raise GripperError(f"gripper model {path} does not exist")
     if path.stat().st_size > LARGEST_FILE:
         raise GripperError(f"gripper model {path} is larger than {LARGEST_FILE >> 20} MiB, so not a model")
     suffix = path.suffix.lower()
     if suffix == ".urdf" or (suffix == ".xml" and _first_tag(path) == "robot"):
-        return draft_from_urdf(path, base=base)
+        return draft_from_urdf(path, base=base, package_root=package_root)
     if suffix == ".sdf":
-        return draft_from_sdf(path, base=base)
+        return draft_from_sdf(path, base=base, package_root=package_root)
     if suffix.startswith(".usd"):
         return draft_from_usd(path, base=base)
     return draft_from_mjcf(path)

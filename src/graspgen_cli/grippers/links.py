@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -111,6 +111,7 @@ def draft_from_links(
 ) -> Draft:
     """The MuJoCo model of links and joints. Raises GripperError where the joints do not make trees."""
     builder = _Builder({link.name: link for link in links}, source)
+    joints, freed = _with_followers_free(joints)
     tree = [joint for joint in joints if not joint.closes_loop]
     children = _check_tree(builder.links, tree, source)
     for name in builder.links:
@@ -122,7 +123,27 @@ def draft_from_links(
         elif joint.mimic is not None and joint.motion is not Motion.FIXED:
             builder.couple(joint, joint.mimic)
     drives = {joint.name: joint.drive for joint in joints if joint.drive is not None}
-    return Draft(builder.spec, source, builder.assets, drives, (*notes, *builder.notes()), tuple(files))
+    return Draft(builder.spec, source, builder.assets, drives, (*notes, *freed, *builder.notes()), tuple(files))
+
+
+def _with_followers_free(joints: Sequence[Joint]) -> tuple[list[Joint], list[str]]:
+    """The joints, and what is to say: a joint that follows another, and whose own limits leave the other no room, has none of its own.
+
+    Many files give both sides of a gripper the same limits although one side turns the other way; the tools that show URDF ignore the
+    limits of joints that follow.
+    """
+    leaders = {joint.name: joint for joint in joints}
+    freed = [joint for joint in joints if joint.mimic is not None and _no_room(joint, joint.mimic, leaders.get(joint.mimic.joint))]
+    names = {joint.name for joint in freed}
+    note = f"limits of joints that follow others and that these cannot keep do not count: {', '.join(sorted(names))}"
+    return [replace(j, lower=None, upper=None) if j.name in names else j for j in joints], [note] if names else []
+
+
+def _no_room(joint: Joint, mimic: Mimic, leader: Joint | None) -> bool:
+    if leader is None or leader.lower is None or leader.upper is None or joint.lower is None or joint.upper is None:
+        return False
+    low, high = sorted(mimic.multiplier * end + mimic.offset for end in (leader.lower, leader.upper))
+    return min(high, joint.upper) - max(low, joint.lower) < 1e-6 * (high - low)
 
 
 def _check_tree(links: dict[str, Link], joints: Sequence[Joint], source: str) -> set[str]:

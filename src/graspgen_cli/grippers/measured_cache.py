@@ -14,14 +14,13 @@ from typing import Any
 
 import mujoco
 import numpy as np
-import platformdirs
 
 from graspgen_cli.errors import OutputError
-from graspgen_cli.files import read_bounded, write_atomically
+from graspgen_cli.files import default_cache, read_bounded, write_atomically
 from graspgen_cli.geometry.meshes import triangle_mesh
 from graspgen_cli.records import Gripper, TriangleMesh
 
-ALGORITHM = 1
+ALGORITHM = 2
 """Goes up whenever the same files measure otherwise than before: kept grippers are then made anew."""
 
 
@@ -46,16 +45,10 @@ def store_measured(main: Path, key: str, gripper: Gripper, files: tuple[Path, ..
         write_atomically(_place(main, key), buffer.getvalue())
 
 
-def cache_folder() -> Path:
-    """The user's cache folder, or what the environment variable GRASPGEN_CACHE_DIR names."""
-    named = os.environ.get("GRASPGEN_CACHE_DIR")
-    return Path(named).expanduser() if named else platformdirs.user_cache_path("graspgen")
-
-
 def _place(main: Path, key: str) -> Path:
     digest = hashlib.sha256(f"{ALGORITHM} {mujoco.__version__} {main.name} {key}\n".encode())
     digest.update(read_bounded(main))
-    return cache_folder() / "grippers" / f"{digest.hexdigest()}.npz"
+    return default_cache() / "grippers" / f"{digest.hexdigest()}.npz"
 
 
 def _digests(main: Path, files: list[Path]) -> dict[str, str]:

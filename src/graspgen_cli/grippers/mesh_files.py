@@ -30,7 +30,10 @@ def find_mesh(uri: str, folder: Path, *, source: str, package_root: Path | None 
             inside = root / unquote(parsed.path.lstrip("/"))
             if root.resolve().name == parsed.netloc and inside.is_file():
                 return inside
-        raise GripperError(f"{source}: mesh {uri} is not in {folder} or any folder above it; put the package {parsed.netloc} there")
+        raise GripperError(
+            f"{source}: mesh {uri} is not in {folder} or any folder above it; put the package {parsed.netloc} there, or name the folder "
+            "that holds it with --package-root"
+        )
     file = Path(unquote(parsed.path)) if parsed.scheme == "file" else folder / uri
     if not file.is_file():
         raise GripperError(f"{source}: mesh {file} does not exist")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -23,12 +25,14 @@ def described_file(name: str) -> Path:
     except ImportError:
         raise GripperError(f"{source}: needs robot_descriptions; run: pip install 'graspgen-cli[grippers]'") from None
     try:
-        described = import_module(f"robot_descriptions.{name}")
+        with contextlib.redirect_stdout(sys.stderr):  # it tells of its progress there, where our data goes
+            described = import_module(f"robot_descriptions.{name}")
     except ModuleNotFoundError:
         raise GripperError(f"{source}: robot_descriptions knows no {name}; `robot_descriptions list` names those it knows") from None
     except Exception as error:  # git and the network fail in their own ways
         raise GripperError(f"{source}: cannot be fetched: {' '.join(str(error).split())[:160]}") from error
     path = getattr(described, "MJCF_PATH", None) or getattr(described, "URDF_PATH", None)
     if path is None:
-        raise GripperError(f"{source}: has neither an MJCF nor a URDF file")
+        hint = "; run xacro on its XACRO_PATH and give the URDF" if hasattr(described, "XACRO_PATH") else ""
+        raise GripperError(f"{source}: has neither an MJCF nor a URDF file{hint}")
     return Path(path)

@@ -9,9 +9,9 @@ import numpy as np
 
 from graspgen_cli.errors import GripperError
 from graspgen_cli.geometry.poses import inverse
-from graspgen_cli.grippers.links import Form, Joint, Link, Mimic, Motion, Shape, draft_from_links
+from graspgen_cli.grippers.links import Joint, Link, Mimic, Motion, Shape, draft_from_links
 from graspgen_cli.grippers.model import Draft, Drive
-from graspgen_cli.grippers.read_urdf import XmlFile, below, number, numbers, open_xml, pose_from_rpy, symmetric
+from graspgen_cli.grippers.read_urdf import XmlFile, cut_out, number, numbers, open_xml, pose_from_rpy, primitive, symmetric
 from graspgen_cli.records import Floats
 
 _MOTIONS = {"fixed": Motion.FIXED, "revolute": Motion.HINGE, "continuous": Motion.HINGE, "prismatic": Motion.SLIDE}
@@ -32,10 +32,7 @@ def draft_from_sdf(path: Path, *, base: str | None = None, package_root: Path | 
     elements = {element.get("name", ""): element for element in model.findall("link")}
     inside = [element for element in model.findall("joint") if element.findtext("parent", "").strip() in elements]
     joints = [_joint(element, frames, file.source) for element in inside]
-    if base is not None:
-        wanted = below(base, joints, list(elements), file.source)
-        elements = {name: element for name, element in elements.items() if name in wanted}
-        joints = [joint for joint in joints if joint.parent in wanted]
+    elements, joints = cut_out(base, elements, joints, file.source)
     links = [_link(element, file) for element in elements.values()]
     return draft_from_links(links, joints, source=file.source, files=file.files)
 
@@ -149,11 +146,4 @@ def _shape(element: ET.Element, file: XmlFile, *, collides: bool) -> Shape:
         raise GripperError(f"{source}: a <{element.tag}> has no geometry")
     if form.tag == "mesh":
         return file.mesh(form.findtext("uri"), numbers(form.findtext("scale"), "1 1 1", 3, source), frame, collides=collides)
-    if form.tag == "box":
-        return Shape(Form.BOX, frame, tuple((numbers(form.findtext("size"), "", 3, source) / 2).tolist()), collides=collides)
-    radius = number(form.findtext("radius"), source) or 0.0
-    if form.tag == "sphere":
-        return Shape(Form.SPHERE, frame, (radius,), collides=collides)
-    if form.tag in ("cylinder", "capsule"):
-        return Shape(Form(form.tag), frame, (radius, (number(form.findtext("length"), source) or 0.0) / 2), collides=collides)
-    raise GripperError(f"{source}: a {form.tag} as geometry is not known; use box, cylinder, capsule, sphere or mesh")
+    return primitive(form.tag, form.findtext, frame, source, collides=collides)

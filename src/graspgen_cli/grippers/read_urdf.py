@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,16 +64,16 @@ def draft_from_urdf(path: Path, *, base: str | None = None, package_root: Path |
         raise GripperError(f"{path}: not a URDF: its root element is <{file.root.tag}>, not <robot>; run xacro on a .xacro file first")
     joints = [_joint(element, file.source) for element in file.root.findall("joint")]
     elements = {element.get("name", ""): element for element in file.root.findall("link")}
-    if base is not None:
-        wanted = below(base, joints, list(elements), file.source)
-        elements = {name: element for name, element in elements.items() if name in wanted}
-        joints = [joint for joint in joints if joint.parent in wanted]
+    elements, joints = cut_out(base, elements, joints, file.source)
     links = [_link(element, file) for element in elements.values()]
     return draft_from_links(links, joints, source=file.source, files=file.files)
 
 
-def below(base: str, joints: list[Joint], links: list[str], source: str) -> set[str]:
-    """The base and every link that hangs on it, directly or not. Raises GripperError where there is no such link."""
+def cut_out(base: str | None, links: dict[str, ET.Element], joints: list[Joint], source: str) -> tuple[dict[str, ET.Element], list[Joint]]:
+    """The base, every link that hangs on it, directly or not, and their joints; all where no base is given. Raises GripperError where
+    there is no such link."""
+    if base is None:
+        return links, joints
     if base not in links:
         raise GripperError(f"{source}: no link is called {base}; there are {', '.join(links)}")
     found, waiting = {base}, [base]
@@ -81,7 +82,7 @@ def below(base: str, joints: list[Joint], links: list[str], source: str) -> set[
         new = {joint.child for joint in joints if joint.parent == parent} - found
         found |= new
         waiting += sorted(new)
-    return found
+    return {name: link for name, link in links.items() if name in found}, [joint for joint in joints if joint.parent in found]
 
 
 def numbers(text: str | None, default: str, count: int, source: str) -> Floats:
@@ -183,12 +184,17 @@ def _shape(element: ET.Element, file: XmlFile, *, collides: bool) -> Shape:
         raise GripperError(f"{source}: a <{element.tag}> has no geometry")
     if form.tag == "mesh":
         return file.mesh(form.get("filename"), numbers(form.get("scale"), "1 1 1", 3, source), frame, collides=collides)
-    if form.tag == "box":
-        size = tuple((numbers(form.get("size"), "", 3, source) / 2).tolist())
+    return primitive(form.tag, form.get, frame, source, collides=collides)
+
+
+def primitive(tag: str, value: Callable[[str], str | None], frame: Floats, source: str, *, collides: bool) -> Shape:
+    """A box, sphere, cylinder or capsule, whose sizes `value` gives by their names. Raises GripperError for anything else."""
+    if tag == "box":
+        size = tuple((numbers(value("size"), "", 3, source) / 2).tolist())
         return Shape(Form.BOX, frame, size, collides=collides)
-    radius = number(form.get("radius"), source) or 0.0
-    if form.tag == "sphere":
+    radius = number(value("radius"), source) or 0.0
+    if tag == "sphere":
         return Shape(Form.SPHERE, frame, (radius,), collides=collides)
-    if form.tag in ("cylinder", "capsule"):
-        return Shape(Form(form.tag), frame, (radius, (number(form.get("length"), source) or 0.0) / 2), collides=collides)
-    raise GripperError(f"{source}: a {form.tag} as geometry is not known; use box, cylinder, capsule, sphere or mesh")
+    if tag in ("cylinder", "capsule"):
+        return Shape(Form(tag), frame, (radius, (number(value("length"), source) or 0.0) / 2), collides=collides)
+    raise GripperError(f"{source}: a {tag} as geometry is not known; use box, cylinder, capsule, sphere or mesh")

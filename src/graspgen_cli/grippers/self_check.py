@@ -29,6 +29,8 @@ _MOST_OFFSET = 0.9
 """Share of the pads' size by which one may be beside or behind the other."""
 _BEYOND = 0.005
 """m: how far the base may reach beyond the fingertips."""
+_PAST_PAD = 0.02
+"""m: how far a finger may reach beyond its pad, or the pad's length where that is more."""
 _OVERLAP = 0.001
 """m: an overlap that is thinner than this is the roundness of a number, or a hull around a part that is not quite convex."""
 _NEARLY_CLOSED = 0.001
@@ -43,6 +45,7 @@ def check_gripper(gripper: Gripper) -> None:
     _check_base(gripper)
     _check_masses(gripper)
     _check_axes(gripper)
+    _check_pads(gripper)
     _check_sizes(gripper)
     _check_motion(gripper)
     _check_drive(gripper)
@@ -93,6 +96,21 @@ def _check_axes(gripper: Gripper) -> None:
         raise _refuse(
             gripper, f"no approach axis at a right angle to the closing axis was found ({approach}, {closing}); set approach_axis"
         )
+
+
+def _check_pads(gripper: Gripper) -> None:
+    """The pads are where the fingers end, not on rails or knuckles that are nearer to each other than the fingertips."""
+    for finger, name in enumerate(gripper.finger_bodies):
+        body = gripper.body_names.index(name)
+        corners = [moved(part, gripper.pose_body_in_base[-1, body]).vertices for part in gripper.collision_parts[body]]
+        reach = max(float((part @ gripper.approach_axis_in_base).max()) for part in corners)
+        beyond = reach - float(gripper.fingertip_in_base[-1, finger] @ gripper.approach_axis_in_base)
+        if beyond > max(_PAST_PAD, float(gripper.pad_size[0])):
+            raise _refuse(
+                gripper,
+                f"{name} reaches {beyond * 1000:.0f} mm beyond what was taken for its pad: shapes behind the fingertips, such as rails, "
+                "meet or overlap first; name the bodies of the fingertips with --finger-colliders",
+            )
 
 
 def _check_sizes(gripper: Gripper) -> None:

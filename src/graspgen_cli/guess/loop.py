@@ -15,8 +15,10 @@ from graspgen_cli.guess.proposals import propose
 from graspgen_cli.records import Floats, GraspBatch, Outcome
 from graspgen_cli.settings.models import GuessSettings
 
-FEWEST_CANDIDATES, MOST_CANDIDATES = 256, 1024
-"""Candidates of a try: twice the grasps that are missing, within these bounds. More at once cost less each."""
+FEWEST_CANDIDATES, MOST_CANDIDATES = 256, 4096
+"""Bounds of the candidates of a try. More at once cost less each."""
+SPARE = 1.2
+"""How many times the candidates are drawn that would do, going by how many of the earlier ones were free."""
 BARREN_TRIES = 100
 """Tries without a single new grasp after which an object is given up, whatever the limit of tries."""
 
@@ -66,10 +68,11 @@ def make_guesses(
     free: list[GraspBatch] = []
     colliding: list[GraspBatch] = []
     verdicts = dict.fromkeys(Verdict, 0)
-    tries = barren = have_free = have_colliding = 0
+    tries = barren = have_free = have_colliding = drawn = 0
     while (have_free < num_free or have_colliding < num_colliding) and barren < BARREN_TRIES and not 0 < max_tries <= tries:
         rng = try_generator(settings.seed, object_id, first_try + tries)
-        count = min(max(2 * (num_free - have_free), FEWEST_CANDIDATES), MOST_CANDIDATES)
+        count = _candidates(num_free - have_free, drawn, verdicts[Verdict.FREE])
+        drawn += count
         found = place(shape, gripper, propose(shape, gripper.gripper, settings, count, rng), settings)
         new_free = _free(gripper, found, num_free - have_free)
         new_colliding = _colliding(shape, gripper, found, num_colliding - have_colliding, rng)
@@ -81,6 +84,12 @@ def make_guesses(
         barren = 0 if len(new_free) + len(new_colliding) else barren + 1
         tries += 1
     return GuessResult(GraspBatch.join([*free, *colliding]), tries, verdicts)
+
+
+def _candidates(missing: int, drawn: int, free: int) -> int:
+    """How many to draw for the grasps that are missing, when so many of those drawn before were free; half of them, if nothing is known."""
+    wanted = SPARE * missing * drawn / free if free else 2 * missing
+    return int(min(max(wanted, FEWEST_CANDIDATES), MOST_CANDIDATES))
 
 
 def _batch(gripper: GripperShape, poses: Floats, opening: NDArray[np.intp], outcome: Outcome) -> GraspBatch:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -18,6 +17,9 @@ from graspgen_cli.settings.models import GuessSettings, Sampler
 
 LEAST_CHORD = 1e-5
 """m: least length of material on the line between the pads; less is a line that only grazes the surface."""
+
+AT_ONCE = 16
+"""Stand-offs tried at once of the candidates whose first one is blocked."""
 
 
 class Verdict(IntEnum):
@@ -69,100 +71,88 @@ def tried_openings(gripper: Gripper, settings: GuessSettings) -> list[int]:
 
 def place(shape: ObjectShape, gripper_shape: GripperShape, proposals: Proposals, settings: GuessSettings) -> Placements:
     """Places every candidate; each FREE one is free of collision at its opening, surfaces and containment both, and has material
-    between its bite points."""
-    gripper = gripper_shape.gripper
-    openings = tried_openings(gripper, settings)
-    frame = _Frame(proposals, settings, gripper, openings)
-    fits = proposals.crossings[:, 0] + 2 * settings.standoff_distance < gripper.width
+    where the pads will close."""
+    openings = tried_openings(gripper_shape.gripper, settings)
+    frame = _Frame(proposals, settings, gripper_shape.gripper, openings)
+    fits = proposals.crossings[:, 0] + 2 * settings.standoff_distance < gripper_shape.gripper.width
+    standoff = _first_standoffs(shape, gripper_shape, frame, np.flatnonzero(fits))
     verdict = np.where(fits, Verdict.FINGER_BLOCKED, Verdict.TOO_WIDE).astype(np.int8)
-    first_try = frame.positions(0, np.full(len(proposals), settings.standoff_distance))
-    poses = pose(proposals.rotation_gripper_in_object, first_try)
-    opening = np.full(len(proposals), openings[0])
-    # Chords alone first: most candidates need no exact test to be refused.
-    standoff = _first_standoffs(shape, gripper_shape, frame, np.flatnonzero(fits), exact=False)
     verdict[np.isfinite(standoff)] = Verdict.GRIPPER_BLOCKED
-    _, possible = _not_refuted(shape, gripper_shape, frame, standoff)
-    standoff = _first_standoffs(shape, gripper_shape, frame, np.flatnonzero(possible.any(axis=1)), exact=True)
-    position, possible = _not_refuted(shape, gripper_shape, frame, standoff)
-    for i in np.flatnonzero(possible.any(axis=1)):
-        n = _widest_free(shape, gripper_shape, openings, poses[i], position[i], possible[i])
-        if n is not None:
-            verdict[i], opening[i], poses[i, :3, 3] = Verdict.FREE, openings[n], position[i, n]
-    _reject(verdict, Verdict.GRIPPER_BLOCKED, poses, opening, lambda p, k: one_contains_other(shape, gripper_shape, k, p))
-    bite = bite_points(gripper, settings.bite)
-    _reject(verdict, Verdict.NO_MATERIAL, poses, opening, lambda p, k: ~material_between(shape, p, bite[k]))
+    poses = frame.first_finger_poses(np.arange(len(proposals)), np.full(len(proposals), settings.standoff_distance))
+    chosen = np.zeros(len(proposals), np.intp)
+    base = _BaseChords(shape, gripper_shape, len(proposals))
+    left = np.flatnonzero(np.isfinite(standoff))
+    for n, k in enumerate(openings):
+        rows, positions = frame.positions(left, n, standoff)
+        tried = pose(frame.rotation[rows], positions)
+        free = _not_refuted(shape, gripper_shape, base, k, rows, tried)
+        free = np.array([i for i in free if not surfaces_touch(shape, gripper_shape.whole(k), tried[i])], np.intp)
+        verdict[rows[free]], chosen[rows[free]], poses[rows[free]] = Verdict.FREE, n, tried[free]
+        left = left[verdict[left] != Verdict.FREE]
+    opening = np.asarray(openings)[chosen]
+    rows = np.flatnonzero(verdict == Verdict.FREE)
+    verdict[rows[one_contains_other(shape, gripper_shape, poses[rows], opening[rows])]] = Verdict.GRIPPER_BLOCKED
+    rows = np.flatnonzero(verdict == Verdict.FREE)
+    between = material_between(shape, poses[rows], frame.closing_lines(rows, chosen[rows], standoff[rows]))
+    verdict[rows[~between]] = Verdict.NO_MATERIAL
     return Placements(verdict, poses, opening)
 
 
-def _first_standoffs(shape: ObjectShape, gripper_shape: GripperShape, frame: _Frame, rows: NDArray[np.intp], *, exact: bool) -> Floats:
-    """(M,) least multiple of the stand-off (m) at which the first finger, wide open, is free; inf where there is none and for
-    candidates that are not in `rows`. Not `exact`: at which no chord of it proves a collision."""
-    settings, widest = frame.settings, frame.openings[0]
-    standoff = np.full(len(frame.contact), np.inf)
+def _first_standoffs(shape: ObjectShape, gripper_shape: GripperShape, frame: _Frame, rows: NDArray[np.intp]) -> Floats:
+    """(M,) least multiple of the stand-off (m) at which no chord of the first finger, wide open, proves a collision; inf where there is
+    none and for candidates that are not in `rows`. The exact test of the whole gripper comes later, at each opening."""
+    settings = frame.settings
+    standoff = np.full(len(frame), np.inf)
     if settings.sampler is not Sampler.FINGER_PADS:
         standoff[rows] = settings.standoff_distance
         return standoff
-    finger, (longest, all_chords) = gripper_shape.finger(0, widest), gripper_shape.finger_chords(0, widest)
-    chords = all_chords if exact else longest
-    for step in range(1, settings.num_offsets + 1):
-        gap = np.full(len(frame.contact), step * settings.standoff_distance)
-        poses = pose(frame.rotation[rows], frame.positions(0, gap)[rows])
-        free = np.flatnonzero(~meet(shape.rays, poses, chords))
-        if exact:
-            free = np.array([n for n in free if not surfaces_touch(shape, finger, poses[n])], dtype=np.intp)
-        standoff[rows[free]] = step * settings.standoff_distance
-        rows = np.delete(rows, free)
+    finger = gripper_shape.gripper.body_names.index(gripper_shape.gripper.finger_bodies[0])
+    longest = gripper_shape.chords([finger], frame.openings[0])[0]
+    for first in (1, *range(2, settings.num_offsets + 1, AT_ONCE)):
+        gaps = settings.standoff_distance * np.arange(first, min(first + (1 if first == 1 else AT_ONCE), settings.num_offsets + 1))
+        tried = frame.first_finger_poses(np.repeat(rows, len(gaps)), np.tile(gaps, len(rows)))
+        free = ~meet(shape.rays, tried, longest).reshape(len(rows), len(gaps))
+        found = free.any(axis=1)
+        standoff[rows[found]] = gaps[free[found].argmax(axis=1)]
+        rows = rows[~found]
     return standoff
 
 
-def _not_refuted(shape: ObjectShape, gripper_shape: GripperShape, frame: _Frame, standoff: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """Where each candidate's base is at each opening (M, openings, 3), and which of these placements (M, openings) hold material and
-    are not proved to collide by a chord of the gripper."""
-    count = len(frame.openings)
-    gap = np.stack([frame.gaps(n, standoff) for n in range(count)], axis=1)
-    position = np.stack([frame.positions(n, gap[:, n]) for n in range(count)], axis=1)
-    possible = np.isfinite(gap)
-    for n, k in enumerate(frame.openings):
-        for chords in gripper_shape.chords(k):
-            rows = np.flatnonzero(possible[:, n])
-            possible[rows, n] = ~meet(shape.rays, pose(frame.rotation[rows], position[rows, n]), chords)
-    return position, possible
+def _not_refuted(
+    shape: ObjectShape, gripper_shape: GripperShape, base: _BaseChords, opening: int, rows: NDArray[np.intp], poses: Floats
+) -> NDArray[np.intp]:
+    """Which (indices) of the poses (N, 4, 4) of candidates `rows` no chord of the gripper at an opening proves to collide."""
+    left = np.flatnonzero(~base.meet(rows, poses))
+    moving = range(1, len(gripper_shape.gripper.body_names))
+    for chords in gripper_shape.chords(moving, opening):
+        left = left[~meet(shape.rays, poses[left], chords)]
+    return left
 
 
-def _widest_free(
-    shape: ObjectShape,
-    gripper_shape: GripperShape,
-    openings: list[int],
-    first_pose: Floats,
-    position: Floats,
-    possible: NDArray[np.bool_],
-) -> int | None:
-    """Number of the widest opening at which the gripper's surface is free by the exact test; None where there is none."""
-    trial = first_pose.copy()
-    for n in np.flatnonzero(possible):
-        trial[:3, 3] = position[n]
-        if not surfaces_touch(shape, gripper_shape.whole(openings[n]), trial):
-            return int(n)
-    return None
+class _BaseChords:
+    """Which candidates' bases are proved to collide. A base stays where it is from one opening to the next where the pads move
+    straight and the opening is centred: what was found there is not asked again."""
+
+    def __init__(self, shape: ObjectShape, gripper_shape: GripperShape, count: int) -> None:
+        self._rays, self._chords = shape.rays, gripper_shape.chords([0], 0)
+        self._position = np.full((count, 3), np.nan)
+        self._meets = np.zeros(count, bool)
+
+    def meet(self, rows: NDArray[np.intp], poses: Floats) -> NDArray[np.bool_]:
+        """(N,) whether a chord of the base meets the object at poses (N, 4, 4) of candidates `rows`."""
+        new = np.flatnonzero((self._position[rows] != poses[:, :3, 3]).any(axis=1))
+        self._position[rows[new]] = poses[new, :3, 3]
+        self._meets[rows[new]] = False
+        for chords in self._chords:
+            new = new[~self._meets[rows[new]]]
+            self._meets[rows[new]] = meet(self._rays, poses[new], chords)
+        return self._meets[rows]
 
 
-def _reject(
-    verdict: NDArray[np.int8],
-    reason: Verdict,
-    poses: Floats,
-    opening: NDArray[np.intp],
-    is_bad: Callable[[Floats, int], NDArray[np.bool_]],
-) -> None:
-    """Gives free candidates that `is_bad(poses, opening index)` finds the verdict `reason`, one opening after the other."""
-    for k in np.unique(opening[verdict == Verdict.FREE]):
-        rows = np.flatnonzero((verdict == Verdict.FREE) & (opening == k))
-        verdict[rows[is_bad(poses[rows], int(k))]] = reason
-
-
-def material_between(shape: ObjectShape, pose_gripper_in_object: Floats, bite_point: Floats) -> NDArray[np.bool_]:
-    """(N,) whether the line between the two bite points (2, 3), given in the base frame, at poses (N, 4, 4) goes through at least
-    LEAST_CHORD of the object, both ends outside it."""
-    ends = transform_points(pose_gripper_in_object, bite_point[None])
+def material_between(shape: ObjectShape, pose_gripper_in_object: Floats, line_in_base: Floats) -> NDArray[np.bool_]:
+    """(N,) whether lines (N, 2, 3), from the first finger's to the second one's end in the base frame, go at poses (N, 4, 4) through
+    at least LEAST_CHORD of the object, both ends outside it."""
+    ends = transform_points(pose_gripper_in_object, line_in_base)
     span = ends[:, 1] - ends[:, 0]
     width = np.linalg.norm(span, axis=1)
     direction = span / width[:, None]
@@ -172,48 +162,71 @@ def material_between(shape: ObjectShape, pose_gripper_in_object: Floats, bite_po
 
 
 class _Frame:
-    """Candidates seen from the gripper: where its base is when the first bite point is a gap away from the contact."""
+    """Candidates seen from the gripper: where its base is so that the pads close on the contact.
+
+    Pads may move along the approach axis as they close. A gripper is placed so that its first bite point lies a gap off the contact and
+    level with it once the pads are as near each other as the material between them is thick: where they really meet it.
+    """
 
     def __init__(self, proposals: Proposals, settings: GuessSettings, gripper: Gripper, openings: list[int]) -> None:
         self.settings, self.openings = settings, openings
-        self.width = gripper.opening_width[openings]
-        self.contact, self.closing = proposals.contact, proposals.closing
         self.rotation = proposals.rotation_gripper_in_object
-        self._crossings = proposals.crossings
-        self._bite = bite_points(gripper, settings.bite)[:, 0]
-        self._approach = gripper.approach_axis_in_base
-        self._forward = self._anchor_shift(gripper)
+        self._contact, self._closing, self._crossings = proposals.contact, proposals.closing, proposals.crossings
+        self._approach, self._widths = gripper.approach_axis_in_base, gripper.opening_width
+        self._bite = bite_points(gripper, settings.bite)
+        self._forward = self._bite[:, 0] @ gripper.approach_axis_in_base
 
-    def _anchor_shift(self, gripper: Gripper) -> Floats | None:
-        """(M, openings) m along the approach axis. ACRONYM's sampler, corrected, puts the pads where they will be once closed on the
-        material: it allows for pads that move along the approach axis as they close."""
-        if self.settings.sampler is not Sampler.ACRONYM or not self.settings.correct_acronym_approach:
-            return None
-        closed = gripper.nearest_opening(np.minimum(self._crossings[:, 0], gripper.width))
-        return np.asarray((self._bite[closed][:, None] - self._bite[self.openings][None]) @ gripper.approach_axis_in_base)
+    def __len__(self) -> int:
+        return len(self._contact)
 
-    def positions(self, n: int, gap: Floats) -> Floats:
-        """(M, 3) base positions in the object's frame at opening number n, the first bite point `gap` (M,) m off the contact against
-        the closing direction; rounded. Not finite where the gap is not."""
-        k = self.openings[n]
-        bite = np.broadcast_to(self._bite[k], self.contact.shape)
-        if self._forward is not None:
-            bite = bite + self._forward[:, n, None] * self._approach
-        offset = np.einsum("nij,nj->ni", self.rotation, bite)
-        with np.errstate(invalid="ignore"):
-            return np.asarray(np.round(self.contact - gap[:, None] * self.closing - offset, DECIMALS) + 0.0)
+    def first_finger_poses(self, rows: NDArray[np.intp], gap: Floats) -> Floats:
+        """(N, 4, 4) base poses of some candidates, wide open, the first bite point `gap` (N,) m off the contact."""
+        thick = self._thickness(rows, 0, gap)
+        # What does not fit is thicker than the gripper is wide.
+        thick = np.where(thick > 0, thick, self._crossings[rows, 0])
+        return pose(self.rotation[rows], self._base(rows, 0, gap, thick))
 
-    def gaps(self, n: int, standoff: Floats) -> Floats:
-        """(M,) m from the first pad to the contact at opening number n: the stand-off, or half of the free width where the opening is
-        centred on the material; inf where the material does not fit."""
-        depth = self._material(self.width[n] - standoff)
-        free = self.width[n] - depth
+    def positions(self, rows: NDArray[np.intp], n: int, standoff: Floats) -> tuple[NDArray[np.intp], Floats]:
+        """Those of some candidates whose material fits at opening number n, and their base positions (N, 3) m in the object's frame.
+
+        The first bite point's distance from the contact is its stand-off (M,) m, or half of the free width where the opening is centred.
+        """
+        thick = self._thickness(rows, n, standoff[rows])
+        free = self._widths[self.openings[n]] - thick
+        fits = (thick > 0) & (free >= 2 * self.settings.standoff_distance)
+        rows, thick, free = rows[fits], thick[fits], free[fits]
         centred = self.settings.center_finger_opening or self.settings.sampler is not Sampler.FINGER_PADS
-        fits = (depth > 0) & (free >= 2 * self.settings.standoff_distance) & np.isfinite(standoff)
-        return np.where(fits, free / 2 if centred else standoff, np.inf)
+        return rows, self._base(rows, n, free / 2 if centred else standoff[rows], thick)
 
-    def _material(self, reach: Floats) -> Floats:
-        """(M,) m: depth of the last crossing nearer than `reach`, the one between the pads; 0 where there is none. The antipodal
-        samplers grip at their own two points, whatever lies behind."""
-        crossings = self._crossings[:, :1] if self.settings.sampler is not Sampler.FINGER_PADS else self._crossings
+    def closing_lines(self, rows: NDArray[np.intp], n: NDArray[np.intp], standoff: Floats) -> Floats:
+        """(N, 2, 3) m in the base frame, for some candidates at opening numbers n (N,): from one pad to the other at the level where
+        they close on the material."""
+        opening = np.asarray(self.openings)[n]
+        thick = np.zeros(len(rows))
+        for number in np.unique(n):
+            chosen = n == number
+            thick[chosen] = self._thickness(rows[chosen], int(number), standoff[chosen])
+        return self._bite[opening] + self._advance(opening, thick)[:, None, None] * self._approach
+
+    def _base(self, rows: NDArray[np.intp], n: int, gap: Floats, thick: Floats) -> Floats:
+        """(N, 3) m, base positions of some candidates at opening number n; rounded."""
+        k = np.full(len(rows), self.openings[n])
+        bite = self._bite[k, 0] + self._advance(k, thick)[:, None] * self._approach
+        offset = np.einsum("nij,nj->ni", self.rotation[rows], bite)
+        return np.asarray(np.round(self._contact[rows] - gap[:, None] * self._closing[rows] - offset, DECIMALS) + 0.0)
+
+    def _advance(self, opening: NDArray[np.intp], thick: Floats) -> Floats:
+        """(N,) m, how far the first pad moves along the approach axis from an opening (N,) to where it meets material `thick` (N,) m.
+        ACRONYM's sampler allows for it only when told to."""
+        if self.settings.sampler is Sampler.ACRONYM and not self.settings.correct_acronym_approach:
+            return np.zeros(len(thick))
+        return np.asarray(np.interp(thick, self._widths, self._forward) - self._forward[opening])
+
+    def _thickness(self, rows: NDArray[np.intp], n: int, standoff: Floats) -> Floats:
+        """(N,) m of what lies between the pads at opening number n: down to the last crossing nearer than the second pad; 0 where
+        there is none. The antipodal samplers grip at their own two points, whatever lies behind."""
+        crossings = self._crossings[rows]
+        if self.settings.sampler is not Sampler.FINGER_PADS:
+            crossings = crossings[:, :1]
+        reach = self._widths[self.openings[n]] - standoff
         return np.where(crossings < reach[:, None], crossings, 0.0).max(axis=1)

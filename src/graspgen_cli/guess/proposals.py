@@ -122,7 +122,7 @@ def propose(shape: ObjectShape, gripper: Gripper, settings: GuessSettings, count
     closing = _in_cone(-normal, half_angle, rng) if half_angle else -normal
     repeat = np.repeat(np.arange(points), settings.num_orientations)[:count]
     rotation = rotations(gripper, closing[repeat], _turns(count, settings, rng))
-    crossings = line_crossings(shape, contact, closing, 2 * gripper.width)
+    crossings = line_crossings(shape, contact, closing, gripper.width)
     proposals = Proposals(contact[repeat], closing[repeat], rotation, crossings[repeat])
     if settings.sampler is not Sampler.ANTIPODAL:
         return proposals

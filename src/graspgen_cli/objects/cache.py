@@ -5,24 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
 import zipfile
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 
 from graspgen_cli.errors import OutputError
 from graspgen_cli.files import write_atomically
 from graspgen_cli.geometry.convex import ConvexPieces
 from graspgen_cli.geometry.meshes import triangle_mesh
 from graspgen_cli.records import TriangleMesh
-
-
-def default_cache() -> Path:
-    """The user's cache folder, or what the environment variable GRASPGEN_CACHE_DIR names."""
-    named = os.environ.get("GRASPGEN_CACHE_DIR")
-    return Path(named).expanduser() if named else platformdirs.user_cache_path("graspgen")
 
 
 def pieces_file(cache: Path, mesh: TriangleMesh, recipe: str) -> Path:

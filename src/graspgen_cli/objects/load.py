@@ -6,9 +6,10 @@ import math
 from pathlib import Path
 
 from graspgen_cli.errors import ObjectError
+from graspgen_cli.files import default_cache
 from graspgen_cli.geometry.convex import ConvexPieces, convex_pieces, recipe
 from graspgen_cli.geometry.meshes import is_closed, mass_properties
-from graspgen_cli.objects.cache import default_cache, load_pieces, pieces_file, store_pieces
+from graspgen_cli.objects.cache import load_pieces, pieces_file, store_pieces
 from graspgen_cli.objects.read import read_mesh
 from graspgen_cli.objects.repair import repair
 from graspgen_cli.objects.scales import scale_problem

@@ -141,6 +141,9 @@ class GripperSettings(Section):
     base_frame: str | None = Field(
         None, min_length=1, description="Body whose frame is the grasp frame; all that does not hang on it is left out."
     )
+    package_root: UserPath | None = Field(
+        None, description="Folder in which the packages lie whose meshes a URDF or SDF names by package:// or model://; default: searched."
+    )
     finger_colliders: tuple[str, str] | None = Field(
         None,
         description='JSON list of the two bodies that carry the pads, ["left", "right"]; default: found.',
