@@ -8,6 +8,7 @@ from pydantic import model_validator
 
 from graspgen_cli.settings.models import (
     AnalyzeSettings,
+    CheckoutSettings,
     ConvertSettings,
     DatasetSettings,
     DoctorSettings,
@@ -17,39 +18,54 @@ from graspgen_cli.settings.models import (
     GripperFileSettings,
     GripperSettings,
     GuessSettings,
+    InferenceSettings,
     LimitSettings,
+    MeshSettings,
     ModeSettings,
     ObjectSettings,
+    PickUpSettings,
     QuotaSettings,
+    ScalesSettings,
+    ScriptSettings,
     Section,
     SeedSettings,
     SimulationSettings,
     SplitSettings,
+    TrainingResultsSettings,
 )
 
 SECTIONS: tuple[type[Section], ...] = (
     ObjectSettings,
+    MeshSettings,
     GripperSettings,
     GripperFileSettings,
     DatasetSettings,
     GraspGenSettings,
+    CheckoutSettings,
     ModeSettings,
     ExistingFileSettings,
     QuotaSettings,
     LimitSettings,
     GuessSettings,
+    PickUpSettings,
     SimulationSettings,
     SplitSettings,
     AnalyzeSettings,
     DoctorSettings,
     ConvertSettings,
+    ScalesSettings,
+    TrainingResultsSettings,
+    ScriptSettings,
+    InferenceSettings,
     SeedSettings,
     ExecutionSettings,
 )
 """Every section, in the order in which help, tables and documentation show them."""
 
 
-class ProposalSettings(ObjectSettings, GripperSettings, DatasetSettings, QuotaSettings, LimitSettings, GuessSettings, ExecutionSettings):
+class ProposalSettings(
+    ObjectSettings, GripperSettings, DatasetSettings, QuotaSettings, LimitSettings, GuessSettings, PickUpSettings, ExecutionSettings
+):
     """What every command that makes grasps needs."""
 
 
@@ -117,14 +133,20 @@ class DoctorCommand(ObjectSettings, DatasetSettings, DoctorSettings):
     """Settings of `doctor`."""
 
 
-class ConvertCommand(ConvertSettings):
-    """Settings of `convert`."""
+class ConvertCommand(DatasetSettings, ConvertSettings):
+    """Settings of `convert`: the dataset is what is converted."""
 
-    @model_validator(mode="after")
-    def _something_to_convert(self) -> Self:
-        if self.source is None:
-            raise ValueError("nothing to convert is named; give a path, as in `graspgen convert results --to webdataset`")
-        return self
+
+class ObjectScalesCommand(MeshSettings, GripperSettings, ScalesSettings, SeedSettings):
+    """Settings of `object-scales`."""
+
+
+class TrainingScriptsCommand(MeshSettings, GripperSettings, DatasetSettings, CheckoutSettings, TrainingResultsSettings, ScriptSettings):
+    """Settings of `training-scripts`."""
+
+
+class InferenceConfigCommand(GripperSettings, CheckoutSettings, TrainingResultsSettings, InferenceSettings):
+    """Settings of `inference-config`."""
 
 
 class AllCommand(GraspCommand, GripperConfigCommand, SplitsCommand):  # type: ignore[misc]  # the plugin types model_construct a class
@@ -140,6 +162,9 @@ COMMAND_CLASSES: tuple[type[Section], ...] = (
     AnalyzeCommand,
     DoctorCommand,
     ConvertCommand,
+    ObjectScalesCommand,
+    TrainingScriptsCommand,
+    InferenceConfigCommand,
     AllCommand,
 )
 """The settings class of every subcommand; a settings file may hold the fields of all of them."""
