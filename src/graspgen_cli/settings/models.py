@@ -383,7 +383,9 @@ class ScalesSettings(Section):
     object_names: NameSource = Field(
         NameSource.FILE, description="With --from-graspgen: call objects as the files do, or by the uuid in the archive or map."
     )
-    mesh_suffix: str = Field("", description="With --from-graspgen: ending to put behind names that have none, such as .obj.")
+    mesh_suffix: str | None = Field(
+        None, min_length=1, description="With --from-graspgen: ending to put behind names that have none, such as .obj."
+    )
     unit: Unit = Field(Unit.METRE, description="Unit of the meshes.")
     random_scale: tuple[PositiveFloat, PositiveFloat] | None = Field(
         None,
