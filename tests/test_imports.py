@@ -16,23 +16,8 @@ import pytest
 import graspgen_cli
 
 PACKAGE = Path(graspgen_cli.__file__).parent
-HEAVY = (
-    "numpy",
-    "scipy",
-    "trimesh",
-    "mujoco",
-    "fcl",
-    "embreex",
-    "manifold3d",
-    "torch",
-    "warp",
-    "pxr",
-    "coacd",
-    "PIL",
-    "pydantic_settings",
-    "h5py",
-    "webdataset",
-)
+HEAVY = ("numpy", "scipy", "trimesh", "mujoco", "fcl", "embreex", "manifold3d", "torch", "warp", "pxr", "coacd", "PIL", "pydantic_settings")
+HEAVY += ("h5py", "webdataset")
 LAYERS = (
     {"errors"},
     {"records", "settings", "console", "files"},
