@@ -85,16 +85,19 @@ def test_what_gets_through_is_what_would_have_been_found_anyway(bottle: ObjectSh
     assert places == sorted(places)
 
 
-def test_the_file_says_that_guesses_were_filtered(tmp_path: Path) -> None:
+def test_the_file_says_that_guesses_were_filtered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And says nothing of the filter where it is off, so that files from before it existed are the same bytes."""
     (tmp_path / "s.json").write_text(json.dumps({"bottle.obj": EXAMPLES["bottle.obj"]}))
-    common = ["--object-scales-json", str(tmp_path / "s.json"), "--object-dataset", str(OBJECTS), "--workers", "1", "--quiet"]
+    common = ["--object-scales-json", str(tmp_path / "s.json"), "--object-dataset", str(OBJECTS), "--workers", "1"]
     few = ["--num-collision-free-grasps", "8", "--num-colliding-grasps", "0"]
     recorded = []
     for name, flags in (("on", ["--wrist-up"]), ("off", [])):
         assert main(["guess", "--grasp-dataset", str(tmp_path / name), *common, *few, *flags]) == 0
         (file,) = (tmp_path / name).rglob("*.grasps.json")
         recorded.append(json.loads(file.read_text())["provenance"]["guess"]["settings"])
+    with_filter, without = capsys.readouterr().err.splitlines()
+    assert "turned down: " in with_filter and " wrist below pads" in with_filter
+    assert "turned down" not in without
     assert recorded[0]["wrist_up"] is True
     assert not recorded[1].keys() & set(PickUpSettings.model_fields)
 
