@@ -260,7 +260,7 @@ def test_what_cannot_be_converted_is_named(tmp_path: Path, capsys: pytest.Captur
 
 def test_absolute_paths_within_the_folder_of_the_meshes(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(datagen_document(str(tmp_path / "meshes" / "cups" / "mug.obj"))))
-    convert(tmp_path / "a.json", "graspgen", tmp_path / "out", "--mesh-root", str(tmp_path / "meshes"))
+    convert(tmp_path / "a.json", "graspgen", tmp_path / "out", "--object-dataset", str(tmp_path / "meshes"))
     assert list(batches(tmp_path / "out")) == ["cups/mug.obj"]
 
 

@@ -62,33 +62,49 @@ def convert(settings: ConvertCommand, *, on_start: Callable[[int], None], on_obj
     on_start, on_object: told the number of entries, then the name of each that was looked at.
     Raises InputError where nothing can be read, OutputError where the output is not empty or cannot be written.
     """
-    path, to, output = settings.grasp_dataset, settings.to, settings.output
+    path = settings.grasp_dataset
     collection = open_collection(path)
     if settings.for_gripper is not None and len(collection.grippers) > 1:
         raise InputError(f"{path}: holds grasps of {', '.join(collection.grippers)}; name one folder of grasp_data with --for-gripper")
     gripper = None if settings.for_gripper is None else load_gripper(settings.for_gripper)
-    source = GraspSource(gripper, settings.mesh_root)
+    source = GraspSource(gripper, settings.object_dataset)
     on_start(len(collection.entries))
     plan = plan_conversion(collection, source, on_object=on_object)
-    folders = {name: _folder(output, name, to) for name in sorted({one.gripper for one in plan.objects})}
-    for folder in folders.values():
-        _require_empty(folder)
-    uuids = shard_uuids(one.object_id for one in plan.objects) if to is ConvertFormat.WEBDATASET else {}
+    grippers = sorted({one.gripper for one in plan.objects})
+    for name in grippers:
+        _require_empty(_folder(settings, name))
+    uuids = shard_uuids(one.object_id for one in plan.objects) if settings.to is ConvertFormat.WEBDATASET else {}
     objects: list[ConvertedObject] = []
     damaged = list(plan.damaged)
-    for name, folder in folders.items():
-        own = [one for one in plan.objects if one.gripper == name]
-        contents = _contents(own if not uuids else sorted(own, key=lambda one: uuids[one.object_id]), source, to, damaged)
-        written = _write_shards(contents, folder, uuids, settings.objects_per_shard) if uuids else _write_files(contents, own, folder, to)
-        if to is not ConvertFormat.ISAAC_GRASP:
-            _write_lists(path, DatasetPaths(output, name), own, written)
-        objects += written
-    uuid_map = _write_uuid_map(output, {one.name: one.object_id for one in objects}) if uuids and objects else None
+    for name in grippers:
+        objects += _write_gripper([one for one in plan.objects if one.gripper == name], source, settings, uuids, damaged)
+    uuid_map = _write_uuid_map(settings.output, {one.name: one.object_id for one in objects}) if uuids and objects else None
     return Conversion(tuple(objects), tuple(damaged), plan.notes, uuid_map)
 
 
-def _folder(output: Path, gripper: str, to: ConvertFormat) -> Path:
-    return output / gripper if to is ConvertFormat.ISAAC_GRASP else DatasetPaths(output, gripper).grasps
+def _write_gripper(
+    planned: Sequence[PlannedObject],
+    source: GraspSource,
+    settings: ConvertCommand,
+    uuids: Mapping[str, str],
+    damaged: list[DamagedFile],
+) -> list[ConvertedObject]:
+    """Writes the objects of one gripper, and their lists. uuids: by object id, where archives are written."""
+    gripper = planned[0].gripper
+    folder = _folder(settings, gripper)
+    if uuids:
+        ordered = sorted(planned, key=lambda one: uuids[one.object_id])
+        written = _write_shards(_contents(ordered, source, settings.to, damaged), folder, uuids, settings.objects_per_shard)
+    else:
+        written = _write_files(_contents(planned, source, settings.to, damaged), planned, folder, settings.to)
+    if settings.to is not ConvertFormat.ISAAC_GRASP:
+        _write_lists(settings.grasp_dataset, DatasetPaths(settings.output, gripper), planned, written)
+    return written
+
+
+def _folder(settings: ConvertCommand, gripper: str) -> Path:
+    output = settings.output
+    return output / gripper if settings.to is ConvertFormat.ISAAC_GRASP else DatasetPaths(output, gripper).grasps
 
 
 def _require_empty(folder: Path) -> None:

@@ -21,18 +21,17 @@ _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 @dataclass(frozen=True)
 class GraspSource:
-    """What to read how. gripper: whose frame the poses are to be in; mesh_root: what absolute paths of meshes start with."""
+    """What to read how. gripper: whose frame the poses are to be in. meshes: what absolute paths of meshes start with."""
 
     gripper: Gripper | None
-    mesh_root: Path | None
+    meshes: Path
 
     def read(self, entry: Entry) -> ObjectGrasps | DamagedFile:
         """The grasps of an entry in the frame that they are to be in, or why they cannot be used."""
         found = read_or_damage(entry)
         if isinstance(found, DamagedFile):
             return found
-        if self.mesh_root is not None:
-            found = replace(found, dataset=replace(found.dataset, object_id=_relative(found.dataset.object_id, self.mesh_root)))
+        found = replace(found, dataset=replace(found.dataset, object_id=_relative(found.dataset.object_id, self.meshes)))
         if self.gripper is not None:
             return in_frame_of(found, self.gripper)
         name = entry.gripper or found.dataset.gripper_name

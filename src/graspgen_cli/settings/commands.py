@@ -133,8 +133,8 @@ class DoctorCommand(ObjectSettings, DatasetSettings, DoctorSettings):
     """Settings of `doctor`."""
 
 
-class ConvertCommand(DatasetSettings, ConvertSettings):
-    """Settings of `convert`: the dataset is what is converted."""
+class ConvertCommand(MeshSettings, DatasetSettings, ConvertSettings):
+    """Settings of `convert`: the dataset is what is converted; absolute paths of meshes become relative to their folder."""
 
 
 class ObjectScalesCommand(MeshSettings, GripperSettings, ScalesSettings, SeedSettings):

@@ -365,7 +365,6 @@ class ConvertSettings(Section):
         description="Gripper, by name or file, in whose base frame the poses are to be; default: what the files name, poses as they are.",
         json_schema_extra={"allowed": "a gripper's name or the path of a gripper file"},
     )
-    mesh_root: UserPath | None = Field(None, description="Folder of the meshes, where the files name them by absolute paths.")
     objects_per_shard: PositiveCount = Field(
         64, description="Objects in each WebDataset shard; GraspGen goes through a shard from its start for each object."
     )
