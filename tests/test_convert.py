@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import orjson
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from examples import OBJECTS as EXAMPLES
@@ -93,6 +94,7 @@ def test_guesses_stay_guesses(tmp_path: Path) -> None:
     assert isaac_file(tmp_path / "b") == document
 
 
+@settings(max_examples=30)
 @given(
     position=st.lists(st.floats(-10, 10), min_size=3, max_size=3),
     quaternion=st.lists(st.floats(-1, 1), min_size=4, max_size=4).filter(lambda q: np.linalg.norm(q) > 0.1),
@@ -163,6 +165,7 @@ def test_the_webdataset_library_finds_every_object(tmp_path: Path) -> None:
     assert sorted(listed) == sorted(meshes)
 
 
+@settings(max_examples=50)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).map(lambda name: f"{name}.obj"), unique=True))
 def test_uuids_are_distinct_and_have_no_dot_that_cuts(object_ids: list[str]) -> None:
     uuids = shard_uuids(object_ids)
@@ -301,6 +304,17 @@ def test_hostile_values_beside_the_grasps(tmp_path: Path, capsys: pytest.Capture
         found = batches(tmp_path / ".out" / to)
         assert {"good.obj", "fields.obj"} <= set(found)
         assert np.allclose(found["fields.obj"].pose_gripper_in_object, random_poses(8))
+
+
+def test_file_names_that_are_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "good.json").write_text(json.dumps(datagen_document("good.obj")))
+    Path(os.fsdecode(os.fsencode(tmp_path / "a") + b"/\xff\n.json")).write_text("{")
+    for to, code in (("graspgen", 1), ("webdataset", 1)):
+        convert(tmp_path / "a", to, tmp_path / to, "--json", code=code)
+        streams = capsys.readouterr()
+        assert [one["object_id"] for one in json.loads(streams.out)["objects"]] == ["good.obj"]
+        assert streams.err.count("\n") == 1
 
 
 def test_json_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
