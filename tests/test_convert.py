@@ -261,6 +261,13 @@ def test_what_cannot_be_converted_is_named(tmp_path: Path, capsys: pytest.Captur
     assert list(batches(tmp_path / "out")) == ["good.obj"]
 
 
+def test_nothing_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.json").write_text("{")
+    convert(tmp_path / "a.json", "graspgen", tmp_path / "out", code=1)
+    assert capsys.readouterr().out == "nothing was converted\n"
+    assert not (tmp_path / "out").exists()
+
+
 def test_absolute_paths_within_the_folder_of_the_meshes(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(datagen_document(str(tmp_path / "meshes" / "cups" / "mug.obj"))))
     convert(tmp_path / "a.json", "graspgen", tmp_path / "out", "--object-dataset", str(tmp_path / "meshes"))

@@ -52,6 +52,9 @@ def _print(conversion: Conversion, settings: ConvertCommand, console: Console) -
     for gripper in grippers:
         own = [one for one in conversion.objects if one.gripper == gripper]
         rows.append((gripper, str(len(own)), str(sum(one.grasps for one in own))))
+    if not rows:
+        console.line("nothing was converted")
+        return
     console.table(("gripper", "objects", "grasps"), rows)
     console.line()
     console.line(f"files: {settings.output}")
