@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from graspgen_cli.errors import InputError, OutputError
-from graspgen_cli.files import read_bounded, write_atomically
+from graspgen_cli.errors import InputError
+from graspgen_cli.files import read_bounded
 from graspgen_cli.plain_yaml import load_plain_yaml
 from graspgen_cli.settings.commands import InferenceConfigCommand
+from graspgen_cli.training.place import Placed, place_file
 
 MODEL_NAME = "diffusion-discriminator"
 DEMO = Path("scripts/demo_object_mesh.py")
@@ -27,10 +28,10 @@ _LARGEST = 1 << 20
 
 @dataclass(frozen=True)
 class InferenceConfig:
-    """The file, what was done with it (``written``, ``kept``, ``differs``), and the command that tries the model."""
+    """The file, what was done with it, and the command that tries the model."""
 
     path: Path
-    status: str
+    status: Placed
     demo: str
 
 
@@ -49,7 +50,7 @@ def write_inference_config(settings: InferenceConfigCommand, gripper: str) -> In
     demo = settings.graspgen_source / DEMO
     if not demo.is_file():
         raise InputError(f"{demo}: no such file; name the GraspGen checkout with --graspgen-source")
-    status = _write(path, _text(joined), overwrite=settings.overwrite_inference_config)
+    status = place_file(path, _text(joined), overwrite=settings.overwrite_inference_config)
     words = ["python", str(DEMO), "--mesh_file", "YOUR_MESH.obj", "--mesh_scale", "1.0", "--gripper_config", str(path.absolute())]
     return InferenceConfig(path, status, f"cd {shlex.quote(str(settings.graspgen_source.absolute()))} && {shlex.join(words)}")
 
@@ -97,17 +98,3 @@ def _text(config: Mapping[str, Any]) -> str:
 
     head = "# Made by `graspgen inference-config`; checkpoints are relative to this file's folder.\n"
     return head + str(yaml.safe_dump(dict(config), sort_keys=False))
-
-
-def _write(path: Path, text: str, *, overwrite: bool) -> str:
-    content = text.encode()
-    try:
-        existing = path.read_bytes() if path.exists() else None
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be read ({error.strerror or error}); choose another --inference-file") from error
-    if existing == content:
-        return "kept"
-    if existing is not None and not overwrite:
-        return "differs"
-    write_atomically(path, content)
-    return "written"

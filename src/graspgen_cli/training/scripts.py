@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from graspgen_cli.errors import InputError, OutputError
-from graspgen_cli.files import read_bounded, write_atomically
+from graspgen_cli.errors import InputError
+from graspgen_cli.files import read_bounded
 from graspgen_cli.settings.commands import TrainingScriptsCommand
 from graspgen_cli.settings.models import NegativeRatio
+from graspgen_cli.training.place import Placed, place_file
 from graspgen_cli.training.shell_variables import assigned, is_plain_path, programs, with_values
 
 ROLES = ("gen", "dis")
@@ -24,15 +25,17 @@ GUIDE_RATIO = "[0.250,0.250,0.00,0.0,0.00,0.250,0.250]"
 _PREFERRED = "robotiq_2f_140"
 _MOUNTS = {"CODE_DIR": "/code", "GRASP_DIR": "/grasp_dataset", "OBJECT_DATASET_DIR": "/object_dataset", "RESULTS_DIR": "/results"}
 """Where GraspGen's docker/run.sh mounts the folders."""
+_UUID_MAPS = ("map_uuid_to_path_simplified.json", "map_uuid_to_path.json")
+"""The trainer takes the first that is there."""
 _LARGEST = 1 << 20
 
 
 @dataclass(frozen=True)
 class WrittenScript:
-    """One script. status: ``written``, ``kept`` where it was there with the same content, ``differs`` where it was left as it is."""
+    """One script."""
 
     path: Path
-    status: str
+    status: Placed
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ def write_training_scripts(settings: TrainingScriptsCommand, gripper: str) -> Tr
     template = _template(checkout, settings.template_gripper, gripper)
     texts = {role: _read(script_path(checkout, template, role)) for role in ROLES}
     folders = _folders(settings)
-    problems = [*missing_inputs(settings, gripper), *_missing_programs(checkout, template, texts), *_unusable(folders)]
+    problems = [*missing_inputs(settings, gripper), *_missing_programs(checkout, template, texts)]
+    problems += [] if settings.container_paths else _unusable(folders)
     if problems:
         raise InputError("\n".join(problems))
     ratio, reason = _ratio(settings.discriminator_ratio, checkout, gripper, texts["dis"])
@@ -72,10 +76,8 @@ def write_training_scripts(settings: TrainingScriptsCommand, gripper: str) -> Tr
         "gen": _adapted(script_path(checkout, template, "gen"), texts["gen"], values),
         "dis": _adapted(script_path(checkout, template, "dis"), texts["dis"], {**values, "RATIO": ratio}),
     }
-    written = tuple(
-        _write(script_path(checkout, gripper, role), text, overwrite=settings.overwrite_scripts) for role, text in adapted.items()
-    )
-    return TrainingScripts(written, template, ratio, reason)
+    written = [_write(script_path(checkout, gripper, role), adapted[role], settings) for role in ROLES]
+    return TrainingScripts(tuple(written), template, ratio, reason)
 
 
 def _template(checkout: Path, wanted: str | None, gripper: str) -> str:
@@ -157,10 +159,6 @@ def _uuid_map(meshes: Path) -> dict[str, str]:
     return {uuid: name for uuid, name in content.items() if isinstance(name, str)} if isinstance(content, dict) else {}
 
 
-_UUID_MAPS = ("map_uuid_to_path_simplified.json", "map_uuid_to_path.json")
-"""The trainer takes the first that is there."""
-
-
 def _missing_programs(checkout: Path, template: str, texts: Mapping[str, str]) -> Iterator[str]:
     for role, text in texts.items():
         path = script_path(checkout, template, role)
@@ -200,15 +198,5 @@ def _adapted(path: Path, text: str, values: Mapping[str, str]) -> str:
         raise InputError(f"{path}: {error}; choose other scripts with --template-gripper") from error
 
 
-def _write(path: Path, text: str, *, overwrite: bool) -> WrittenScript:
-    content = text.encode()
-    try:
-        existing = path.read_bytes() if path.exists() else None
-        if existing is not None and existing != content and not overwrite:
-            return WrittenScript(path, "differs")
-        if existing != content:
-            write_atomically(path, content)
-        path.chmod(0o755)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); check the permissions") from error
-    return WrittenScript(path, "kept" if existing == content else "written")
+def _write(path: Path, text: str, settings: TrainingScriptsCommand) -> WrittenScript:
+    return WrittenScript(path, place_file(path, text, overwrite=settings.overwrite_scripts, mode=0o755))
