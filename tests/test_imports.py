@@ -32,13 +32,20 @@ HEAVY = (
     "pydantic_settings",
     "isaaclab",
     "isaacsim",
+    "h5py",
+    "webdataset",
+    "mujoco_warp",
+    "ray",
+    "viser",
+    "plotly",
 )
 LAYERS = (
     {"errors"},
     {"records", "settings", "console", "files"},
+    {"plain_yaml"},
     {"geometry"},
     {"grippers", "objects"},
-    {"guess", "validate", "dataset", "analysis"},
+    {"guess", "validate", "dataset", "analysis", "training"},
     {"execution"},
     {"commands"},
     {"app", "api"},
@@ -104,6 +111,8 @@ def loaded_after(statement: str) -> set[str]:
         "import graspgen_cli.app",
         "import graspgen_cli.settings.cascade",
         "import graspgen_cli.execution.reports",
+        "import graspgen_cli.commands.convert, graspgen_cli.commands.object_scales",
+        "import graspgen_cli.commands.training_scripts, graspgen_cli.commands.inference_config",
         "import graspgen_cli.commands.all_, graspgen_cli.commands.analyze",
         "from graspgen_cli.app import main; assert main(['--help']) == 0",
         "from graspgen_cli.app import main; assert main(['all', '--help']) == 0",
@@ -116,6 +125,10 @@ def test_the_command_line_starts_light(statement: str) -> None:
 
 def test_help_does_not_even_load_the_settings() -> None:
     assert "pydantic" not in loaded_after("from graspgen_cli.app import main; assert main(['--help']) == 0")
+
+
+def test_formats_are_known_without_their_libraries() -> None:
+    assert loaded_after("import graspgen_cli.dataset.convert, graspgen_cli.dataset.acronym") & {"h5py", "webdataset"} == set()
 
 
 def test_the_test_above_can_fail() -> None:

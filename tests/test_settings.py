@@ -25,7 +25,7 @@ from graspgen_cli.settings.commands import (
     GuessCommand,
     SplitsCommand,
 )
-from graspgen_cli.settings.fields import Kind, allowed, environment_names, field_names, fields_by_section, kind, known_fields
+from graspgen_cli.settings.fields import Kind, allowed, choices, environment_names, field_names, fields_by_section, kind, known_fields
 from graspgen_cli.settings.models import REGEX_ALLOWED, Section
 from graspgen_cli.settings.show import settings_document, settings_text
 from graspgen_cli.settings.sources import MAX_FILE_BYTES
@@ -44,6 +44,8 @@ JSON_VALUES: dict[str, tuple[object, ...]] = {
     "tug_sequences": OTHER_VALUES[Kind.JSON],
     "finger_colliders": (["a", "b"], ["left", "right"], ["b", "a"]),
     "approach_axis": ([1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]),
+    "up_axis": ([1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 1.0, 1.0]),
+    "random_scale": ([0.5, 2.0], [1.0, 1.0], [0.1, 0.2]),
     "open_configuration": ({"left": 0.04}, {"left": 0.5, "right": -0.5}, {"left": 0.0}),
 }
 
@@ -77,7 +79,8 @@ def values_for(name: str) -> tuple[object, ...]:
         default = section.model_fields[name].default
         return (not default, default, not default)
     if field_kind is Kind.CHOICE:
-        return ("antipodal", "acronym", "finger-pads") if name == "sampler" else ("sdf", "coacd", "convex-hull")
+        first, second, *_ = choices(section, name)
+        return (second, first, second)
     return JSON_VALUES.get(name, OTHER_VALUES[field_kind])
 
 
@@ -390,7 +393,8 @@ def test_shown_settings_cover_every_field_and_read_back(command_class: type[Sect
     assert set(yaml.safe_load(text)) == {name.replace("_", "-") for name in command_class.model_fields}
     again = settle(command_class, config=write(tmp_path / "c.yaml", text))
     assert again.settings == first.settings
-    assert "# environment GRASPGEN_GRASP_DATASET" in text and "# default" in text
+    assert ("# environment GRASPGEN_GRASP_DATASET" in text) == ("grasp_dataset" in command_class.model_fields)
+    assert "# environment GRASPGEN_" in text and "# default" in text
 
 
 def test_settings_document_has_value_and_source() -> None:

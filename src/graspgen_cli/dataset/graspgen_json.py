@@ -30,8 +30,11 @@ _MALFORMED = (KeyError, TypeError, ValueError, IndexError, OverflowError, Attrib
 """What an arbitrary document can lead the reader to."""
 
 
-def encode(dataset: GraspDataset, offset: tuple[list[float], list[float]]) -> bytes:
-    """The file's content. `offset` is the gripper's translation and quaternion (xyzw) to GraspGen's convention.
+def encode(dataset: GraspDataset, offset: tuple[list[float], list[float]] | None, *, beside: Mapping[str, Any] | None = None) -> bytes:
+    """The file's content.
+
+    offset: the gripper's translation and quaternion (xyzw) to GraspGen's convention; None where it is not known.
+    beside: what else the file is to say: keys at the top, or within ``object``, ``gripper`` and ``grasps``, that are not ours.
 
     Raises ValueError for a dataset without grasps: the trainer's reader fails on such a file, so none may be written.
     """
@@ -55,7 +58,17 @@ def encode(dataset: GraspDataset, offset: tuple[list[float], list[float]]) -> by
         },
         "provenance": dataset.provenance,
     }
+    document = _joined(document, beside) if beside else document
     return orjson.dumps({**document, CHECKSUM: checksum(document)}) + b"\n"
+
+
+def _joined(document: dict[str, Any], beside: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with the keys of `beside` that it does not have."""
+    joined = {**document, **{key: value for key, value in beside.items() if key not in document and key != CHECKSUM}}
+    for section in ("object", "gripper", "grasps"):
+        more = beside.get(section)
+        joined[section] = {**(more if isinstance(more, dict) else {}), **document[section]}
+    return joined
 
 
 def checksum(document: Mapping[str, Any]) -> str:
@@ -74,10 +87,19 @@ def read_grasp_file(path: Path) -> GraspDataset:
 def read_document(path: Path) -> dict[str, Any]:
     """The JSON object that a grasp file holds. Raises GraspFileError where it holds none or is too large."""
     try:
-        document = _parse(read_bounded(path))
-    except (OSError, ValueError, RecursionError, MemoryError) as error:
-        problem = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        content = read_bounded(path)
+    except (OSError, ValueError) as error:
+        problem = getattr(error, "strerror", None) or str(error)
         raise GraspFileError(f"{path}: cannot be read as JSON ({problem}); {_ANEW}") from error
+    return parse_document(path, content)
+
+
+def parse_document(path: Path, content: bytes) -> dict[str, Any]:
+    """The JSON object in the content of a grasp file; `path` is for messages. Raises GraspFileError where it is none."""
+    try:
+        document = _parse(content)
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise GraspFileError(f"{path}: cannot be read as JSON ({str(error) or type(error).__name__}); {_ANEW}") from error
     if not isinstance(document, dict):
         raise GraspFileError(f"{path}: not a grasp file (the top level is not an object); {_ANEW}")
     return document
@@ -124,8 +146,8 @@ def _decoded(document: Mapping[str, Any]) -> GraspDataset:
         object_id=_object_id(document["object"]["file"]),
         scale=_scale(document["object"]["scale"]),
         gripper_name=str(gripper.get("name", "")),
-        gripper_width=float(gripper.get("width", np.nan)),
-        gripper_depth=float(gripper.get("depth", np.nan)),
+        gripper_width=_length(gripper.get("width")),
+        gripper_depth=_length(gripper.get("depth")),
         grasps=GraspBatch(poses, _openings(grasps, len(poses)), _outcomes(grasps, len(poses))),
         provenance=provenance,
     )
@@ -142,6 +164,10 @@ def _scale(value: object) -> float:
     if not _is_number(value) or not 0 < (scale := float(value)) < math.inf:
         raise ValueError("object.scale is not a positive number")
     return scale
+
+
+def _length(value: object) -> float:
+    return math.nan if value is None else float(value)  # type: ignore[arg-type]  # what is no number raises
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,10 +11,11 @@ from numpy.typing import NDArray
 
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape, in_collision
 from graspgen_cli.geometry.poses import DECIMALS
+from graspgen_cli.guess.pick_up import PICK_UP_VERDICTS, reject_for_pick_up
 from graspgen_cli.guess.place import Placements, Verdict, place
 from graspgen_cli.guess.proposals import propose
 from graspgen_cli.records import Floats, GraspBatch, Outcome
-from graspgen_cli.settings.models import GuessSettings
+from graspgen_cli.settings.models import GuessSettings, PickUpSettings
 
 FEWEST_CANDIDATES, MOST_CANDIDATES = 256, 4096
 """Bounds of the candidates of a try. More at once cost less each."""
@@ -35,6 +37,10 @@ class GuessResult:
     grasps: GraspBatch
     tries: int
     verdicts: dict[Verdict, int] = field(default_factory=dict)
+
+    def turned_down(self) -> Counter[str]:
+        """How many free guesses each rule for picking up from a table turned down, by its name."""
+        return Counter({verdict.label: self.verdicts.get(verdict, 0) for verdict in PICK_UP_VERDICTS})
 
     def reason(self) -> str:
         """Why there are fewer than wanted: the most frequent refusal, in words."""
@@ -62,9 +68,10 @@ def make_guesses(
     num_colliding: int,
     first_try: int,
     max_tries: int,
+    pick_up: PickUpSettings | None = None,
 ) -> GuessResult:
     """Guesses `num_free` poses free of collision and `num_colliding` in collision, in rounds `first_try`, `first_try` + 1, … of at
-    most `max_tries` (0: as long as rounds keep finding something)."""
+    most `max_tries` (0: as long as rounds keep finding something). Free poses are those that `pick_up` lets through; without it, all."""
     free: list[GraspBatch] = []
     colliding: list[GraspBatch] = []
     verdicts = dict.fromkeys(Verdict, 0)
@@ -74,6 +81,8 @@ def make_guesses(
         count = _candidates(num_free - have_free, drawn, verdicts[Verdict.FREE])
         drawn += count
         found = place(shape, gripper, propose(shape, gripper.gripper, settings, count, rng), settings)
+        if pick_up is not None and pick_up.is_on:
+            found = reject_for_pick_up(found, shape, gripper, pick_up)
         new_free = _free(gripper, found, num_free - have_free)
         new_colliding = _colliding(shape, gripper, found, num_colliding - have_colliding, rng)
         free.append(new_free)

@@ -16,8 +16,8 @@ from graspgen_cli.files import read_bounded
 SHAPE = '{"path/to/object.obj": scale, ...}'
 EXAMPLES = Path("objects")
 """The first folder of the default paths, and where the example objects lie in a source checkout."""
-SCALE_LIMITS = (1e-6, 1e6)
-"""Mesh units run from micrometres to kilometres: a scale beyond that is a slip."""
+SCALE_LIMITS = (1e-10, 1e6)
+"""A scale beyond that is a slip. Units of meshes from the web are anything: the GraspGen paper's list goes down to 6e-9."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,11 @@ def _read_pairs(path: Path) -> _Pairs:
 
 def _problem(object_id: str, value: object) -> str:
     """Why an entry cannot be used; empty where it can."""
-    return _id_problem(object_id) or scale_problem(value)
+    return id_problem(object_id) or scale_problem(value)
 
 
-def _id_problem(object_id: str) -> str:
+def id_problem(object_id: str) -> str:
+    """Why an object id cannot be used; empty where it can."""
     path = PurePosixPath(object_id)
     if not path.name or object_id != object_id.strip():
         return "is not a file's path; give one relative to --object-dataset, with no space at its ends"

@@ -8,6 +8,8 @@ from pydantic import model_validator
 
 from graspgen_cli.settings.models import (
     AnalyzeSettings,
+    CheckoutSettings,
+    ConvertSettings,
     DatasetSettings,
     DoctorSettings,
     ExecutionSettings,
@@ -16,38 +18,54 @@ from graspgen_cli.settings.models import (
     GripperFileSettings,
     GripperSettings,
     GuessSettings,
+    InferenceSettings,
     LimitSettings,
+    MeshSettings,
     ModeSettings,
     ObjectSettings,
+    PickUpSettings,
     QuotaSettings,
+    ScalesSettings,
+    ScriptSettings,
     Section,
     SeedSettings,
     SimulationSettings,
     SplitSettings,
+    TrainingResultsSettings,
 )
 
 SECTIONS: tuple[type[Section], ...] = (
     ObjectSettings,
+    MeshSettings,
     GripperSettings,
     GripperFileSettings,
     DatasetSettings,
     GraspGenSettings,
+    CheckoutSettings,
     ModeSettings,
     ExistingFileSettings,
     QuotaSettings,
     LimitSettings,
     GuessSettings,
+    PickUpSettings,
     SimulationSettings,
     SplitSettings,
     AnalyzeSettings,
     DoctorSettings,
+    ConvertSettings,
+    ScalesSettings,
+    TrainingResultsSettings,
+    ScriptSettings,
+    InferenceSettings,
     SeedSettings,
     ExecutionSettings,
 )
 """Every section, in the order in which help, tables and documentation show them."""
 
 
-class ProposalSettings(ObjectSettings, GripperSettings, DatasetSettings, QuotaSettings, LimitSettings, GuessSettings, ExecutionSettings):
+class ProposalSettings(
+    ObjectSettings, GripperSettings, DatasetSettings, QuotaSettings, LimitSettings, GuessSettings, PickUpSettings, ExecutionSettings
+):
     """What every command that makes grasps needs."""
 
 
@@ -115,6 +133,22 @@ class DoctorCommand(ObjectSettings, DatasetSettings, DoctorSettings):
     """Settings of `doctor`."""
 
 
+class ConvertCommand(MeshSettings, DatasetSettings, ConvertSettings):
+    """Settings of `convert`: the dataset is what is converted; absolute paths of meshes become relative to their folder."""
+
+
+class ObjectScalesCommand(MeshSettings, GripperSettings, ScalesSettings, SeedSettings):
+    """Settings of `object-scales`."""
+
+
+class TrainingScriptsCommand(MeshSettings, GripperSettings, DatasetSettings, CheckoutSettings, TrainingResultsSettings, ScriptSettings):
+    """Settings of `training-scripts`."""
+
+
+class InferenceConfigCommand(GripperSettings, CheckoutSettings, TrainingResultsSettings, InferenceSettings):
+    """Settings of `inference-config`."""
+
+
 class AllCommand(GraspCommand, GripperConfigCommand, SplitsCommand):  # type: ignore[misc]  # the plugin types model_construct a class
     """Settings of `all`, which are the settings of the commands that it runs."""
 
@@ -127,6 +161,10 @@ COMMAND_CLASSES: tuple[type[Section], ...] = (
     GripperCommand,
     AnalyzeCommand,
     DoctorCommand,
+    ConvertCommand,
+    ObjectScalesCommand,
+    TrainingScriptsCommand,
+    InferenceConfigCommand,
     AllCommand,
 )
 """The settings class of every subcommand; a settings file may hold the fields of all of them."""
