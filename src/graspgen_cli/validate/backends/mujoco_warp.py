@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,7 +23,9 @@ from graspgen_cli.validate.states import in_order, join_states
 WORLDS = 16384
 ROOMS = (32, 128, 512, 2048)
 """Pieces that scenes have room for: an absent piece costs little, a launch of its own more."""
-OBJECTS_AT_ONCE = 256
+OBJECTS_AT_ONCE = 512
+SCENE_THREADS = 4
+"""The scenes of the next launch are compiled beside the present one."""
 
 
 @dataclass(eq=False)
@@ -53,9 +56,15 @@ class MujocoWarpBackend:
 
     def run_many(self, gripper: Gripper, trials: Sequence[ObjectTrials], settings: SimulationSettings) -> Iterator[ObjectResults]:
         """The end states of each object's trials, in the order in which the objects are done."""
-        for pieces, together in _launches(trials):
-            worlds = self._worlds_for(gripper, together[0].target, settings, pieces)
-            yield from self._launch(worlds, gripper, together, settings)
+        launches = _launches(trials)
+        with ThreadPoolExecutor(SCENE_THREADS) as pool:
+            ahead = [pool.submit(_object, gripper, each, settings) for each in (launches[0][1] if launches else [])]
+            for at, (pieces, together) in enumerate(launches):
+                objects = [future.result() for future in ahead]
+                following = launches[at + 1][1] if at + 1 < len(launches) else []
+                ahead = [pool.submit(_object, gripper, each, settings) for each in following]
+                worlds = self._worlds_for(gripper, together[0].target, settings, pieces)
+                yield from self._launch(worlds, gripper, objects, settings)
 
     @classmethod
     def open_simulator(cls, gripper: Gripper, settings: SimulationSettings, *, device: str) -> Simulator:
@@ -74,14 +83,12 @@ class MujocoWarpBackend:
             self._worlds[pieces] = Worlds(gripper, like, settings, count=count, pieces=pieces, device=self._device)
         return self._worlds[pieces]
 
-    def _launch(
-        self, worlds: Worlds, gripper: Gripper, trials: Sequence[ObjectTrials], settings: SimulationSettings
-    ) -> Iterator[ObjectResults]:
-        objects = [_object(gripper, each, settings) for each in trials]
+    def _launch(self, worlds: Worlds, gripper: Gripper, objects: list[_Object], settings: SimulationSettings) -> Iterator[ObjectResults]:
         worlds.take_objects([each.scene for each in objects])
         for which in _Launch(worlds, gripper, objects, settings).finished():
-            state = in_order(join_states(objects[which].states, len(gripper.joint_names)), np.concatenate(objects[which].number))
-            yield ObjectResults(trials[which].number, self._tried_again(gripper, trials[which], state, settings))
+            each = objects[which]
+            state = in_order(join_states(each.states, len(gripper.joint_names)), np.concatenate(each.number))
+            yield ObjectResults(each.trials.number, self._tried_again(gripper, each.trials, state, settings))
 
     def _tried_again(self, gripper: Gripper, trials: ObjectTrials, state: TrialState, settings: SimulationSettings) -> TrialState:
         """The states with those trials made anew on the reference backend in which a buffer overflowed or a number was not finite."""
