@@ -4,6 +4,7 @@ to look."""
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import os
 import platform
 import shutil
@@ -18,6 +19,8 @@ from packaging.requirements import Requirement
 from graspgen_cli import __version__
 
 DISTRIBUTION = "graspgen-cli"
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
+"""Where a container sees the limits of its own."""
 PATIENCE = 120.0
 """s for a process that only asks something."""
 _IMPORTS = """
@@ -54,7 +57,7 @@ def machine_facts() -> list[Fact]:
         Fact("graspgen", __version__),
         Fact("Python", f"{platform.python_version()} ({sys.executable})"),
         Fact("system", platform.platform()),
-        Fact("cores", str(_cores())),
+        Fact("cores", str(usable_cores())),
         _memory(),
         *_packages(),
         _simulation(),
@@ -64,8 +67,25 @@ def machine_facts() -> list[Fact]:
     ]
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def usable_cores() -> int:
+    """Cores that this process may keep busy: those of the machine or, where they are fewer, of its affinity or its container."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(min(affinity, container_cores(CONTROL_GROUPS))))
+
+
+def container_cores(root: Path) -> float:
+    """Processor time a second that the control groups under `root` allow, as a number of cores; infinite where they do not limit it."""
+    try:
+        quota, period = (root / "cpu.max").read_text().split()  # version 2
+    except (OSError, ValueError):
+        try:
+            quota, period = ((root / "cpu" / f"cpu.cfs_{what}_us").read_text() for what in ("quota", "period"))  # version 1
+        except OSError:
+            return math.inf
+    try:
+        return int(quota) / int(period) if int(quota) > 0 else math.inf
+    except (ValueError, ZeroDivisionError):  # "max"
+        return math.inf
 
 
 def _memory() -> Fact:
@@ -73,7 +93,7 @@ def _memory() -> Fact:
     sizes = []
     try:
         sizes.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-        sizes.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+        sizes.append(int((CONTROL_GROUPS / "memory.max").read_text()))
     except (OSError, ValueError):  # no such file, or "max"
         pass
     return Fact("memory", f"{min(sizes) / 2**30:.1f} GiB" if sizes else "unknown")

@@ -1,0 +1,164 @@
+"""The simulator processes of a run, a device each: which trials go to which, and what becomes of them when one fails."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+
+from graspgen_cli.errors import InputError
+from graspgen_cli.execution.coroutines import GoOn, Wanted
+from graspgen_cli.execution.engines import Engine
+from graspgen_cli.execution.processes import death, start_process
+from graspgen_cli.execution.simulators import BatchDone, BatchFailed, ObjectResults, Opened, OpenFailed, serve_simulator
+from graspgen_cli.records import Gripper
+from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.validate.backend import BACKENDS
+
+MOST_GRASPS = 16384
+"""Grasps of a batch where --max-num-envs does not say it: more do not make a current GPU faster."""
+BATCHES_A_DEVICE = 2
+"""One that is tried, and one that is there already when it is done."""
+BATCHES_AHEAD = 3
+"""Batches for each device that may wait or be out before workers are to take up no more objects: those two, and one that fills."""
+
+
+@dataclass(eq=False)
+class _Trials:
+    """The trials of one object. alone: a batch that they were in failed, so that they are tried by themselves."""
+
+    wanted: Wanted
+    alone: bool = False
+
+
+@dataclass(eq=False)
+class _Device:
+    """A simulator process and the batches that are out with it, the first of which it is at; each by the object's number."""
+
+    name: str
+    process: BaseProcess
+    pipe: Connection
+    ready: bool = False
+    batches: deque[dict[int, _Trials]] = field(default_factory=deque)
+
+
+class Devices:
+    """All simulators of a run."""
+
+    def __init__(self, engine: Engine, gripper: Gripper, settings: SimulationSettings) -> None:
+        self._engine, self._gripper, self._settings = engine, gripper, settings
+        self._most = settings.max_num_envs or MOST_GRASPS
+        self._devices: list[_Device] = []
+        self._waiting: deque[_Trials] = deque()
+
+    def start(self) -> None:
+        """Starts the processes, which take their time to get ready."""
+        for name in self._engine.devices:
+            self._devices.append(self._started(name))
+
+    def add(self, wanted: Wanted) -> None:
+        """Trials that are to be made."""
+        self._waiting.append(_Trials(wanted))
+
+    def drop(self, number: int) -> None:
+        """Forgets an object's trials unless they are out already."""
+        self._waiting = deque(trials for trials in self._waiting if trials.wanted.number != number)
+
+    def is_room(self) -> bool:
+        """Whether more objects are to be taken up."""
+        out = sum(trials.wanted.grasps for device in self._devices for batch in device.batches for trials in batch.values())
+        waiting = sum(trials.wanted.grasps for trials in self._waiting)
+        return out + waiting < BATCHES_AHEAD * self._most * len(self._devices)
+
+    def hand_out(self) -> None:
+        """Gives every simulator that has nothing to do what there is, and one that is busy its next batch once that is full."""
+        for device in self._devices:
+            if not self._waiting:
+                return
+            full = sum(trials.wanted.grasps for trials in self._waiting) >= self._most
+            if device.ready and (not device.batches or (full and len(device.batches) < BATCHES_A_DEVICE)):
+                self._give(device, self._next_batch())
+
+    def signals(self) -> list[Connection | int]:
+        """What to wait for."""
+        return [signal for device in self._devices for signal in (device.pipe, device.process.sentinel)]
+
+    def collect(self) -> Iterator[GoOn]:
+        """What the simulators have said since. Raises InputError where one cannot be had."""
+        for number, device in enumerate(self._devices):
+            try:
+                while device.pipe.poll():
+                    yield from self._take(device, device.pipe.recv())
+            except (EOFError, OSError):
+                yield from self._died(device)
+                self._devices[number] = self._started(device.name)
+
+    def stop(self) -> None:
+        """Ends the processes."""
+        for device in self._devices:
+            _stop(device)
+
+    def _started(self, name: str) -> _Device:
+        place = BACKENDS[self._engine.name]
+        return _Device(name, *start_process(serve_simulator, (place, self._gripper, self._settings, name)))
+
+    def _next_batch(self) -> dict[int, _Trials]:
+        """From the front of those that wait: as many as fit, the first one whatever its size."""
+        batch: dict[int, _Trials] = {}
+        grasps = 0
+        while self._waiting:
+            first = self._waiting[0]
+            if batch and (first.alone or grasps + first.wanted.grasps > self._most):
+                break
+            batch[first.wanted.number] = self._waiting.popleft()
+            grasps += first.wanted.grasps
+            if first.alone:
+                break
+        return batch
+
+    def _give(self, device: _Device, batch: dict[int, _Trials]) -> None:
+        device.batches.append(batch)
+        try:
+            device.pipe.send([trials.wanted.trials for trials in batch.values()])
+        except OSError:  # it has died, which `collect` will see
+            return
+
+    def _take(self, device: _Device, message: object) -> Iterator[GoOn]:
+        match message:
+            case Opened():
+                device.ready = True
+            case OpenFailed(reason):
+                raise InputError(f"--backend {self._engine.name} on {device.name}: {reason}")
+            case ObjectResults(number, state):
+                if device.batches[0].pop(number, None) is not None:
+                    yield GoOn(number, state)
+            case BatchDone():
+                yield from self._failed(device.batches.popleft(), "it gave no results")
+            case BatchFailed(reason):
+                yield from self._failed(device.batches.popleft(), reason)
+
+    def _failed(self, batch: dict[int, _Trials], reason: str) -> Iterator[GoOn]:
+        """What is left of a batch that ended: one object is the cause, so that many are tried again, each alone."""
+        if len(batch) == 1:
+            yield from (GoOn(number, reason) for number in batch)
+        else:
+            self._waiting.extendleft(_Trials(trials.wanted, alone=True) for trials in reversed(batch.values()))
+
+    def _died(self, device: _Device) -> Iterator[GoOn]:
+        exitcode = death(device.process).exitcode
+        if not device.ready:
+            raise InputError(f"--backend {self._engine.name} on {device.name}: its process ended with code {exitcode} before it was ready")
+        _stop(device)
+        for batch in reversed(list(device.batches)[1:]):
+            self._waiting.extendleft(reversed(batch.values()))
+        if device.batches:
+            yield from self._failed(device.batches[0], f"its process ended with code {exitcode}")
+
+
+def _stop(device: _Device) -> None:
+    device.pipe.close()
+    if device.process.is_alive():
+        device.process.kill()
+    device.process.join()

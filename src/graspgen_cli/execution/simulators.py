@@ -1,0 +1,130 @@
+"""The seam between the pipeline and engines that try the grasps of many objects at once, and the process that such an engine runs in.
+
+The object that BACKENDS names for such an engine has, besides or instead of what `Backend` asks for,
+
+    open_simulator(gripper, settings, *, device) -> Simulator
+
+and that is all the pipeline knows of it. It is called once in a process of its own for each device, and nothing else is imported there
+before. It may raise GraspgenError, in one line, where the device cannot be used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import pickle
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, Protocol
+
+from graspgen_cli.errors import GraspgenError
+from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
+from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.validate.backend import BACKENDS
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectTrials:
+    """What is to be tried of one object: all `grasps`, on its convex pieces. number: comes back with the results."""
+
+    number: int
+    target: TargetObject
+    grasps: GraspBatch
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectResults:
+    """The end states of one object's trials, in the order of its grasps."""
+
+    number: int
+    state: TrialState
+
+
+class Simulator(Protocol):
+    """One device with one gripper on it."""
+
+    def run(self, trials: Sequence[ObjectTrials]) -> Iterator[ObjectResults]:
+        """Tries the grasps of any number of objects, and yields each object's results as soon as they are there, in any order. The
+        simulator divides them into as many launches as the device's memory asks for."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The simulator is ready."""
+
+
+@dataclass(frozen=True)
+class BatchDone:
+    """All results of the first batch that is still out have been sent."""
+
+
+@dataclass(frozen=True)
+class BatchFailed:
+    """The first batch that is still out ended with an error, in one line; results that were sent before are good."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class OpenFailed:
+    """The simulator cannot be had; its process ends."""
+
+    message: str
+
+
+def is_batch(name: str) -> bool:
+    """Whether the engine called `name` tries the grasps of many objects at once."""
+    return hasattr(_named(BACKENDS[name]), "open_simulator")
+
+
+def _named(place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def serve_simulator(pipe: Connection, place: str, gripper: Gripper, settings: SimulationSettings, device: str) -> None:
+    """The life of a simulator process: lists of pickled ObjectTrials in; Opened, then for each list ObjectResults and BatchDone or
+    BatchFailed out. It ends when the other end of the pipe is closed, or its owner dies.
+
+    place: the engine's entry in BACKENDS.
+    """
+    with contextlib.suppress(OSError):
+        try:
+            simulator: Simulator = _named(place).open_simulator(gripper, settings, device=device)
+        except Exception as error:
+            pipe.send(OpenFailed(_line(error)))
+            return
+        pipe.send(Opened())
+        batches: queue.SimpleQueue[list[bytes] | None] = queue.SimpleQueue()
+        threading.Thread(target=_read_ahead, args=(pipe, batches), daemon=True).start()
+        while (batch := batches.get()) is not None:
+            _simulate(pipe, simulator, batch)
+
+
+def _simulate(pipe: Connection, simulator: Simulator, batch: list[bytes]) -> None:
+    try:
+        for results in simulator.run([pickle.loads(trials) for trials in batch]):
+            pipe.send(results)
+    except BrokenPipeError:  # the run is over
+        raise
+    except Exception as error:
+        pipe.send(BatchFailed(_line(error)))
+    else:
+        pipe.send(BatchDone())
+
+
+def _read_ahead(pipe: Connection, batches: queue.SimpleQueue[list[bytes] | None]) -> None:
+    """Takes what comes while the simulator is at work, so that the next batch is there when it is done with this one and the sender
+    never waits."""
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            batches.put(pipe.recv())
+    batches.put(None)
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, GraspgenError) else f"unexpected {type(error).__name__}: {text}"
