@@ -60,27 +60,23 @@ CPU = ["--backend", "mujoco", "--device", "cpu"]
 
 
 @pytest.mark.usefixtures("batch_engine")
-@pytest.mark.parametrize(
-    "flags",
-    [
-        ["--workers", "2", "--devices", "cpu, cpu:1", "--max-num-envs", "8"],
-        pytest.param(["--workers", "1", "--device", "cpu"], marks=pytest.mark.slow),
-        pytest.param(["--workers", "2", "--device", "cpu", "--objects-per-worker", "1"], marks=pytest.mark.slow),
-    ],
-)
-def test_the_pipeline_makes_the_bytes_of_one_process(run: Run, reference: dict[str, bytes], flags: list[str]) -> None:
-    assert contents(run("--backend", "mujoco", *flags)) == reference
-
-
-@pytest.mark.usefixtures("batch_engine")
-def test_objects_share_batches_and_come_round_again(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_objects_share_batches_and_come_round_again_to_the_bytes_of_one_process(
+    run: Run, reference: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(fake_simulator.LOG, str(tmp_path / "log"))
-    run("--backend", "mujoco", "--workers", "2", "--devices", "cpu:0,cpu:1")
+    assert contents(run("--backend", "mujoco", "--workers", "1", "--devices", "cpu:0, cpu:1", "--max-num-envs", "100")) == reference
     batches = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert {batch["device"] for batch in batches} == {"cpu:0", "cpu:1"}
     tried = [name for batch in batches for name in batch["objects"]]
     assert set(tried) == set(NAMES) and len(tried) > len(NAMES)
     assert max(len(batch["objects"]) for batch in batches) > 1
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("batch_engine")
+@pytest.mark.parametrize("flags", [["--max-num-envs", "8"], ["--objects-per-worker", "1"], ["--worker-memory", "1"]])
+def test_the_pipeline_makes_the_same_bytes_in_every_way(run: Run, reference: dict[str, bytes], flags: list[str]) -> None:
+    assert contents(run(*CPU, "--workers", "2", *flags)) == reference
 
 
 @pytest.mark.usefixtures("batch_engine")

@@ -27,6 +27,7 @@ COMMANDS = {
     ),
     "analyze": ("graspgen_cli.commands.analyze", "Count grasps and held rates; say what is short."),
     "doctor": ("graspgen_cli.commands.doctor", "Check this machine, or every file of a dataset; repair what can be made anew."),
+    "bench": ("graspgen_cli.commands.bench", "Time every phase on this machine."),
 }
 """Every subcommand: the module whose COMMAND it is, imported when it is called, and what it does in a line."""
 

@@ -6,6 +6,7 @@ tasks are done again elsewhere: objects that were finished are found finished, a
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -61,7 +62,7 @@ def _connected(address: str | None) -> Any:
     except ImportError:
         raise SettingsError(f"--executor ray needs ray, which is not installed; run `pip install '{DISTRIBUTION}[ray]'`") from None
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         where = address or "this machine"
         raise InputError(f"--ray-address {where}: no Ray cluster can be reached ({_line(error)}); see `ray status`") from error

@@ -7,7 +7,6 @@ wants trials, or is done. So nothing ever happens at the same time in one proces
 
 from __future__ import annotations
 
-import pickle
 import queue
 import threading
 from dataclasses import dataclass
@@ -40,15 +39,6 @@ class GoOn:
     results: TrialState | str
 
 
-@dataclass(frozen=True, eq=False)
-class Wanted:
-    """From a worker: an object waits for trials of so many grasps. trials: ObjectTrials, pickled, for nobody else needs to read them."""
-
-    number: int
-    grasps: int
-    trials: bytes
-
-
 @dataclass(frozen=True)
 class Done:
     """From a worker: an object is done with."""
@@ -62,13 +52,12 @@ class _FarBackend:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.said: queue.SimpleQueue[Wanted | Done] = queue.SimpleQueue()
+        self.said: queue.SimpleQueue[ObjectTrials | Done] = queue.SimpleQueue()
         self.heard: queue.SimpleQueue[TrialState | str] = queue.SimpleQueue()
 
     def run(self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings) -> TrialState:
         """See `Backend.run`. Raises ObjectError where the simulator failed."""
-        trials = pickle.dumps(ObjectTrials(self.number, target, grasps), pickle.HIGHEST_PROTOCOL)
-        self.said.put(Wanted(self.number, len(grasps), trials))
+        self.said.put(ObjectTrials(self.number, target, grasps))
         answer = self.heard.get()
         if isinstance(answer, str):
             raise ObjectError(f"{target.object_id}: the simulator failed: {answer}")
@@ -76,14 +65,15 @@ class _FarBackend:
 
 
 class ObjectsInHand:
-    """What a worker of the pipeline does with each message: it goes on with that object as far as it can."""
+    """What a worker of the pipeline does with each message: it goes on with that object as far as it can, and answers with the
+    trials that the object then wants, or that it is done."""
 
     def __init__(self, gripper: Gripper, locks: ObjectLocks) -> None:
         self._shape = GripperShape(gripper)
         self._locks = locks
         self._backends: dict[int, _FarBackend] = {}
 
-    def __call__(self, message: Begin | GoOn) -> Wanted | Done:
+    def __call__(self, message: Begin | GoOn) -> ObjectTrials | Done:
         """Goes on with one object until it waits for trials or is done."""
         number = message.number
         with threadpool_limits(1, user_api="blas"):  # as in ObjectWorker

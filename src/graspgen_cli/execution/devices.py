@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from graspgen_cli.errors import InputError
-from graspgen_cli.execution.coroutines import GoOn, Wanted
+from graspgen_cli.execution.coroutines import GoOn
 from graspgen_cli.execution.engines import Engine
 from graspgen_cli.execution.processes import death, start_process
-from graspgen_cli.execution.simulators import BatchDone, BatchFailed, ObjectResults, Opened, OpenFailed, serve_simulator
+from graspgen_cli.execution.simulators import BatchDone, BatchFailed, ObjectResults, ObjectTrials, Opened, OpenFailed, serve_simulator
 from graspgen_cli.records import Gripper
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.backend import BACKENDS
@@ -25,23 +25,19 @@ BATCHES_AHEAD = 3
 """Batches for each device that may wait or be out before workers are to take up no more objects: those two, and one that fills."""
 
 
-@dataclass(eq=False)
-class _Trials:
-    """The trials of one object. alone: a batch that they were in failed, so that they are tried by themselves."""
-
-    wanted: Wanted
-    alone: bool = False
+Batch = dict[int, ObjectTrials]
+"""Trials that a simulator gets at once, by the object's number; those whose results have come are taken out."""
 
 
 @dataclass(eq=False)
 class _Device:
-    """A simulator process and the batches that are out with it, the first of which it is at; each by the object's number."""
+    """A simulator process and the batches that are out with it, the first of which it is at."""
 
     name: str
     process: BaseProcess
     pipe: Connection
     ready: bool = False
-    batches: deque[dict[int, _Trials]] = field(default_factory=deque)
+    batches: deque[Batch] = field(default_factory=deque)
 
 
 class Devices:
@@ -51,33 +47,33 @@ class Devices:
         self._engine, self._gripper, self._settings = engine, gripper, settings
         self._most = settings.max_num_envs or MOST_GRASPS
         self._devices: list[_Device] = []
-        self._waiting: deque[_Trials] = deque()
+        self._waiting: deque[ObjectTrials] = deque()
+        self._alone: set[int] = set()
 
     def start(self) -> None:
         """Starts the processes, which take their time to get ready."""
         for name in self._engine.devices:
             self._devices.append(self._started(name))
 
-    def add(self, wanted: Wanted) -> None:
+    def add(self, trials: ObjectTrials) -> None:
         """Trials that are to be made."""
-        self._waiting.append(_Trials(wanted))
+        self._waiting.append(trials)
 
     def drop(self, number: int) -> None:
         """Forgets an object's trials unless they are out already."""
-        self._waiting = deque(trials for trials in self._waiting if trials.wanted.number != number)
+        self._waiting = deque(trials for trials in self._waiting if trials.number != number)
 
     def is_room(self) -> bool:
         """Whether more objects are to be taken up."""
-        out = sum(trials.wanted.grasps for device in self._devices for batch in device.batches for trials in batch.values())
-        waiting = sum(trials.wanted.grasps for trials in self._waiting)
-        return out + waiting < BATCHES_AHEAD * self._most * len(self._devices)
+        out = sum(_grasps(batch.values()) for device in self._devices for batch in device.batches)
+        return out + _grasps(self._waiting) < BATCHES_AHEAD * self._most * len(self._devices)
 
     def hand_out(self) -> None:
         """Gives every simulator that has nothing to do what there is, and one that is busy its next batch once that is full."""
         for device in self._devices:
             if not self._waiting:
                 return
-            full = sum(trials.wanted.grasps for trials in self._waiting) >= self._most
+            full = _grasps(self._waiting) >= self._most
             if device.ready and (not device.batches or (full and len(device.batches) < BATCHES_A_DEVICE)):
                 self._give(device, self._next_batch())
 
@@ -95,6 +91,18 @@ class Devices:
                 yield from self._died(device)
                 self._devices[number] = self._started(device.name)
 
+    def try_all(self, trials: Sequence[ObjectTrials]) -> Iterator[GoOn]:
+        """Makes trials that are all there from the start, and yields their results as they come."""
+        for each in trials:
+            self.add(each)
+        missing = len(trials)
+        while missing:
+            self.hand_out()
+            wait(self.signals())
+            for results in self.collect():
+                missing -= 1
+                yield results
+
     def stop(self) -> None:
         """Ends the processes."""
         for device in self._devices:
@@ -104,24 +112,23 @@ class Devices:
         place = BACKENDS[self._engine.name]
         return _Device(name, *start_process(serve_simulator, (place, self._gripper, self._settings, name)))
 
-    def _next_batch(self) -> dict[int, _Trials]:
-        """From the front of those that wait: as many as fit, the first one whatever its size."""
-        batch: dict[int, _Trials] = {}
-        grasps = 0
+    def _next_batch(self) -> Batch:
+        """From the front of those that wait: as many as fit, the first one whatever its size; or one that is to be alone."""
+        batch: Batch = {}
         while self._waiting:
             first = self._waiting[0]
-            if batch and (first.alone or grasps + first.wanted.grasps > self._most):
+            alone = first.number in self._alone
+            if batch and (alone or _grasps([*batch.values(), first]) > self._most):
                 break
-            batch[first.wanted.number] = self._waiting.popleft()
-            grasps += first.wanted.grasps
-            if first.alone:
+            batch[first.number] = self._waiting.popleft()
+            if alone:
                 break
         return batch
 
-    def _give(self, device: _Device, batch: dict[int, _Trials]) -> None:
+    def _give(self, device: _Device, batch: Batch) -> None:
         device.batches.append(batch)
         try:
-            device.pipe.send([trials.wanted.trials for trials in batch.values()])
+            device.pipe.send(list(batch.values()))
         except OSError:  # it has died, which `collect` will see
             return
 
@@ -139,12 +146,13 @@ class Devices:
             case BatchFailed(reason):
                 yield from self._failed(device.batches.popleft(), reason)
 
-    def _failed(self, batch: dict[int, _Trials], reason: str) -> Iterator[GoOn]:
+    def _failed(self, batch: Batch, reason: str) -> Iterator[GoOn]:
         """What is left of a batch that ended: one object is the cause, so that many are tried again, each alone."""
         if len(batch) == 1:
             yield from (GoOn(number, reason) for number in batch)
         else:
-            self._waiting.extendleft(_Trials(trials.wanted, alone=True) for trials in reversed(batch.values()))
+            self._alone |= batch.keys()
+            self._waiting.extendleft(reversed(batch.values()))
 
     def _died(self, device: _Device) -> Iterator[GoOn]:
         exitcode = death(device.process).exitcode
@@ -155,6 +163,10 @@ class Devices:
             self._waiting.extendleft(reversed(batch.values()))
         if device.batches:
             yield from self._failed(device.batches[0], f"its process ended with code {exitcode}")
+
+
+def _grasps(trials: Iterable[ObjectTrials]) -> int:
+    return sum(len(each.grasps) for each in trials)
 
 
 def _stop(device: _Device) -> None:

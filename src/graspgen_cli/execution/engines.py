@@ -46,12 +46,12 @@ def choose_engine(settings: BackendSettings, *, executor: Executor = Executor.LO
         module, extra = NEEDS[name]
         raise SettingsError(f"--backend {name} needs {module}, which is not installed; run `pip install '{DISTRIBUTION}[{extra}]'`")
     if not is_batch(name):
-        return Engine(name)
+        return Engine(name.value)
     devices = _devices(settings)
     lacking = executor is Executor.LOCAL and not gpus()
     if lacking and any(device.startswith("cuda") for device in devices):
         raise SettingsError(f"--backend {name}: this machine shows no NVIDIA GPU; take --backend mujoco, or see `graspgen doctor`")
-    return Engine(name, devices)
+    return Engine(name.value, devices)
 
 
 def _devices(settings: BackendSettings) -> tuple[str, ...]:

@@ -113,7 +113,7 @@ def _packages() -> Iterator[Fact]:
     modules = _modules(requirement.name for requirement in required)
     problems = _import_problems({name for names in modules.values() for name in names})
     for requirement in sorted(required, key=lambda requirement: requirement.name):
-        version = _version(requirement)
+        version = installed_version(requirement.name)
         broken = "; ".join(problems[name] for name in modules[requirement.name] if problems.get(name))
         wanted = f"run `pip install '{requirement.name}{requirement.specifier}'`"
         if version is None:
@@ -124,9 +124,10 @@ def _packages() -> Iterator[Fact]:
             yield Fact(requirement.name, version, f"cannot be imported ({broken}); install it again" if broken else "")
 
 
-def _version(requirement: Requirement) -> str | None:
+def installed_version(distribution: str) -> str | None:
+    """The version of a package that is installed; None where it is not."""
     try:
-        return importlib.metadata.version(requirement.name)
+        return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return None
 
@@ -173,7 +174,7 @@ def _extras() -> Iterator[Fact]:
         for extra in _extras_of(requirement):
             needs.setdefault(extra, []).append(requirement)
     for extra, requirements in sorted(needs.items()):
-        versions: Mapping[str, str | None] = {requirement.name: _version(requirement) for requirement in requirements}
+        versions: Mapping[str, str | None] = {requirement.name: installed_version(requirement.name) for requirement in requirements}
         if all(versions.values()):
             yield Fact(f"extra {extra}", ", ".join(f"{name} {version}" for name, version in versions.items()))
         else:
@@ -202,13 +203,24 @@ def _cache() -> Fact:
 
 
 def _gpu() -> Fact:
+    names = gpu_names()
+    return Fact("GPU", "; ".join(names) if names else "none found; none is needed")
+
+
+def gpu_names() -> list[str]:
+    """Name, memory and driver of every NVIDIA GPU."""
     tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return Fact("GPU", "none found; none is needed")
-    done = _ask([tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"])
-    if done is None or done.returncode or not done.stdout.strip():
-        return Fact("GPU", "nvidia-smi finds none; none is needed")
-    return Fact("GPU", "; ".join(done.stdout.strip().splitlines()))
+    done = tool and _ask([tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"])
+    return done.stdout.strip().splitlines() if done and not done.returncode else []
+
+
+def cpu_model() -> str:
+    """What the processor calls itself."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor() or "unknown")
 
 
 def _ask(command: list[str]) -> subprocess.CompletedProcess[str] | None:

@@ -53,7 +53,6 @@ class ObjectLocks:
         finally:
             fcntl.lockf(self.file, fcntl.LOCK_UN, 1, place)
 
-
     def close(self) -> None:
         """Gives back all that are held."""
         self.file.close()

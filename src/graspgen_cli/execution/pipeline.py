@@ -16,13 +16,14 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from graspgen_cli.execution.coroutines import Begin, Done, GoOn, Wanted, make_objects_in_hand
+from graspgen_cli.execution.coroutines import Begin, Done, GoOn, make_objects_in_hand
 from graspgen_cli.execution.devices import Devices
 from graspgen_cli.execution.engines import Engine
 from graspgen_cli.execution.machine import usable_cores
 from graspgen_cli.execution.object_run import ObjectTask
 from graspgen_cli.execution.processes import Died, Lifetime, TimedOut, Worker, answers, start_worker
 from graspgen_cli.execution.reports import ObjectReport
+from graspgen_cli.execution.simulators import ObjectTrials
 from graspgen_cli.records import Gripper
 from graspgen_cli.settings.models import ExecutionSettings
 
@@ -108,7 +109,7 @@ class _Crew:
     def take(self, worker: Worker, answer: object) -> Iterator[tuple[ObjectTask, Result]]:
         """What a worker answered about the object that it was at."""
         number = self.current.pop(worker)
-        if isinstance(answer, Wanted):
+        if isinstance(answer, ObjectTrials):
             self.devices.add(answer)
         elif isinstance(answer, Done):
             self.finished[worker] = self.finished.get(worker, 0) + 1

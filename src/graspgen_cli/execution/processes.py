@@ -161,9 +161,7 @@ def _serve(pipe: Connection, make_handler: Callable[..., Callable[[Any], Any]], 
             pipe.send(handler(pipe.recv()))
 
 
-def answers(
-    workers: Iterable[Worker], timeout: float, *, others: Sequence[Connection | int] = ()
-) -> Iterator[tuple[Worker, Any]]:
+def answers(workers: Iterable[Worker], timeout: float, *, others: Sequence[Connection | int] = ()) -> Iterator[tuple[Worker, Any]]:
     """Waits until something has happened to at least one busy worker, or to one of the other pipes and processes, and tells what each
     busy worker answered: its message, Died or TimedOut."""
     busy = [worker for worker in workers if worker.busy]

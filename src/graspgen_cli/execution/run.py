@@ -112,9 +112,7 @@ def _deciding(phase: Phase, settings: GraspCommand, engine: Engine) -> dict[str,
     return {"phase": phase.value, **simulated, **settings.model_dump(mode="json", include=names)}
 
 
-def _tasks(
-    scales: ScalesList, root: Path, paths: DatasetPaths, phase: Phase, settings: GraspCommand, engine: Engine
-) -> list[ObjectTask]:
+def _tasks(scales: ScalesList, root: Path, paths: DatasetPaths, phase: Phase, settings: GraspCommand, engine: Engine) -> list[ObjectTask]:
     """The tasks of this shard. The files' names come from the whole list, so that all shards choose the same."""
     names = grasp_file_names(scales.entries, own_files(paths, scales.entries, read_object_map(paths)))
     return [

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import pickle
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -86,7 +85,7 @@ def _named(place: str) -> Any:
 
 
 def serve_simulator(pipe: Connection, place: str, gripper: Gripper, settings: SimulationSettings, device: str) -> None:
-    """The life of a simulator process: lists of pickled ObjectTrials in; Opened, then for each list ObjectResults and BatchDone or
+    """The life of a simulator process: lists of ObjectTrials in; Opened, then for each list ObjectResults and BatchDone or
     BatchFailed out. It ends when the other end of the pipe is closed, or its owner dies.
 
     place: the engine's entry in BACKENDS.
@@ -98,15 +97,15 @@ def serve_simulator(pipe: Connection, place: str, gripper: Gripper, settings: Si
             pipe.send(OpenFailed(_line(error)))
             return
         pipe.send(Opened())
-        batches: queue.SimpleQueue[list[bytes] | None] = queue.SimpleQueue()
+        batches: queue.SimpleQueue[list[ObjectTrials] | None] = queue.SimpleQueue()
         threading.Thread(target=_read_ahead, args=(pipe, batches), daemon=True).start()
         while (batch := batches.get()) is not None:
             _simulate(pipe, simulator, batch)
 
 
-def _simulate(pipe: Connection, simulator: Simulator, batch: list[bytes]) -> None:
+def _simulate(pipe: Connection, simulator: Simulator, batch: list[ObjectTrials]) -> None:
     try:
-        for results in simulator.run([pickle.loads(trials) for trials in batch]):
+        for results in simulator.run(batch):
             pipe.send(results)
     except BrokenPipeError:  # the run is over
         raise
@@ -116,7 +115,7 @@ def _simulate(pipe: Connection, simulator: Simulator, batch: list[bytes]) -> Non
         pipe.send(BatchDone())
 
 
-def _read_ahead(pipe: Connection, batches: queue.SimpleQueue[list[bytes] | None]) -> None:
+def _read_ahead(pipe: Connection, batches: queue.SimpleQueue[list[ObjectTrials] | None]) -> None:
     """Takes what comes while the simulator is at work, so that the next batch is there when it is done with this one and the sender
     never waits."""
     with contextlib.suppress(EOFError, OSError):

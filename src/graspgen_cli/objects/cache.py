@@ -18,10 +18,13 @@ from graspgen_cli.geometry.convex import ConvexPieces
 from graspgen_cli.geometry.meshes import triangle_mesh
 from graspgen_cli.records import TriangleMesh
 
+CACHE_VARIABLE = "GRASPGEN_CACHE_DIR"
+"""Names the cache folder in the place of the user's."""
+
 
 def default_cache() -> Path:
     """The user's cache folder, or what the environment variable GRASPGEN_CACHE_DIR names."""
-    named = os.environ.get("GRASPGEN_CACHE_DIR")
+    named = os.environ.get(CACHE_VARIABLE)
     return Path(named).expanduser() if named else platformdirs.user_cache_path("graspgen")
 
 

@@ -306,12 +306,14 @@ class ExecutionSettings(Section):
     worker_memory: Count = Field(2048, description="Memory (MB) above which a worker process is replaced after its object; 0 = never.")
     shard: Shard | None = Field(
         None,
-        description="i/n: the i-th of n runs, from 0, that share the objects of the list among them, on one machine or on many.",
+        description="Do part i of n of the list, i/n with i from 0; the n runs may be anywhere and at any time.",
         json_schema_extra={"allowed": SHARD_ALLOWED},
     )
     executor: Executor = Field(Executor.LOCAL, description="What runs the objects: processes on this machine, or a Ray cluster.")
     ray_address: str | None = Field(
-        None, min_length=1, description="Address of the Ray cluster, such as auto or head:6379; default: what RAY_ADDRESS says, else a new one here."
+        None,
+        min_length=1,
+        description="Address of the Ray cluster, such as auto; default: what RAY_ADDRESS says, else a new one here.",
     )
 
 
