@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from graspgen_cli.execution.reports import ObjectReport
 from graspgen_cli.records import Gripper
 from graspgen_cli.settings.models import ExecutionSettings, Executor
 
+PATIENCE = 10.0
+"""s that the cluster has to answer."""
 MOST_RETRIES = 5
 """Times that a task is done again when its process or its node dies."""
 TASKS_AHEAD = 2
@@ -39,7 +42,7 @@ def run_on_ray(
     """
     ray = _connected(settings.ray_address)
     try:
-        need, lists = _plan(tasks, engine, settings, ray.cluster_resources())
+        need, lists = plan(tasks, engine, settings, ray.cluster_resources())
         slots = TASKS_AHEAD * max(1, int(ray.cluster_resources().get("GPU" if "num_gpus" in need else "CPU", 1)))
         do = ray.remote(max_retries=MOST_RETRIES, **need)(_do)
         here = settings.model_copy(update={"executor": Executor.LOCAL, "workers": need["num_cpus"]})
@@ -62,6 +65,7 @@ def _connected(address: str | None) -> Any:
     except ImportError:
         raise SettingsError(f"--executor ray needs ray, which is not installed; run `pip install '{DISTRIBUTION}[ray]'`") from None
     try:
+        _require_listener(address or "")
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         where = address or "this machine"
@@ -69,7 +73,14 @@ def _connected(address: str | None) -> Any:
     return ray
 
 
-def _plan(
+def _require_listener(address: str) -> None:
+    """Raises OSError where nobody listens at host:port: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+
+
+def plan(
     tasks: Sequence[ObjectTask], engine: Engine, settings: ExecutionSettings, resources: dict[str, float]
 ) -> tuple[dict[str, int], list[list[ObjectTask]]]:
     """What each task of Ray's asks of a node, and the objects of each."""
