@@ -16,7 +16,24 @@ import pytest
 import graspgen_cli
 
 PACKAGE = Path(graspgen_cli.__file__).parent
-HEAVY = ("numpy", "scipy", "trimesh", "mujoco", "fcl", "embreex", "manifold3d", "torch", "warp", "pxr", "coacd", "PIL", "pydantic_settings")
+HEAVY = (
+    "numpy",
+    "scipy",
+    "trimesh",
+    "mujoco",
+    "fcl",
+    "embreex",
+    "manifold3d",
+    "torch",
+    "warp",
+    "pxr",
+    "coacd",
+    "PIL",
+    "pydantic_settings",
+    "ray",
+    "mujoco_warp",
+    "isaaclab",
+)
 LAYERS = (
     {"errors"},
     {"records", "settings", "console", "files"},
@@ -88,7 +105,7 @@ def loaded_after(statement: str) -> set[str]:
         "import graspgen_cli.app",
         "import graspgen_cli.settings.cascade",
         "import graspgen_cli.execution.reports",
-        "import graspgen_cli.commands.all_, graspgen_cli.commands.analyze",
+        "import graspgen_cli.commands.all_, graspgen_cli.commands.analyze, graspgen_cli.commands.bench",
         "from graspgen_cli.app import main; assert main(['--help']) == 0",
         "from graspgen_cli.app import main; assert main(['all', '--help']) == 0",
         "from graspgen_cli.app import main; assert main(['all', '--fps', 'x']) == 2",

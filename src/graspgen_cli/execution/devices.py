@@ -13,7 +13,7 @@ from graspgen_cli.execution.coroutines import GoOn
 from graspgen_cli.execution.engines import Engine
 from graspgen_cli.execution.processes import death, start_process
 from graspgen_cli.execution.simulators import BatchDone, BatchFailed, ObjectResults, ObjectTrials, Opened, OpenFailed, serve_simulator
-from graspgen_cli.records import Gripper
+from graspgen_cli.records import Gripper, TrialState
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.backend import BACKENDS
 
@@ -49,6 +49,7 @@ class Devices:
         self._devices: list[_Device] = []
         self._waiting: deque[ObjectTrials] = deque()
         self._alone: set[int] = set()
+        self._pending = 0
 
     def start(self) -> None:
         """Starts the processes, which take their time to get ready."""
@@ -58,15 +59,18 @@ class Devices:
     def add(self, trials: ObjectTrials) -> None:
         """Trials that are to be made."""
         self._waiting.append(trials)
+        self._pending += len(trials.grasps)
 
     def drop(self, number: int) -> None:
         """Forgets an object's trials unless they are out already."""
-        self._waiting = deque(trials for trials in self._waiting if trials.number != number)
+        found = next((trials for trials in self._waiting if trials.number == number), None)
+        if found is not None:
+            self._waiting.remove(found)
+            self._pending -= len(found.grasps)
 
     def is_room(self) -> bool:
         """Whether more objects are to be taken up."""
-        out = sum(_grasps(batch.values()) for device in self._devices for batch in device.batches)
-        return out + _grasps(self._waiting) < BATCHES_AHEAD * self._most * len(self._devices)
+        return self._pending < BATCHES_AHEAD * self._most * len(self._devices)
 
     def hand_out(self) -> None:
         """Gives every simulator that has nothing to do what there is, and one that is busy its next batch once that is full."""
@@ -139,8 +143,8 @@ class Devices:
             case OpenFailed(reason):
                 raise InputError(f"--backend {self._engine.name} on {device.name}: {reason}")
             case ObjectResults(number, state):
-                if device.batches[0].pop(number, None) is not None:
-                    yield GoOn(number, state)
+                if number in device.batches[0]:
+                    yield self._answered(device.batches[0].pop(number), state)
             case BatchDone():
                 yield from self._failed(device.batches.popleft(), "it gave no results")
             case BatchFailed(reason):
@@ -149,10 +153,14 @@ class Devices:
     def _failed(self, batch: Batch, reason: str) -> Iterator[GoOn]:
         """What is left of a batch that ended: one object is the cause, so that many are tried again, each alone."""
         if len(batch) == 1:
-            yield from (GoOn(number, reason) for number in batch)
+            yield from (self._answered(trials, reason) for trials in batch.values())
         else:
             self._alone |= batch.keys()
             self._waiting.extendleft(reversed(batch.values()))
+
+    def _answered(self, trials: ObjectTrials, results: TrialState | str) -> GoOn:
+        self._pending -= len(trials.grasps)
+        return GoOn(trials.number, results)
 
     def _died(self, device: _Device) -> Iterator[GoOn]:
         exitcode = death(device.process).exitcode

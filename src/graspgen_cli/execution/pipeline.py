@@ -50,7 +50,7 @@ def run_pipeline(
         while crew.is_at_work():
             crew.hand_out()
             devices.hand_out()
-            for worker, answer in answers(crew.workers, settings.object_timeout, others=devices.signals()):
+            for worker, answer in answers(crew.members, settings.object_timeout, others=devices.signals()):
                 yield from crew.take(worker, answer)
             for results in devices.collect():
                 crew.deliver(results)
@@ -59,13 +59,25 @@ def run_pipeline(
         devices.stop()
 
 
-@dataclass(eq=False)
-class _InHand:
+@dataclass(frozen=True, eq=False)
+class _Object:
     """An object that a worker has in hand. restarts: how often it was begun before."""
 
     task: ObjectTask
-    worker: Worker
+    member: _Member
     restarts: int
+
+
+@dataclass(eq=False)
+class _Member:
+    """A worker of the crew. objects: the numbers of those that it has in hand; current: the one that it is at while it is busy;
+    results: for others of them; finished: how many it is done with."""
+
+    worker: Worker
+    objects: set[int] = field(default_factory=set)
+    current: int = 0
+    results: deque[GoOn] = field(default_factory=deque)
+    finished: int = 0
 
 
 @dataclass(eq=False)
@@ -77,16 +89,11 @@ class _Crew:
     lifetime: Lifetime
     waiting: deque[ObjectTask]
     devices: Devices
-    workers: list[Worker] = field(default_factory=list)
-    objects: dict[int, _InHand] = field(default_factory=dict)
+    members: dict[Worker, _Member] = field(default_factory=dict)
+    objects: dict[int, _Object] = field(default_factory=dict)
     again: deque[tuple[ObjectTask, int]] = field(default_factory=deque)
     """Objects to be begun again, each with its number of starts so far."""
-    results: dict[int, GoOn] = field(default_factory=dict)
-    """Results for objects whose worker is still at another one."""
-    current: dict[Worker, int] = field(default_factory=dict)
-    """The object that a busy worker is at."""
-    finished: dict[Worker, int] = field(default_factory=dict)
-    next_number: int = 0
+    last_number: int = 0
 
     def is_at_work(self) -> bool:
         """Whether anything is left to do."""
@@ -94,77 +101,77 @@ class _Crew:
 
     def hand_out(self) -> None:
         """Gives every idle worker what there is for it: results first, else a new object."""
-        for worker in [worker for worker in self.workers if not worker.busy]:
-            if self._is_due(worker) and not self._in_hand(worker):
-                self._dismiss(worker)
-        while len(self.workers) < self.size and self._to_begin() > sum(self._is_free(worker) for worker in self.workers):
-            self.workers.append(start_worker(make_objects_in_hand, (self.gripper, self._first_waiting())))
-        for worker in [worker for worker in self.workers if not worker.busy]:
-            number = next((n for n in self.results if self.objects[n].worker is worker), None)
-            if number is not None:
-                self._give(worker, number, self.results.pop(number))
-            elif self._to_begin() and self.devices.is_room() and self._in_hand(worker) < MOST_IN_HAND and not self._is_due(worker):
-                self._begin(worker)
+        for member in self._idle():
+            if not member.objects and self._is_due(member):
+                self._dismiss(member)
+        while len(self.members) < self.size and self._to_begin() > sum(not member.objects for member in self.members.values()):
+            worker = start_worker(make_objects_in_hand, (self.gripper, (self.again[0][0] if self.again else self.waiting[0])))
+            self.members[worker] = _Member(worker)
+        for member in self._idle():
+            if member.results:
+                message = member.results.popleft()
+                self._give(member, message.number, message)
+            elif self._to_begin() and self.devices.is_room() and len(member.objects) < MOST_IN_HAND and not self._is_due(member):
+                self._begin(member)
 
     def take(self, worker: Worker, answer: object) -> Iterator[tuple[ObjectTask, Result]]:
         """What a worker answered about the object that it was at."""
-        number = self.current.pop(worker)
+        member = self.members[worker]
         if isinstance(answer, ObjectTrials):
             self.devices.add(answer)
         elif isinstance(answer, Done):
-            self.finished[worker] = self.finished.get(worker, 0) + 1
-            yield self.objects.pop(number).task, answer.report
+            member.finished += 1
+            yield self._put_down(member.current).task, answer.report
         elif isinstance(answer, Died | TimedOut):
-            yield self.objects.pop(number).task, answer
-            yield from self._lose(worker, answer)
+            yield self._put_down(member.current).task, answer
+            yield from self._lose(member, answer)
 
     def deliver(self, results: GoOn) -> None:
         """Keeps the results of trials for the worker; those of an object that was lost meanwhile are of no use."""
         if results.number in self.objects:
-            self.results[results.number] = results
+            self.objects[results.number].member.results.append(results)
 
     def stop(self) -> None:
         """Ends all workers."""
-        for worker in self.workers:
+        for worker in self.members:
             worker.stop()
+
+    def _idle(self) -> list[_Member]:
+        return [member for member in self.members.values() if not member.worker.busy]
 
     def _to_begin(self) -> int:
         return len(self.waiting) + len(self.again)
 
-    def _first_waiting(self) -> ObjectTask:
-        return self.again[0][0] if self.again else self.waiting[0]
+    def _is_due(self, member: _Member) -> bool:
+        return member.worker.is_due(self.lifetime, member.finished)
 
-    def _is_free(self, worker: Worker) -> bool:
-        return not worker.busy and not self._in_hand(worker)
-
-    def _in_hand(self, worker: Worker) -> int:
-        return sum(each.worker is worker for each in self.objects.values())
-
-    def _is_due(self, worker: Worker) -> bool:
-        return worker.is_due(self.lifetime, self.finished.get(worker, 0))
-
-    def _begin(self, worker: Worker) -> None:
+    def _begin(self, member: _Member) -> None:
         task, restarts = self.again.popleft() if self.again else (self.waiting.popleft(), 0)
-        self.next_number += 1
-        self.objects[self.next_number] = _InHand(task, worker, restarts)
-        self._give(worker, self.next_number, Begin(self.next_number, task))
+        self.last_number += 1
+        self.objects[self.last_number] = _Object(task, member, restarts)
+        member.objects.add(self.last_number)
+        self._give(member, self.last_number, Begin(self.last_number, task))
 
-    def _give(self, worker: Worker, number: int, message: Begin | GoOn) -> None:
-        self.current[worker] = number
-        worker.give(message)
+    def _give(self, member: _Member, number: int, message: Begin | GoOn) -> None:
+        member.current = number
+        member.worker.give(message)
 
-    def _dismiss(self, worker: Worker) -> None:
-        worker.dismiss()
-        worker.stop()
-        self.workers.remove(worker)
+    def _put_down(self, number: int) -> _Object:
+        found = self.objects.pop(number)
+        found.member.objects.remove(number)
+        return found
 
-    def _lose(self, worker: Worker, answer: Died | TimedOut) -> Iterator[tuple[ObjectTask, Result]]:
+    def _dismiss(self, member: _Member) -> None:
+        member.worker.dismiss()
+        member.worker.stop()
+        del self.members[member.worker]
+
+    def _lose(self, member: _Member, answer: Died | TimedOut) -> Iterator[tuple[ObjectTask, Result]]:
         """Ends a worker that failed at one object; the others that it had in hand are begun again."""
-        worker.stop()
-        self.workers.remove(worker)
-        for number in [n for n, each in self.objects.items() if each.worker is worker]:
-            lost = self.objects.pop(number)
-            self.results.pop(number, None)
+        member.worker.stop()
+        del self.members[member.worker]
+        for number in sorted(member.objects):
+            lost = self._put_down(number)
             self.devices.drop(number)
             if lost.restarts < MOST_RESTARTS:
                 self.again.append((lost.task, lost.restarts + 1))

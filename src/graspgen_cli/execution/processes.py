@@ -75,8 +75,9 @@ class Worker:
             self.pipe.send(message)
 
     def is_due(self, lifetime: Lifetime, tasks: int) -> bool:
-        """Whether it is to be replaced, having done so many tasks."""
-        return 0 < lifetime.tasks <= tasks or 0 < lifetime.memory * MEGABYTE < resident_bytes(self.process.pid)
+        """Whether it is to be replaced, having done so many tasks; never before its first, however large it is from the start."""
+        too_large = 0 < lifetime.memory * MEGABYTE < resident_bytes(self.process.pid)
+        return tasks > 0 and (too_large or 0 < lifetime.tasks <= tasks)
 
     def dismiss(self) -> None:
         """Lets an idle worker end by itself."""
