@@ -16,7 +16,7 @@ from graspgen_cli.execution.object_run import ObjectTask, failure_report, run_ob
 from graspgen_cli.execution.ownership import ObjectLocks, open_object_locks
 from graspgen_cli.execution.pipeline import run_pipeline
 from graspgen_cli.execution.processes import SPAWN, Died, Lifetime, TimedOut, run_in_processes
-from graspgen_cli.execution.reports import ObjectReport, Phase
+from graspgen_cli.execution.reports import ObjectReport
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.models import ExecutionSettings, SimulationSettings
@@ -60,10 +60,7 @@ def run_tasks(
     """
     if not tasks:
         return
-    if engine.devices and tasks[0].phase is not Phase.GUESS:
-        results = run_pipeline(tasks, gripper, engine, settings)
-    else:
-        results = _run_whole(tasks, gripper, settings)
+    results = run_pipeline(tasks, gripper, engine, settings) if engine.devices else _run_whole(tasks, gripper, settings)
     for task, result in results:
         yield task, result if isinstance(result, ObjectReport) else _lost(task, result, settings.object_timeout)
 

@@ -50,6 +50,8 @@ def run_objects(
     paths = DatasetPaths(settings.grasp_dataset, gripper.name)
     phase, settings = _effective(phase, settings)
     engine = choose_engine(settings, executor=settings.executor)
+    if phase is Phase.GUESS:
+        engine = Engine(engine.name)  # no device is needed
     require_writable(paths.grasps)
     with owned(paths, _deciding(phase, settings, engine), first=partial(_clean, paths)):
         tasks = _tasks(scales, root, paths, phase, settings, engine)
