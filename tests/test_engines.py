@@ -79,7 +79,10 @@ def test_choosing_an_engine_does_not_load_it() -> None:
         "import sys\n"
         "from graspgen_cli.execution.engines import choose_engine\n"
         "from graspgen_cli.settings.models import BackendSettings\n"
-        "choose_engine(BackendSettings())\n"
+        "from graspgen_cli.execution import engines\n"
+        "engines.gpus = lambda: ['nvidia0']\n"
+        "engines._is_installed = lambda module: True\n"
+        "assert choose_engine(BackendSettings()).devices == ('cuda:0',)\n"
         "print({'warp', 'mujoco_warp', 'torch', 'ray', 'isaaclab'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

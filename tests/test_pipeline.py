@@ -12,6 +12,7 @@ import trimesh
 
 import fake_simulator
 from graspgen_cli.app import main
+from graspgen_cli.execution import engines
 from graspgen_cli.validate.backend import BACKENDS
 from made_datasets import contents
 
@@ -54,6 +55,7 @@ def reference(run: Run) -> dict[str, bytes]:
 def batch_engine(monkeypatch: pytest.MonkeyPatch, reference: dict[str, bytes]) -> None:
     """`mujoco` is an engine that tries many objects at once."""
     monkeypatch.setitem(BACKENDS, "mujoco", fake_simulator.PLACE)
+    monkeypatch.setattr(engines, "ON_DEVICES", {"mujoco"})
 
 
 CPU = ["--backend", "mujoco", "--device", "cpu"]

@@ -26,7 +26,6 @@ from graspgen_cli.execution.pool import Counter, SharedCores
 from graspgen_cli.execution.processes import SPAWN, run_in_processes
 from graspgen_cli.execution.reports import Phase, RunSummary
 from graspgen_cli.execution.run import run_objects
-from graspgen_cli.execution.simulators import ObjectTrials
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.guess.loop import make_guesses
@@ -36,6 +35,7 @@ from graspgen_cli.objects.scales import read_scales, resolve_object_paths
 from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject, TrialState
 from graspgen_cli.settings.commands import BenchCommand
 from graspgen_cli.settings.models import BackendName, SimulationSettings
+from graspgen_cli.validate.batches import ObjectTrials
 from graspgen_cli.validate.judge import judge
 
 GUESSES = 1000

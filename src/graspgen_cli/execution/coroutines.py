@@ -17,10 +17,10 @@ from graspgen_cli.errors import ObjectError
 from graspgen_cli.execution.object_run import ObjectTask, run_object
 from graspgen_cli.execution.ownership import ObjectLocks, open_object_locks
 from graspgen_cli.execution.reports import ObjectReport
-from graspgen_cli.execution.simulators import ObjectTrials
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.validate.batches import ObjectTrials
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from graspgen_cli.errors import InputError
 from graspgen_cli.execution.coroutines import GoOn
 from graspgen_cli.execution.engines import Engine
 from graspgen_cli.execution.processes import death, start_process
-from graspgen_cli.execution.simulators import BatchDone, BatchFailed, ObjectResults, ObjectTrials, Opened, OpenFailed, serve_simulator
+from graspgen_cli.execution.simulators import BatchDone, BatchFailed, Opened, OpenFailed, serve_simulator
 from graspgen_cli.records import Gripper, TrialState
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.backend import BACKENDS
+from graspgen_cli.validate.batches import ObjectResults, ObjectTrials
 
 MOST_GRASPS = 16384
 """Grasps of a batch where --max-num-envs does not say it: more do not make a current GPU faster."""

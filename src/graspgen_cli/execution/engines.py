@@ -10,13 +10,15 @@ from pathlib import Path
 
 from graspgen_cli.errors import SettingsError
 from graspgen_cli.execution.machine import DISTRIBUTION
-from graspgen_cli.execution.simulators import is_batch
 from graspgen_cli.settings.models import BackendName, BackendSettings, Executor
 from graspgen_cli.validate.backend import BACKENDS
 
 FIRST_GPU = "cuda:0"
 NEEDS = {BackendName.MUJOCO_WARP: ("mujoco_warp", "gpu"), BackendName.ISAACLAB: ("isaaclab", "isaaclab")}
 """The package that an engine needs, and the extra that brings it."""
+
+ON_DEVICES = frozenset({BackendName.MUJOCO_WARP.value})
+"""Engines that try the grasps of many objects at once, in a process for each device (see `execution.simulators`)."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def choose_engine(settings: BackendSettings, *, executor: Executor = Executor.LO
     if name in NEEDS and not _is_installed(NEEDS[name][0]):
         module, extra = NEEDS[name]
         raise SettingsError(f"--backend {name} needs {module}, which is not installed; run `pip install '{DISTRIBUTION}[{extra}]'`")
-    if not is_batch(name):
+    if name not in ON_DEVICES:
         return Engine(name.value)
     devices = _devices(settings)
     lacking = executor is Executor.LOCAL and not gpus()

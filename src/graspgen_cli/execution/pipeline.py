@@ -23,9 +23,9 @@ from graspgen_cli.execution.machine import usable_cores
 from graspgen_cli.execution.object_run import ObjectTask
 from graspgen_cli.execution.processes import Died, Lifetime, TimedOut, Worker, answers, start_worker
 from graspgen_cli.execution.reports import ObjectReport
-from graspgen_cli.execution.simulators import ObjectTrials
 from graspgen_cli.records import Gripper
 from graspgen_cli.settings.models import ExecutionSettings
+from graspgen_cli.validate.batches import ObjectTrials
 
 MOST_IN_HAND = 64
 """Objects that a worker has in hand at once: each keeps its mesh and its search trees in memory."""

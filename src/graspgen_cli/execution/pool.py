@@ -21,7 +21,7 @@ from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.models import ExecutionSettings, SimulationSettings
 from graspgen_cli.validate.backend import Backend, make_backend
-from graspgen_cli.validate.backends.mujoco_cpu import join_states
+from graspgen_cli.validate.states import join_states
 
 TRIALS_AT_ONCE = 256
 """Trials after which a worker looks anew at how many cores there are for it."""

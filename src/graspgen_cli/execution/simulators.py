@@ -12,42 +12,18 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import queue
+import sys
 import threading
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, Protocol
+from typing import Any
 
 from graspgen_cli.errors import GraspgenError
-from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
+from graspgen_cli.records import Gripper
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.backend import BACKENDS
-
-
-@dataclass(frozen=True, eq=False)
-class ObjectTrials:
-    """What is to be tried of one object: all `grasps`, on its convex pieces. number: comes back with the results."""
-
-    number: int
-    target: TargetObject
-    grasps: GraspBatch
-
-
-@dataclass(frozen=True, eq=False)
-class ObjectResults:
-    """The end states of one object's trials, in the order of its grasps."""
-
-    number: int
-    state: TrialState
-
-
-class Simulator(Protocol):
-    """One device with one gripper on it."""
-
-    def run(self, trials: Sequence[ObjectTrials]) -> Iterator[ObjectResults]:
-        """Tries the grasps of any number of objects, and yields each object's results as soon as they are there, in any order. The
-        simulator divides them into as many launches as the device's memory asks for."""
+from graspgen_cli.validate.batches import ObjectTrials, Simulator
 
 
 @dataclass(frozen=True)
@@ -74,11 +50,6 @@ class OpenFailed:
     message: str
 
 
-def is_batch(name: str) -> bool:
-    """Whether the engine called `name` tries the grasps of many objects at once."""
-    return hasattr(_named(BACKENDS[name]), "open_simulator")
-
-
 def _named(place: str) -> Any:
     module, _, attribute = place.partition(":")
     return getattr(importlib.import_module(module), attribute)
@@ -90,6 +61,7 @@ def serve_simulator(pipe: Connection, place: str, gripper: Gripper, settings: Si
 
     place: the engine's entry in BACKENDS.
     """
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what an engine prints is no result
     with contextlib.suppress(OSError):
         try:
             simulator: Simulator = _named(place).open_simulator(gripper, settings, device=device)

@@ -247,6 +247,10 @@ class SimulationSettings(Section):
         json_schema_extra={"allowed": "a JSON list of [duration s, [x, y, z], scale]"},
     )
     force_magnitude: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(1.0, description="Force of a tug of scale 1, in g.")
+    steady_motion: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(
+        0.0005,
+        description="Motion (m): a stage of a trial ends once the object creeps steadily and the rest would move it by less; 0 = never.",
+    )
     object_mass: PositiveFloat = Field(1.0, description="Mass (kg) of every object.")
     object_density: PositiveFloat | None = Field(None, description="Density (kg/m³); replaces --object-mass where given.")
     friction: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(1.0, description="Coulomb friction coefficient.")

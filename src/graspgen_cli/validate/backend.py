@@ -18,7 +18,10 @@ class Backend(Protocol):
 
 
 # "module:Class", so that nothing heavy is imported before it is used.
-BACKENDS = {"mujoco": "graspgen_cli.validate.backends.mujoco_cpu:MujocoBackend"}
+BACKENDS = {
+    "mujoco": "graspgen_cli.validate.backends.mujoco_cpu:MujocoBackend",
+    "mujoco-warp": "graspgen_cli.validate.backends.mujoco_warp:MujocoWarpBackend",
+}
 
 
 def make_backend(name: str, *, threads: int) -> Backend:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from graspgen_cli.records import Disturbance, Floats, Gripper
 from graspgen_cli.settings.models import SimulationSettings
@@ -13,7 +14,10 @@ STANDARD_GRAVITY = 9.81
 """m/s², as GraspDataGen uses it to turn g into a force."""
 
 CHECK_INTERVAL = 0.1
-"""s between two looks at whether an object is lost."""
+"""s between two looks at whether an object is lost, or moves no more."""
+
+STEADY_GROWTH = 1.02
+"""Motion that grows by less than this factor from one look to the next is steady."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,26 @@ def disturbances(settings: SimulationSettings) -> tuple[Disturbance, ...]:
 def stages(gripper: Gripper, settings: SimulationSettings, mass: float) -> tuple[Stage, ...]:
     """The grip closing and holding, then each tug. A tug's direction is given in GraspGen's convention (z approach, x closing)."""
     rotation_graspgen_in_base = gripper.pose_base_in_graspgen[:3, :3].T
-    closing = Stage(round(settings.initial_grasp_duration * settings.fps), None)
+    closing = Stage(_steps(settings.initial_grasp_duration, settings), None)
     tugs = []
     for tug in disturbances(settings):
         newton = settings.force_magnitude * STANDARD_GRAVITY * mass * tug.scale
         force: Floats = rotation_graspgen_in_base @ (newton * np.asarray(tug.direction))
-        tugs.append(Stage(round(tug.duration * settings.fps), (float(force[0]), float(force[1]), float(force[2]))))
+        tugs.append(Stage(_steps(tug.duration, settings), (float(force[0]), float(force[1]), float(force[2]))))
     return (closing, *tugs)
+
+
+def _steps(duration: float, settings: SimulationSettings) -> int:
+    return max(1, round(duration * settings.fps))
+
+
+def is_steady(motion: Floats, motion_before: Floats, *, intervals_left: Floats | float, settings: SimulationSettings) -> NDArray[np.bool_]:
+    """(N,) trials of whose stage the rest would change nothing: the object creeps, as soft contacts let it, at a rate that does not
+    grow, and what is left of the stage would move it by less than `steady_motion`.
+
+    motion, motion_before: (N,) m that the farthest point of the object moved in the last interval and in the one before.
+    """
+    return (motion <= STEADY_GROWTH * motion_before) & (motion * intervals_left < settings.steady_motion)
 
 
 def check_steps(settings: SimulationSettings) -> int:

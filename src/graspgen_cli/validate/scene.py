@@ -8,8 +8,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from graspgen_cli.geometry.poses import stable
-from graspgen_cli.records import Floats, Gripper, TargetObject
+from graspgen_cli.geometry.poses import inverse, pose, quaternion_wxyz, rotation_from_wxyz, stable
+from graspgen_cli.records import Floats, GraspBatch, Gripper, TargetObject
 from graspgen_cli.settings.models import CollisionApproximation, SimulationSettings
 
 OBJECT = "graspgen_object"
@@ -148,3 +148,33 @@ def _scene(model: mujoco.MjModel, gripper: Gripper, mass: float) -> Scene:
         effort=effort,
         contact_sensor=(first, second),
     )
+
+
+def start_position(scene: Scene, gripper: Gripper, grasps: GraspBatch) -> Floats:
+    """(N, nq) positions of a scene in which the trials begin."""
+    pose_object_in_gripper = inverse(grasps.pose_gripper_in_object)
+    qpos = np.tile(scene.model.qpos0, (len(grasps), 1))
+    qpos[:, scene.joint_qpos] = stable(gripper.joint_position[gripper.nearest_opening(grasps.opening_width)])
+    at = scene.object_qpos
+    qpos[:, at : at + 3] = stable(pose_object_in_gripper[:, :3, 3])
+    qpos[:, at + 3 : at + 7] = stable(quaternion_wxyz(pose_object_in_gripper[:, :3, :3]))
+    return qpos
+
+
+def object_pose(scene: Scene, qpos: Floats) -> Floats:
+    """(N, 4, 4) object in the gripper's base, of positions (N, nq); a quaternion that is not finite counts as one that is."""
+    at = scene.object_qpos
+    quaternion = np.where(np.isfinite(qpos[:, at + 3 : at + 7]), qpos[:, at + 3 : at + 7], 1.0)
+    return pose(rotation_from_wxyz(quaternion), qpos[:, at : at + 3])
+
+
+def contacts(scene: Scene, sensordata: Floats) -> tuple[NDArray[np.bool_], Floats]:
+    """(N, 2) whether each finger touches the object, and with what force (N), of sensor readings (N, nsensordata)."""
+    touching = np.stack([sensordata[:, at] > 0 for at in scene.contact_sensor], axis=1)
+    force = np.stack([np.linalg.norm(sensordata[:, at + 1 : at + 4], axis=1) for at in scene.contact_sensor], axis=1)
+    return touching, force
+
+
+def deepest_allowed(target: TargetObject) -> float:
+    """m, not positive: distance of contacts at the start that the pieces' error and rounding explain."""
+    return -(target.largest_gap + 1e-3)

@@ -9,26 +9,24 @@ import numpy as np
 from mujoco import batch
 from numpy.typing import NDArray
 
-from graspgen_cli.geometry.poses import inverse, pose, quaternion_wxyz, rotation_angle, rotation_from_wxyz, stable
-from graspgen_cli.records import Floats, GraspBatch, Gripper, TargetObject, TrialState
+from graspgen_cli.geometry.poses import inverse
+from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.protocol import check_steps, stages
-from graspgen_cli.validate.scene import Scene, build_scene
+from graspgen_cli.validate.progress import Observation, Progress, bounds
+from graspgen_cli.validate.protocol import stages
+from graspgen_cli.validate.scene import Scene, build_scene, contacts, deepest_allowed, object_pose, start_position
+from graspgen_cli.validate.states import in_order, join_states
 
 Bools = NDArray[np.bool_]
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class _Trials:
-    """Trials in flight, and what was noted on the way."""
+    """Simulations of one scene."""
 
     scene: Scene
     gripper: Gripper
     simulations: batch.Batch
-    reach: float
-    alive: Bools
-    steps: NDArray[np.int32]
-    pose_when_closed: Floats
 
 
 class MujocoBackend:
@@ -47,39 +45,37 @@ class MujocoBackend:
     def _run_chunk(
         self, scene: Scene, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings
     ) -> TrialState:
-        trials = _start(scene, gripper, target, grasps, threads=min(self._threads, len(grasps)))
-        started_inside = _started_inside(trials, target)
-        for number, stage in enumerate(stages(gripper, settings, scene.mass)):
-            if stage.force_in_base is not None:
-                trials.simulations.bind("xfrc_applied")[:, scene.object_body, :3] = stage.force_in_base
-            _advance(trials, stage.steps, check_steps(settings))
-            if number == 0:
-                trials.pose_when_closed = _object_pose(trials)
-        return _end_state(trials, started_inside)
+        count = len(grasps)
+        trials = _start(scene, gripper, grasps, threads=min(self._threads, count))
+        started_inside = _started_inside(trials, target, count)
+        plan = stages(gripper, settings, scene.mass)
+        progress = Progress(gripper, tuple(stage.steps for stage in plan), settings, count)
+        progress.begin(np.arange(count), inverse(grasps.pose_gripper_in_object), [bounds(gripper, target)] * count)
+        slots, states = [], []
+        while progress.running.any():
+            made = _advance(trials, progress)
+            seen = _observe(trials)
+            ended, entered = progress.look(seen, made)
+            slots.append(ended)
+            states.append(progress.state(ended, seen, started_inside))
+            for stage in np.unique(progress.stage[entered]):
+                of_stage = entered[progress.stage[entered] == stage]
+                trials.simulations.bind("xfrc_applied")[of_stage, scene.object_body, :3] = plan[stage].force_in_base
+        return in_order(join_states(states, len(gripper.joint_names)), np.concatenate(slots))
 
 
-def _start(scene: Scene, gripper: Gripper, target: TargetObject, grasps: GraspBatch, *, threads: int) -> _Trials:
+def _start(scene: Scene, gripper: Gripper, grasps: GraspBatch, *, threads: int) -> _Trials:
     """Gripper at the grasps' openings, object at their poses, the grip's force on."""
-    count = len(grasps)
-    simulations = batch.Batch(scene.model, count, nthread=threads)
-    pose_object_in_gripper = inverse(grasps.pose_gripper_in_object)
-    qpos = simulations.bind("qpos")
-    qpos[:, scene.joint_qpos] = stable(gripper.joint_position[gripper.nearest_opening(grasps.opening_width)])
-    at = scene.object_qpos
-    qpos[:, at : at + 3] = stable(pose_object_in_gripper[:, :3, 3])
-    qpos[:, at + 3 : at + 7] = stable(quaternion_wxyz(pose_object_in_gripper[:, :3, :3]))
+    simulations = batch.Batch(scene.model, len(grasps), nthread=threads)
+    simulations.bind("qpos")[:] = start_position(scene, gripper, grasps)
     simulations.bind("qfrc_applied")[:] = scene.effort
     simulations.bind("sensordata")
-    # An object that is farther away than both could ever reach is lost.
-    far = np.abs(gripper.pose_body_in_base[..., :3, 3]).max() + gripper.depth + gripper.width
-    size = float(np.linalg.norm(target.mesh.vertices - target.center_of_mass, axis=1).max())
-    return _Trials(scene, gripper, simulations, far + size, np.ones(count, bool), np.zeros(count, np.int32), pose_object_in_gripper)
+    return _Trials(scene, gripper, simulations)
 
 
-def _started_inside(trials: _Trials, target: TargetObject) -> Bools:
+def _started_inside(trials: _Trials, target: TargetObject, count: int) -> Bools:
     """(N,): contacts at the start deeper than the pieces stand off the mesh."""
-    allowed = -(target.largest_gap + 1e-3)
-    deepest = np.zeros(len(trials.alive))
+    deepest = np.zeros(count)
     trials.simulations.forward(stage=mujoco.mjtStage.mjSTAGE_POS.value)
     counts = trials.simulations.bind("ncon")
     trials.simulations.forward(stage=mujoco.mjtStage.mjSTAGE_POS.value)
@@ -87,36 +83,21 @@ def _started_inside(trials: _Trials, target: TargetObject) -> Bools:
         data = trials.simulations.get_data(int(i))
         mujoco.mj_fwdPosition(trials.scene.model, data)
         deepest[i] = min(contact.dist for contact in data.contact[: data.ncon])
-    return deepest < allowed
+    return deepest < deepest_allowed(target)
 
 
-def _advance(trials: _Trials, steps: int, interval: int) -> None:
-    """Steps the trials that are alive, looking for lost objects every `interval` steps."""
-    while steps > 0 and trials.alive.any():
-        now = min(interval, steps)
-        ids = np.flatnonzero(trials.alive)
-        trials.simulations.step(ids, nstep=now)
-        trials.steps[ids] += now
-        steps -= now
-        trials.alive &= ~_lost(trials) & _finite(trials)
+def _advance(trials: _Trials, progress: Progress) -> NDArray[np.intp]:
+    """Steps the running trials to their next look. (N,) steps made."""
+    made = np.where(progress.running, np.minimum(progress.interval, progress.left), 0)
+    for steps in np.unique(made[progress.running]):
+        trials.simulations.step(np.flatnonzero(made == steps), nstep=int(steps))
+    return made
 
 
-def _touching(trials: _Trials) -> Bools:
-    """(N, 2) whether each finger is in contact with the object."""
-    sensors = trials.simulations.bind("sensordata")
-    return np.stack([sensors[:, at] > 0 for at in trials.scene.contact_sensor], axis=1)
-
-
-def _lost(trials: _Trials) -> Bools:
-    """(N,) objects that nothing can hold any more: no finger touches them, and the gripper has closed or they are out of reach."""
-    scene, qpos = trials.scene, trials.simulations.bind("qpos")
-    at = scene.object_qpos
-    away = np.linalg.norm(qpos[:, at : at + 3], axis=1) > trials.reach
-    driven = trials.gripper.joint_effort != 0
-    joints = qpos[:, scene.joint_qpos[driven]]
-    closed, opened = trials.gripper.joint_position[0, driven], trials.gripper.joint_position[-1, driven]
-    has_closed = (np.abs(joints - closed) < 0.01 * np.abs(opened - closed)).all(axis=1)
-    return ~_touching(trials).any(axis=1) & (away | has_closed)
+def _observe(trials: _Trials) -> Observation:
+    scene, qpos = trials.scene, np.array(trials.simulations.bind("qpos"))
+    touching, force = contacts(scene, trials.simulations.bind("sensordata"))
+    return Observation(object_pose(scene, qpos), force, touching, qpos[:, scene.joint_qpos], _finite(trials))
 
 
 def _finite(trials: _Trials) -> Bools:
@@ -124,46 +105,3 @@ def _finite(trials: _Trials) -> Bools:
     bad = [mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC]
     warned = (trials.simulations.warning[:, [int(w) for w in bad], 1] > 0).any(axis=1)
     return np.isfinite(trials.simulations.bind("qpos")).all(axis=1) & ~warned
-
-
-def _object_pose(trials: _Trials) -> Floats:
-    """(N, 4, 4) object in the gripper's base."""
-    qpos, at = trials.simulations.bind("qpos"), trials.scene.object_qpos
-    quaternion = np.where(np.isfinite(qpos[:, at + 3 : at + 7]), qpos[:, at + 3 : at + 7], 1.0)
-    return pose(rotation_from_wxyz(quaternion), qpos[:, at : at + 3])
-
-
-def _end_state(trials: _Trials, started_inside: Bools) -> TrialState:
-    finite = _finite(trials)
-    ended = _object_pose(trials)
-    sensors = trials.simulations.bind("sensordata")
-    force = np.stack([np.linalg.norm(sensors[:, at + 1 : at + 4], axis=1) for at in trials.scene.contact_sensor], axis=1)
-    force[~trials.alive] = 0.0
-    slip = relative_motion(trials.pose_when_closed, ended)
-    slip[~trials.alive] = np.nan
-    return TrialState(
-        pose_object_in_gripper=ended,
-        finger_contact_force=force,
-        joint_position=trials.simulations.bind("qpos")[:, trials.scene.joint_qpos].copy(),
-        finite=finite,
-        slip=slip,
-        started_inside=started_inside,
-        steps=trials.steps,
-    )
-
-
-def relative_motion(before: Floats, after: Floats) -> Floats:
-    """(N, 2): distance (m) between the origins and angle (rad) between poses (N, 4, 4)."""
-    distance = np.linalg.norm(after[:, :3, 3] - before[:, :3, 3], axis=1)
-    return np.stack([distance, rotation_angle(np.swapaxes(before[:, :3, :3], 1, 2) @ after[:, :3, :3])], axis=1)
-
-
-def join_states(states: list[TrialState], joints: int) -> TrialState:
-    """The states of consecutive chunks as one; of none, an empty state."""
-    if not states:
-        none = np.zeros(0)
-        return TrialState(
-            np.zeros((0, 4, 4)), np.zeros((0, 2)), np.zeros((0, joints)), none > 0, np.zeros((0, 2)), none > 0, none.astype(np.int32)
-        )
-    names = TrialState.__dataclass_fields__
-    return TrialState(**{name: np.concatenate([getattr(s, name) for s in states]) for name in names})

@@ -1,0 +1,161 @@
+"""Many simulations side by side on one device with MuJoCo Warp: worlds that each hold one trial of any object at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import mujoco
+import numpy as np
+import trimesh
+import warp as wp
+from numpy.typing import NDArray
+
+from graspgen_cli.records import Floats, Gripper, TargetObject, TriangleMesh
+from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.validate.backends.packing import FIELDS_OF_OBJECTS, Table, joined_meshes, mesh_of_geoms, rows_of_objects
+from graspgen_cli.validate.backends.warp_kernels import copy_rows, flat
+from graspgen_cli.validate.progress import Observation
+from graspgen_cli.validate.scene import Scene, build_scene, contacts, object_pose
+
+Bools = NDArray[np.bool_]
+Indices = NDArray[np.intp]
+
+CONTACTS_A_WORLD = 32
+"""Room for contacts, as an average over the worlds."""
+ROWS_A_WORLD = 256
+"""Room for constraint rows in each world."""
+_PARKED = 100.0
+"""m: where objects of worlds without a trial are."""
+_STEP_OF_SIZES = 16
+"""Sizes of buffers are multiples of this, so that they seldom change."""
+_HARMLESS = ("ITERATIONS", "LS_ITERATIONS")
+"""Limits that the solver may reach, as MuJoCo's own does, and still be right."""
+
+
+class Worlds:
+    """`count` worlds of one gripper, for objects of up to `pieces` pieces."""
+
+    def __init__(self, gripper: Gripper, like: TargetObject, settings: SimulationSettings, *, count: int, pieces: int, device: str) -> None:
+        wp.config.quiet = True
+        import mujoco_warp as mjw
+
+        self._mjw, self._device = mjw, wp.get_device(device)
+        self.count, self.pieces = count, pieces
+        self.scene = build_scene(gripper, replace(like, pieces=(_cube(),) * pieces), settings)
+        template = self.scene.model
+        # MuJoCo Warp knows no automatic reset, so there is nothing to switch off.
+        template.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
+        with wp.ScopedDevice(self._device):
+            self._model = mjw.put_model(template)
+            self._model.opt.warn_overflow = False
+            self._data = mjw.make_data(template, nworld=count, nconmax=CONTACTS_A_WORLD, njmax=ROWS_A_WORLD)
+            self._fields = {name: self._widened(name) for name in (*FIELDS_OF_OBJECTS, "geom_dataid")}
+            self._data.qfrc_applied.assign(np.tile(self.scene.effort.astype(np.float32), (count, 1)))
+        self._tables: dict[str, Any] = {}
+        self._meshes: dict[str, Any] = {}
+        self._graph: Any = None
+        self._pushed = False
+        self._push = np.zeros((count, template.nbody, 6), np.float32)
+        self._harmful = ~sum(int(mjw.OverflowType[name]) for name in _HARMLESS)
+
+    def _widened(self, name: str) -> Any:
+        """The flat memory of a model's field, which now has one row a world."""
+        field = getattr(self._model, name)
+        row = field.numpy()[:1]
+        wide = wp.array(np.repeat(row, self.count, axis=0), dtype=field.dtype)
+        setattr(self._model, name, wide)
+        return flat(wide)
+
+    def take_objects(self, scenes: list[Scene]) -> None:
+        """Makes these the objects of the trials to come, in the place of those before."""
+        models = [scene.model for scene in scenes]
+        with wp.ScopedDevice(self._device):
+            self._take_meshes(models)
+            tables: dict[str, Table] = {name: rows_of_objects(self.scene.model, models, name) for name in FIELDS_OF_OBJECTS}
+            tables["geom_dataid"] = mesh_of_geoms(self.scene.model, models)
+            self._tables = {name: wp.array(table) for name, table in tables.items()}
+
+    def _take_meshes(self, models: list[mujoco.MjModel]) -> None:
+        """Puts the meshes into memory that stays in its place while it is large enough, so that the captured graph stays good."""
+        meshes = joined_meshes(models)
+        for name, values in meshes.items():
+            room = self._meshes.get(name)
+            if room is None or len(room) < len(values):
+                self._graph = None
+                room = wp.zeros(2 * len(values), dtype=getattr(self._model, name).dtype)
+                self._meshes[name] = room
+                setattr(self._model, name, room)
+            wp.copy(room, wp.array(values, dtype=room.dtype), count=len(values))
+        for size, counts in (("npolygonmax", "mesh_polyvertnum"), ("nmeshdegmax", "mesh_polymapnum")):
+            largest = -(-int(meshes[counts].max()) // _STEP_OF_SIZES) * _STEP_OF_SIZES
+            if largest > getattr(self._model, size):
+                self._graph = None
+                setattr(self._model, size, largest)
+
+    def load(self, slots: Indices, objects: Indices, qpos: Floats) -> None:
+        """Puts trials into worlds `slots`: of which of the objects taken, and from which positions (len(slots), nq)."""
+        with wp.ScopedDevice(self._device):
+            to, of = wp.array(slots.astype(np.int32)), wp.array(objects.astype(np.int32))
+            for name, table in self._tables.items():
+                copy_rows(table, of, self._fields[name], to)
+            rest = wp.array(np.arange(len(slots), dtype=np.int32))
+            copy_rows(wp.array(qpos.astype(np.float32)), rest, flat(self._data.qpos), to)
+            for state in (self._data.qvel, self._data.qacc_warmstart, self._data.qacc, self._data.overflow):
+                width = state.size // self.count
+                nothing = wp.zeros((len(slots), width), dtype=flat(state).dtype)
+                copy_rows(nothing, rest, flat(state), to)
+        self.push(slots, np.zeros((len(slots), 3)))
+
+    def push(self, slots: Indices, force_in_base: Floats) -> None:
+        """Sets the forces (len(slots), 3) N on the objects' centres of mass."""
+        self._push[slots, self.scene.object_body, :3] = force_in_base
+        self._pushed = False
+
+    def park(self, slots: Indices) -> None:
+        """Takes the objects of worlds without a trial out of the gripper's reach."""
+        qpos = np.tile(self.scene.model.qpos0, (len(slots), 1))
+        qpos[:, self.scene.object_qpos] = _PARKED
+        self.load(slots, np.zeros(len(slots), np.intp), qpos)
+
+    def step(self, steps: int) -> None:
+        """Steps all worlds."""
+        with wp.ScopedDevice(self._device):
+            if not self._pushed:
+                self._data.xfrc_applied.assign(self._push)
+                self._pushed = True
+            for _ in range(steps):
+                self._step()
+
+    def _step(self) -> None:
+        if not self._device.is_cuda:
+            self._mjw.step(self._model, self._data)
+            return
+        if self._graph is None:
+            # Kernels that are not compiled yet cannot be captured, so the first step runs without a graph.
+            self._mjw.step(self._model, self._data)
+            with wp.ScopedCapture() as capture:
+                self._mjw.step(self._model, self._data)
+            self._graph = capture.graph
+            return
+        wp.capture_launch(self._graph)
+
+    def deepest(self) -> Floats:
+        """(count,) m, at most 0: distance of the deepest contact in each world as the last step began."""
+        found = min(int(self._data.nacon.numpy()[0]), self._data.naconmax)
+        deepest = np.zeros(self.count)
+        np.minimum.at(deepest, self._data.contact.worldid.numpy()[:found], self._data.contact.dist.numpy()[:found])
+        return deepest
+
+    def observe(self) -> Observation:
+        """What the worlds look like now."""
+        qpos = self._data.qpos.numpy().astype(np.float64)
+        touching, force = contacts(self.scene, self._data.sensordata.numpy().astype(np.float64))
+        finite = np.isfinite(qpos).all(axis=1) & ((self._data.overflow.numpy() & self._harmful) == 0)
+        return Observation(object_pose(self.scene, qpos), force, touching, qpos[:, self.scene.joint_qpos], finite)
+
+
+def _cube() -> TriangleMesh:
+    """What stands for every piece in the scene that the objects' own are put into."""
+    cube = trimesh.creation.box((0.02, 0.02, 0.02))
+    return TriangleMesh(np.asarray(cube.vertices, np.float64), np.asarray(cube.faces, np.int32))

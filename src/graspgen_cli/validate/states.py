@@ -1,0 +1,26 @@
+"""End states of trials put together."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graspgen_cli.records import TrialState
+
+_FIELDS = tuple(TrialState.__dataclass_fields__)
+
+
+def join_states(states: list[TrialState], joints: int) -> TrialState:
+    """The states of consecutive trials as one; of none, an empty state."""
+    if not states:
+        none = np.zeros(0)
+        return TrialState(
+            np.zeros((0, 4, 4)), np.zeros((0, 2)), np.zeros((0, joints)), none > 0, np.zeros((0, 2)), none > 0, none.astype(np.int32)
+        )
+    return TrialState(**{name: np.concatenate([getattr(state, name) for state in states]) for name in _FIELDS})
+
+
+def in_order(state: TrialState, number: NDArray[np.intp]) -> TrialState:
+    """The states sorted by the number (N,) of each."""
+    order = np.argsort(number, kind="stable")
+    return TrialState(**{name: getattr(state, name)[order] for name in _FIELDS})

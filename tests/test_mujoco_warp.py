@@ -1,0 +1,137 @@
+"""The GPU backend: what it packs is what was there, and its trials end as those of the reference. Warp runs on the CPU too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import mujoco
+import numpy as np
+import pytest
+
+from examples import example_object
+from graspgen_cli.geometry.collision import GripperShape, ObjectShape
+from graspgen_cli.guess.loop import make_guesses
+from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
+from graspgen_cli.settings.models import GuessSettings, SimulationSettings
+from graspgen_cli.validate.backend import make_backend
+from graspgen_cli.validate.backends.packing import FIELDS_OF_OBJECTS, joined_meshes, mesh_of_geoms, rows_of_objects
+from graspgen_cli.validate.batches import ObjectTrials
+from graspgen_cli.validate.judge import judge
+from graspgen_cli.validate.scene import build_scene
+
+SETTINGS = SimulationSettings()
+OBJECTS = ("box.stl", "banana.obj", "pear.obj")
+
+
+def with_room(gripper: Gripper, pieces: int) -> mujoco.MjModel:
+    """A scene of an object of that many pieces."""
+    target = example_object("box.stl", pieces=True)
+    return build_scene(gripper, replace(target, pieces=target.pieces * pieces), SETTINGS).model
+
+
+def test_joined_meshes_are_those_of_a_scene_that_has_them_all(gripper_shape: Callable[[str], GripperShape]) -> None:
+    """Every vertex, polygon, map and graph, by the addresses that the engine follows."""
+    gripper = gripper_shape("robotiq_2f_85").gripper
+    targets = [example_object(name, pieces=True) for name in OBJECTS]
+    models = [build_scene(gripper, target, SETTINGS).model for target in targets]
+    whole = build_scene(gripper, replace(targets[0], pieces=sum((t.pieces for t in targets), ())), SETTINGS).model
+    joined = joined_meshes(models)
+    rows = mesh_of_geoms(with_room(gripper, max(len(t.pieces) for t in targets)), models)
+    own = models[0].ngeom - len(targets[0].pieces)
+    assert rows[1, own + len(targets[1].pieces) :].tolist() == [-1] * (rows.shape[1] - own - len(targets[1].pieces))
+    expected = [whole.geom_dataid[own + i] for i in range(sum(len(t.pieces) for t in targets))]
+    found = [row[own + i] for row, target in zip(rows, targets, strict=True) for i in range(len(target.pieces))]
+    for mesh, other in zip(expected, found, strict=True):
+        for a, b in zip(parts_of_mesh(lambda n: getattr(whole, n), mesh), parts_of_mesh(joined.__getitem__, other), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-7)
+
+
+def parts_of_mesh(table: Callable[[str], np.ndarray], mesh: int) -> list[np.ndarray]:
+    """Everything that belongs to one mesh."""
+    vertices = slice(table("mesh_vertadr")[mesh], table("mesh_vertadr")[mesh] + table("mesh_vertnum")[mesh])
+    polygons = range(table("mesh_polyadr")[mesh], table("mesh_polyadr")[mesh] + table("mesh_polynum")[mesh])
+    parts = [table("mesh_vert")[vertices], table("mesh_polynormal")[polygons.start : polygons.stop]]
+    for address, count, values in (
+        *((table("mesh_polyvertadr")[p], table("mesh_polyvertnum")[p], "mesh_polyvert") for p in polygons),
+        *((table("mesh_polymapadr")[v], table("mesh_polymapnum")[v], "mesh_polymap") for v in range(vertices.start, vertices.stop)),
+    ):
+        parts.append(table(values)[address : address + count])
+    graph = table("mesh_graphadr")[mesh]
+    if graph >= 0:
+        sizes = table("mesh_graph")[graph : graph + 2]
+        parts.append(table("mesh_graph")[graph : graph + 2 + 3 * sizes[0] + 6 * sizes[1]])
+    return parts
+
+
+def test_rows_of_objects_are_their_own_models_values(gripper_shape: Callable[[str], GripperShape]) -> None:
+    gripper = gripper_shape("franka_panda").gripper
+    models = [build_scene(gripper, example_object(name, pieces=True), SETTINGS).model for name in OBJECTS]
+    template = with_room(gripper, 16)
+    for field in FIELDS_OF_OBJECTS:
+        rows = rows_of_objects(template, models, field)
+        for row, model in zip(rows, models, strict=True):
+            own = np.asarray(getattr(model, field), np.float32).ravel()
+            np.testing.assert_array_equal(row[: own.size], own)
+
+
+def guesses(shape: GripperShape, name: str, count: int) -> tuple[TargetObject, GraspBatch]:
+    target = example_object(name, pieces=True)
+    result = make_guesses(
+        ObjectShape(target), shape, GuessSettings(), object_id=name, num_free=count, num_colliding=0, first_try=0, max_tries=100
+    )
+    return target, result.grasps
+
+
+@pytest.fixture(scope="module")
+def states() -> Callable[..., list[tuple[TargetObject, GraspBatch, TrialState]]]:
+    """End states of the first guesses on some objects with the Robotiq 2F-85, all in one launch of few worlds on Warp's CPU device."""
+    pytest.importorskip("mujoco_warp", reason="the GPU backend needs the packages of the extra gpu")
+    from examples import gripper_by_name
+    from graspgen_cli.validate.backends.mujoco_warp import MujocoWarpBackend
+
+    shape = gripper_by_name("robotiq_2f_85")
+
+    def run(names: tuple[str, ...] = OBJECTS, *, worlds: int = 8) -> list[tuple[TargetObject, GraspBatch, TrialState]]:
+        backend = MujocoWarpBackend(threads=1, device="cpu", worlds=worlds)
+        made = [guesses(shape, name, 8) for name in names]
+        batches = [ObjectTrials(i, target, grasps) for i, (target, grasps) in enumerate(made)]
+        ended = {result.number: result.state for result in backend.run_many(shape.gripper, batches, SETTINGS)}
+        return [(target, grasps, ended[i]) for i, (target, grasps) in enumerate(made)]
+
+    return run
+
+
+@pytest.mark.slow
+def test_trials_end_as_on_the_reference_backend(
+    states: Callable[..., list[tuple[TargetObject, GraspBatch, TrialState]]], gripper_shape: Callable[[str], GripperShape]
+) -> None:
+    """24 trials of three objects pass through 8 worlds."""
+    agree = 0
+    for target, grasps, state in states():
+        reference = make_backend("mujoco", threads=2).run(gripper_shape("robotiq_2f_85").gripper, target, grasps, SETTINGS)
+        agree += int((judge(state) == judge(reference)).sum())
+        assert state.finite.all() and (state.started_inside == reference.started_inside).all()
+    assert agree >= 23
+
+
+@pytest.mark.slow
+def test_an_objects_trials_do_not_depend_on_the_others_in_the_launch(
+    states: Callable[..., list[tuple[TargetObject, GraspBatch, TrialState]]],
+) -> None:
+    together = {target.object_id: state for target, _, state in states()}
+    [(_, _, alone)] = states(("pear.obj",))
+    np.testing.assert_array_equal(judge(together["pear.obj"]), judge(alone))
+    np.testing.assert_allclose(together["pear.obj"].finger_contact_force, alone.finger_contact_force, rtol=0.05, atol=0.5)
+
+
+@pytest.mark.slow
+def test_where_a_buffer_overflows_the_reference_backend_decides(
+    states: Callable[..., list[tuple[TargetObject, GraspBatch, TrialState]]],
+    gripper_shape: Callable[[str], GripperShape],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("graspgen_cli.validate.backends.worlds.ROWS_A_WORLD", 8)
+    [(target, grasps, state)] = states(("pear.obj",))
+    reference = make_backend("mujoco", threads=1).run(gripper_shape("robotiq_2f_85").gripper, target, grasps, SETTINGS)
+    np.testing.assert_array_equal(state.pose_object_in_gripper, reference.pose_object_in_gripper)
