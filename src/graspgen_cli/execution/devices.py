@@ -19,7 +19,7 @@ from graspgen_cli.validate.backend import BACKENDS
 from graspgen_cli.validate.batches import ObjectResults, ObjectTrials
 
 MOST_GRASPS = 16384
-"""Grasps of a batch where --max-num-envs does not say it: more do not make a current GPU faster."""
+"""Grasps of a batch: twice as many as a GPU tries at once, so that worlds that are done with one have another waiting."""
 BATCHES_A_DEVICE = 2
 """One that is tried, and one that is there already when it is done."""
 BATCHES_AHEAD = 3
@@ -46,7 +46,6 @@ class Devices:
 
     def __init__(self, engine: Engine, gripper: Gripper, settings: SimulationSettings) -> None:
         self._engine, self._gripper, self._settings = engine, gripper, settings
-        self._most = settings.max_num_envs or MOST_GRASPS
         self._devices: list[_Device] = []
         self._waiting: deque[ObjectTrials] = deque()
         self._alone: set[int] = set()
@@ -71,14 +70,14 @@ class Devices:
 
     def is_room(self) -> bool:
         """Whether more objects are to be taken up."""
-        return self._pending < BATCHES_AHEAD * self._most * len(self._devices)
+        return self._pending < BATCHES_AHEAD * MOST_GRASPS * len(self._devices)
 
     def hand_out(self) -> None:
         """Gives every simulator that has nothing to do what there is, and one that is busy its next batch once that is full."""
         for device in self._devices:
             if not self._waiting:
                 return
-            full = _grasps(self._waiting) >= self._most
+            full = _grasps(self._waiting) >= MOST_GRASPS
             if device.ready and (not device.batches or (full and len(device.batches) < BATCHES_A_DEVICE)):
                 self._give(device, self._next_batch())
 
@@ -123,7 +122,7 @@ class Devices:
         while self._waiting:
             first = self._waiting[0]
             alone = first.number in self._alone
-            if batch and (alone or _grasps([*batch.values(), first]) > self._most):
+            if batch and (alone or _grasps([*batch.values(), first]) > MOST_GRASPS):
                 break
             batch[first.number] = self._waiting.popleft()
             if alone:
