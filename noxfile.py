@@ -103,4 +103,11 @@ def smoke(session: nox.Session) -> None:
 def benchmarks(session: nox.Session) -> None:
     """Measures this machine and prints JSON."""
     session.install(".")
-    session.run("python", "benchmarks/measure.py", *session.posargs)
+    session.run("graspgen", "bench", "--json", *session.posargs)
+
+
+@nox.session
+def ray(session: nox.Session) -> None:
+    """Runs on a cluster of two nodes, one of which is killed."""
+    session.install(".[ray]", *TEST_PACKAGES)
+    session.run("pytest", "-m", "slow", "tests/test_cluster.py", *session.posargs)

@@ -47,6 +47,7 @@ class FakeRun(ModuleType):
         self.objects: tuple[ObjectCounts, ...] = (counts("mug.obj", held=64), counts("bowl.obj", held=3))
         self.broken: tuple[str, ...] = ()
         self.error: BaseException | None = None
+        self.preparation = 0.5
 
     def run_objects(
         self, settings: GraspCommand, *, phase: Phase, on_start: Callable[[int], None], on_report: Callable[..., None]
@@ -101,6 +102,14 @@ class FakeRun(ModuleType):
         self.note("inference-config", settings)
         return SimpleNamespace(path=Path("g.yaml"), status="written", demo="python demo.py")
 
+    def run_bench(self, settings: Any, *, on_note: Callable[[str], None]) -> dict[str, Any]:
+        self.note("bench", settings)
+        on_note("trying")
+        machine = {"cpu": "C", "cores": 2, "load_before": 0.1}
+        rows = {"mug.obj": {"faces": 12, "pieces": 1, "preparation_s": 0.25, "accepted_guesses_per_s": 1000}}
+        figures = {"preparation_s_per_object": self.preparation, "validated_grasps_per_s": {"mujoco": 60.5, "mujoco-warp": 4000}}
+        return {"machine": machine, "gripper": "g", **figures, "whole_run_backend": "mujoco", "objects": rows}
+
     def note(self, name: str, settings: Any) -> None:
         self.calls.append((name, settings))
         if self.error is not None:
@@ -120,6 +129,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRun]:
     summary = ModuleType("graspgen_cli.grippers.summary")
     summary.gripper_table = lambda gripper: [("closing speed", "150 mm/s")]  # type: ignore[attr-defined]
     summary.gripper_document = lambda gripper: {"name": gripper}  # type: ignore[attr-defined]
+    bench = ModuleType("graspgen_cli.execution.bench")
+    bench.run_bench = fake.run_bench  # type: ignore[attr-defined]
     machine, inspection = ModuleType("graspgen_cli.execution.machine"), ModuleType("graspgen_cli.execution.inspection")
     machine.machine_facts = fake.machine_facts  # type: ignore[attr-defined]
     inspection.inspect_dataset = fake.inspect_dataset  # type: ignore[attr-defined]
@@ -128,7 +139,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRun]:
     training_run = ModuleType("graspgen_cli.execution.training_run")
     training_run.make_training_scripts = fake.make_training_scripts  # type: ignore[attr-defined]
     training_run.make_inference_config = fake.make_inference_config  # type: ignore[attr-defined]
-    for module in (fake, gripper_run, summary, machine, inspection, convert, scales_run, training_run):
+    for module in (fake, gripper_run, summary, machine, inspection, convert, scales_run, training_run, bench):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setenv("COLUMNS", "80")
     for name in [name for name in os.environ if name.startswith("GRASPGEN_")]:
@@ -160,6 +171,8 @@ def names(fake: FakeRun) -> list[str]:
         (["doctor"], ["machine"]),
         (["doctor", "results"], ["doctor"]),
         (["doctor", "results", "--machine"], ["machine", "doctor"]),
+        (["bench"], ["bench"]),
+        (["all", "--shard", "0/3"], ["gripper-config", "objects all"]),
         (["all"], ["gripper-config", "objects all", "splits"]),
         (["all", "--guess-only"], ["gripper-config", "objects guess", "splits"]),
     ],
@@ -192,6 +205,37 @@ def test_summary_names_what_is_short_or_failed_and_what_comes_next(run: FakeRun,
     assert "  thin.obj: 12 of 64 held\n" in out and "  x.obj: x.obj: not a mesh\n" in out
     assert "gripper config differs: config/g.py" in out and "1 objects added to train, 1 to valid" in out
     assert out.endswith("files: my data\nnext:  graspgen analyze --grasp-dataset 'my data'\n")
+
+
+def test_all_of_a_shard_leaves_the_splits_for_when_all_are_done(run: FakeRun, capsys: Streams) -> None:
+    assert main(["all", "--shard", "1/2"]) == ExitCode.OK
+    assert capsys.readouterr().out.endswith("next:  graspgen splits\n")
+
+
+def test_bench_prints_every_figure_or_sets_it_beside_an_earlier_one(run: FakeRun, tmp_path: Path, capsys: Streams) -> None:
+    assert main(["bench", "--quiet"]) == ExitCode.OK
+    out = capsys.readouterr().out
+    assert re.search(r"validated_grasps_per_s mujoco-warp +4000\n", out) and re.search(r"mug.obj +12 +1 +0.25 +1000\n", out)
+    run.preparation = 1.0
+    main(["bench", "--json"])
+    (tmp_path / "before.json").write_text(capsys.readouterr().out)
+    run.preparation = 0.25
+    assert main(["bench", "--compare", str(tmp_path / "before.json"), "--json"]) == ExitCode.OK
+    ratios = orjson.loads(capsys.readouterr().out)["ratio_to_earlier"]
+    assert ratios == {"preparation_s_per_object": 0.25, "validated_grasps_per_s mujoco": 1.0, "validated_grasps_per_s mujoco-warp": 1.0}
+    assert main(["bench", "--compare", str(tmp_path / "before.json")]) == ExitCode.OK
+    assert re.search(r"preparation_s_per_object +1 +0.25 +0.25\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"command": "all"}', None])
+def test_bench_looks_at_what_it_is_to_compare_before_it_measures(
+    content: str | None, run: FakeRun, tmp_path: Path, capsys: Streams
+) -> None:
+    earlier = tmp_path / "before.json"
+    if content is not None:
+        earlier.write_text(content)
+    assert main(["bench", "--compare", str(earlier)]) == ExitCode.BAD_INPUT
+    assert last_line(capsys).startswith(f"graspgen: {earlier}: ") and run.calls == []
 
 
 def test_short_objects_are_no_failure(run: FakeRun) -> None:
@@ -375,7 +419,10 @@ def last_line(capsys: Streams) -> str:
     [
         (["gues"], "graspgen: No such command 'gues'. Did you mean 'guess'?; `graspgen --help` shows what there is"),
         (["--sed"], "graspgen: No such option: --sed; `graspgen --help` shows what there is"),
-        (["all", "--sead", "3"], "graspgen: No such option: --sead (Possible options: --seed); `graspgen all --help` shows what there is"),
+        (
+            ["all", "--sead", "3"],
+            "graspgen: No such option: --sead (Possible options: --seed, --shard); `graspgen all --help` shows what there is",
+        ),
         (["splits", "--fps", "3"], "graspgen: No such option: --fps; `graspgen splits --help` shows what there is"),
         (["all", "--seed"], "graspgen: Option '--seed' requires an argument; `graspgen all --help` shows what there is"),
         (["all", "now"], "graspgen: Got unexpected extra argument(s) (now); `graspgen all --help` shows what there is"),
@@ -481,6 +528,7 @@ def test_examples_of_the_help_work(run: FakeRun, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "study.yaml").write_text("seed: 1\n")
+    (tmp_path / "before.json").write_text('{"command": "bench"}')
     examples = [line for line in document().splitlines() if line.startswith("graspgen ")]
     assert len(examples) >= 2 * len(COMMANDS)
     for example in examples:

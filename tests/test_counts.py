@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 from graspgen_cli.analysis.counts import (
-    TRAINER_MINIMUM_POSITIVES,
     ObjectCounts,
     Shortfall,
     count_grasps,
     shortfalls,
     total_counts,
 )
-from graspgen_cli.records import GraspBatch, Outcome
+from graspgen_cli.records import TRAINER_MINIMUM_POSITIVES, GraspBatch, Outcome
 
 
 def batch(*outcomes: int) -> GraspBatch:

@@ -23,7 +23,7 @@ from graspgen_cli.app import main
 from graspgen_cli.dataset.graspgen_json import read_grasp_file
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.errors import InputError
-from graspgen_cli.execution.ownership import object_lock, owned
+from graspgen_cli.execution.ownership import object_lock, open_object_locks, owned
 
 GRASPS = "grasp_data/franka_panda"
 QUOTAS = ["--num-collision-free-grasps", "4", "--num-colliding-grasps", "2"]
@@ -95,8 +95,9 @@ def test_a_run_with_other_settings_is_told_who_is_there(tmp_path: Path) -> None:
     paths = DatasetPaths(tmp_path, "g")
     try:
         assert process.stdout is not None and process.stdout.readline() == "here\n"
-        with owned(paths, {"fps": 250, "seed": 0}) as beside:
-            assert not beside.alone
+        cleaned: list[str] = []
+        with owned(paths, {"fps": 250, "seed": 0}, first=lambda: cleaned.append("beside")):
+            assert not cleaned
         with (
             pytest.raises(InputError, match=rf"process {process.pid} .*fps 250 there, 500 here") as caught,
             owned(paths, {"fps": 500, "seed": 0}),
@@ -106,8 +107,35 @@ def test_a_run_with_other_settings_is_told_who_is_there(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
-    with owned(paths, {"fps": 500, "seed": 0}) as free:
-        assert free.alone
+    with owned(paths, {"fps": 500, "seed": 0}, first=lambda: cleaned.append("alone")):
+        assert cleaned == ["alone"]
+
+
+def test_without_locks_nothing_is_cleared_away_that_another_run_might_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("graspgen_cli.execution.ownership.fcntl.lockf", no_locks)
+    cleaned: list[str] = []
+    with owned(DatasetPaths(tmp_path, "g"), {"fps": 500}, first=lambda: cleaned.append("alone")):
+        assert not cleaned
+
+
+def test_a_process_that_gives_one_object_back_keeps_the_others(tmp_path: Path) -> None:
+    """The kernel would give them all back, had the process opened the file twice and closed it once."""
+    paths = DatasetPaths(tmp_path, "g")
+    locks = open_object_locks(paths)
+    with locks.held("a.obj") as mine:
+        with locks.held("b.obj") as other:
+            assert mine and other
+        look = (
+            "from pathlib import Path; from graspgen_cli.dataset.paths import DatasetPaths\n"
+            "from graspgen_cli.execution.ownership import open_object_locks\n"
+            f"locks = open_object_locks(DatasetPaths(Path({str(tmp_path)!r}), 'g'))\n"
+            "with locks.held('a.obj') as a, locks.held('b.obj') as b: print(a, b)"
+        )
+        done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+        assert done.stdout == "False True\n"
 
 
 def test_two_runs_at_once_share_the_work(objects: Path, tmp_path: Path, reference: dict[str, bytes]) -> None:

@@ -113,7 +113,7 @@ def loaded_after(statement: str) -> set[str]:
         "import graspgen_cli.execution.reports",
         "import graspgen_cli.commands.convert, graspgen_cli.commands.object_scales",
         "import graspgen_cli.commands.training_scripts, graspgen_cli.commands.inference_config",
-        "import graspgen_cli.commands.all_, graspgen_cli.commands.analyze",
+        "import graspgen_cli.commands.all_, graspgen_cli.commands.analyze, graspgen_cli.commands.bench",
         "from graspgen_cli.app import main; assert main(['--help']) == 0",
         "from graspgen_cli.app import main; assert main(['all', '--help']) == 0",
         "from graspgen_cli.app import main; assert main(['all', '--fps', 'x']) == 2",

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from graspgen_cli.execution.processes import Died, TimedOut, run_in_processes
+from graspgen_cli.execution.processes import Died, Lifetime, TimedOut, run_in_processes
 
 
 def handler(offset: int) -> Callable[[int], int]:
@@ -49,7 +49,7 @@ def test_a_hang_costs_one_task_and_no_more_than_its_time() -> None:
 
 
 def test_workers_are_replaced_after_their_share() -> None:
-    found = dict(run_in_processes(range(6), pids, (0,), count=1, tasks_per_worker=2))
+    found = dict(run_in_processes(range(6), pids, (0,), count=1, lifetime=Lifetime(tasks=2)))
     assert len(set(found.values())) == 3
     assert len(set(dict(run_in_processes(range(6), pids, (0,), count=1)).values())) == 1
 

@@ -46,6 +46,7 @@ JSON_VALUES: dict[str, tuple[object, ...]] = {
     "approach_axis": ([1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]),
     "up_axis": ([1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 1.0, 1.0]),
     "random_scale": ([0.5, 2.0], [1.0, 1.0], [0.1, 0.2]),
+    "shard": ("0/2", "1/2", "4/7"),
     "open_configuration": ({"left": 0.04}, {"left": 0.5, "right": -0.5}, {"left": 0.0}),
 }
 
@@ -79,8 +80,8 @@ def values_for(name: str) -> tuple[object, ...]:
         default = section.model_fields[name].default
         return (not default, default, not default)
     if field_kind is Kind.CHOICE:
-        first, second, *_ = choices(section, name)
-        return (second, first, second)
+        names = choices(section, name)
+        return (names[-1], names[0], names[-1])
     return JSON_VALUES.get(name, OTHER_VALUES[field_kind])
 
 
@@ -356,6 +357,16 @@ def test_an_endless_file_is_not_read_to_its_end() -> None:
 def test_modes_that_exclude_each_other(first: str, second: str) -> None:
     names = f"{first.replace('_', '-')} and {second.replace('_', '-')}"
     assert mistakes(flags={first: True}, environ={f"GRASPGEN_{second.upper()}": "1"}) == [f"{names} exclude each other; set one of them"]
+
+
+def test_one_way_to_name_devices() -> None:
+    given = {"device": "cuda:1", "devices": "cuda:0,cuda:1"}
+    assert mistakes(flags=given) == ["device and devices exclude each other; set one of them"]
+
+
+@pytest.mark.parametrize("shard", ["3/3", "-1/3", "1", "1/", "/3", "1/0", "1/3/5", "a/b", "1.0/3", "0/1000001"])
+def test_a_shard_is_one_of_its_count(shard: str) -> None:
+    assert mistakes(flags={"shard": shard}) == [f"--shard: {shard!r} is not allowed; give i/n with i from 0 to n - 1, such as 0/3"]
 
 
 @given(text=st.text(max_size=60), name=st.sampled_from(sorted(AllCommand.model_fields)))

@@ -31,6 +31,7 @@ COMMANDS = {
     "training-scripts": ("graspgen_cli.commands.training_scripts", "Write GraspGen's training scripts for a gripper."),
     "inference-config": ("graspgen_cli.commands.inference_config", "Join two training runs into a model that GraspGen's demos load."),
     "doctor": ("graspgen_cli.commands.doctor", "Check this machine, or every file of a dataset; repair what can be made anew."),
+    "bench": ("graspgen_cli.commands.bench", "Time every phase on this machine."),
 }
 """Every subcommand: the module whose COMMAND it is, imported when it is called, and what it does in a line."""
 

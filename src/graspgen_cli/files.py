@@ -16,13 +16,15 @@ LARGEST_FILE = 1 << 28
 """bytes: a larger JSON file is refused rather than read into memory."""
 MOST_VALUES = 8_000_000
 """Values in a JSON file, which take 30 to 230 bytes of memory each. A grasp takes 25 of them."""
+CACHE_VARIABLE = "GRASPGEN_CACHE_DIR"
+"""Names the cache folder in the place of the user's."""
 
 
 def default_cache() -> Path:
-    """The user's cache folder, or what the environment variable GRASPGEN_CACHE_DIR names."""
+    """The user's cache folder, or what CACHE_VARIABLE names."""
     import platformdirs
 
-    named = os.environ.get("GRASPGEN_CACHE_DIR")
+    named = os.environ.get(CACHE_VARIABLE)
     return Path(named).expanduser() if named else platformdirs.user_cache_path("graspgen")
 
 

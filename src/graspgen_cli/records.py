@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
+TRAINER_MINIMUM_POSITIVES = 5
+"""GraspGen's data loader skips an object with fewer positive grasps (``object_in_gripper`` true) than this."""
 
 
 class Outcome(IntEnum):

@@ -120,7 +120,8 @@ BAD_FILES = [
     ("empty.obj", b"", "empty file"),
     ("blank.stl", b" \n\t ", "empty file"),
     ("noise.obj", bytes(range(256)) * 20, "no faces"),
-    ("noise.stl", bytes(range(256)) * 20, "its bytes are no mesh"),
+    # Which of the two depends on whether a package that tells text encodings apart is installed, which trimesh then asks.
+    ("noise.stl", bytes(range(256)) * 20, "its bytes are no mesh|holds no geometry"),
     ("noise.ply", bytes(range(256)) * 20, "cannot be read as PLY"),
     ("noise.glb", bytes(range(256)) * 20, "cannot be read as GLB"),
     ("noise.gltf", bytes(range(256)) * 20, "cannot be read as GLTF"),

@@ -9,10 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from graspgen_cli.records import GraspBatch, Outcome
-
-TRAINER_MINIMUM_POSITIVES = 5
-"""GraspGen's data loader skips an object with fewer positive grasps (``object_in_gripper`` true) than this."""
+from graspgen_cli.records import TRAINER_MINIMUM_POSITIVES, GraspBatch, Outcome
 
 
 @dataclass(frozen=True, kw_only=True)

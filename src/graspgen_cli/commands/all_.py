@@ -25,13 +25,15 @@ def all_(settings: AllCommand, console: Console) -> ExitCode:
     files = write_gripper_config(settings).files
     note_files(files, settings, console)
     summary = process_objects(settings, phase=Phase.GUESS if settings.guess_only else Phase.ALL, console=console)
-    plan = update_dataset_splits(settings) if _has_grasps(summary) else None
+    whole = settings.shard is None
+    plan = update_dataset_splits(settings) if whole and _has_grasps(summary) else None
     if console.json:
         console.document({"command": "all", **_document(settings, files, summary, plan)})
     else:
         print_summary(summary, console)
         _print_files(files, plan, console)
-        print_next(settings, "validate --load-guesses" if settings.guess_only else "analyze", console)
+        following = "validate --load-guesses" if settings.guess_only else "analyze"
+        print_next(settings, following if whole else "splits", console)
     return exit_code(summary)
 
 
@@ -59,12 +61,14 @@ COMMAND = Command(
     about=(
         "Writes GraspGen's gripper config, then guesses and tries grasps of every object, round after round, until the quotas or the "
         "limit of tries are reached, then updates the training and validation lists. Grasp files that exist are kept, so an interrupted "
-        "run goes on where it stopped."
+        "run goes on where it stopped. With --shard the lists are left to `graspgen splits`, once all shards are done."
     ),
     examples=(
         "graspgen all",
         "graspgen all --gripper-config franka_panda --grasp-dataset panda",
         "graspgen all --object-dataset meshes --object-scales-json scales.json",
         "graspgen all --config study.yaml --show-settings",
+        "graspgen all --shard 0/3 --grasp-dataset /shared/out",
+        "graspgen all --backend mujoco-warp --devices cuda:0,cuda:1",
     ),
 )

@@ -25,7 +25,7 @@ CHECKSUM = "checksum"
 _LABELS = {outcome.label: outcome for outcome in Outcome}
 _POSITIVE = (Outcome.UNVALIDATED, Outcome.HELD)
 """Outcomes that the trainer sees as positive: until they are tested, guesses free of collision count as grasps."""
-_ANEW = "make it anew with --overwrite-grasps"
+_ANEW = "make it anew with --overwrite-grasps, or move it aside with `graspgen doctor --repair`"
 _MALFORMED = (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError, RecursionError, MemoryError)
 """What an arbitrary document can lead the reader to."""
 

@@ -179,15 +179,6 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def entry_for(index: DatasetIndex, path: Path) -> GraspEntry | None:
-    """The entry of a grasp file, if the file is still the one that was read."""
-    entry = index.grasps.get(path.name)
-    try:
-        return entry if entry is not None and entry.stamp == Stamp.of(path.stat()) else None
-    except OSError:
-        return None
-
-
 def mesh_entries(index: DatasetIndex, scales: Iterable[tuple[str, float]], root: Path) -> dict[str, MeshEntry]:
     """The meshes (object id, scale), each read only where the index does not know it as it is now.
 

@@ -23,10 +23,8 @@ from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.dataset.splits import listed_objects
 from graspgen_cli.errors import GraspFileError, InputError
 from graspgen_cli.geometry.poses import is_rotation, rounded
-from graspgen_cli.records import GraspBatch, Outcome
+from graspgen_cli.records import TRAINER_MINIMUM_POSITIVES, GraspBatch, Outcome
 
-FEWEST_POSITIVES = 5
-"""GraspGen's data loader skips an object with fewer positive grasps."""
 ABANDONED = 3600.0
 """s after which a temporary file is taken for the rest of a run that was killed."""
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
@@ -146,8 +144,8 @@ def _grasp_problems(grasps: GraspBatch) -> Iterator[Problem]:
     if distinct < len(poses):
         yield Kind.DUPLICATE_POSES, f"{len(poses) - distinct} poses are there more than once"
     positives = grasps.count(Outcome.HELD, Outcome.UNVALIDATED)
-    if positives < FEWEST_POSITIVES:
-        yield Kind.FEW_POSITIVES, f"{positives} good grasps; the trainer skips objects with fewer than {FEWEST_POSITIVES}"
+    if positives < TRAINER_MINIMUM_POSITIVES:
+        yield Kind.FEW_POSITIVES, f"{positives} good grasps; the trainer skips objects with fewer than {TRAINER_MINIMUM_POSITIVES}"
 
 
 def _entry_problems(entry: GraspEntry) -> Iterator[Problem]:

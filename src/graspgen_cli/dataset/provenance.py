@@ -15,6 +15,8 @@ from graspgen_cli.settings.models import GuessSettings, PickUpSettings, Simulati
 
 GUESS_PACKAGES = ("numpy", "python-fcl", "embreex", "trimesh", "manifold3d")
 SIMULATION_PACKAGES = ("mujoco-core", "numpy", "manifold3d")
+BACKEND_PACKAGES = {"mujoco-warp": ("mujoco-warp", "warp-lang"), "isaaclab": ("isaaclab",)}
+"""Packages that decide what a trial says with that backend, besides those."""
 _NOT_PHYSICS = ("max_num_envs", "max_num_grasps")
 """Settings that change how much is tested or how fast, never what a trial says."""
 
@@ -32,7 +34,8 @@ def guess_provenance(*, object_digest: str, gripper_digest: str, settings: Guess
 def simulation_provenance(*, object_digest: str, gripper_digest: str, settings: SimulationSettings, backend: str) -> Record:
     """How the outcomes were found."""
     kept = {k: v for k, v in _section(settings, SimulationSettings).items() if k not in _NOT_PHYSICS}
-    return _record(object_digest, gripper_digest, {"backend": backend, **kept}, SIMULATION_PACKAGES)
+    packages = (*SIMULATION_PACKAGES, *BACKEND_PACKAGES.get(backend, ()))
+    return _record(object_digest, gripper_digest, {"backend": backend, **kept}, packages)
 
 
 def _record(object_digest: str, gripper_digest: str, settings: Record, packages: tuple[str, ...]) -> Record:

@@ -4,6 +4,7 @@ to look."""
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import os
 import platform
 import shutil
@@ -18,6 +19,8 @@ from packaging.requirements import Requirement
 from graspgen_cli import __version__
 
 DISTRIBUTION = "graspgen-cli"
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
+"""Where a container sees the limits of its own."""
 PATIENCE = 120.0
 """s for a process that only asks something."""
 _IMPORTS = """
@@ -54,7 +57,7 @@ def machine_facts() -> list[Fact]:
         Fact("graspgen", __version__),
         Fact("Python", f"{platform.python_version()} ({sys.executable})"),
         Fact("system", platform.platform()),
-        Fact("cores", str(_cores())),
+        Fact("cores", str(usable_cores())),
         _memory(),
         *_packages(),
         _simulation(),
@@ -64,8 +67,25 @@ def machine_facts() -> list[Fact]:
     ]
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def usable_cores() -> int:
+    """Cores that this process may keep busy: those of the machine or, where they are fewer, of its affinity or its container."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(min(affinity, container_cores(CONTROL_GROUPS))))
+
+
+def container_cores(root: Path) -> float:
+    """Processor time a second that the control groups under `root` allow, as a number of cores; infinite where they do not limit it."""
+    try:
+        quota, period = (root / "cpu.max").read_text().split()  # version 2
+    except (OSError, ValueError):
+        try:
+            quota, period = ((root / "cpu" / f"cpu.cfs_{what}_us").read_text() for what in ("quota", "period"))  # version 1
+        except OSError:
+            return math.inf
+    try:
+        return int(quota) / int(period) if int(quota) > 0 else math.inf
+    except (ValueError, ZeroDivisionError):  # "max"
+        return math.inf
 
 
 def _memory() -> Fact:
@@ -73,7 +93,7 @@ def _memory() -> Fact:
     sizes = []
     try:
         sizes.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-        sizes.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+        sizes.append(int((CONTROL_GROUPS / "memory.max").read_text()))
     except (OSError, ValueError):  # no such file, or "max"
         pass
     return Fact("memory", f"{min(sizes) / 2**30:.1f} GiB" if sizes else "unknown")
@@ -93,7 +113,7 @@ def _packages() -> Iterator[Fact]:
     modules = _modules(requirement.name for requirement in required)
     problems = _import_problems({name for names in modules.values() for name in names})
     for requirement in sorted(required, key=lambda requirement: requirement.name):
-        version = _version(requirement)
+        version = installed_version(requirement.name)
         broken = "; ".join(problems[name] for name in modules[requirement.name] if problems.get(name))
         wanted = f"run `pip install '{requirement.name}{requirement.specifier}'`"
         if version is None:
@@ -104,9 +124,10 @@ def _packages() -> Iterator[Fact]:
             yield Fact(requirement.name, version, f"cannot be imported ({broken}); install it again" if broken else "")
 
 
-def _version(requirement: Requirement) -> str | None:
+def installed_version(distribution: str) -> str | None:
+    """The version of a package that is installed; None where it is not."""
     try:
-        return importlib.metadata.version(requirement.name)
+        return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return None
 
@@ -153,7 +174,7 @@ def _extras() -> Iterator[Fact]:
         for extra in _extras_of(requirement):
             needs.setdefault(extra, []).append(requirement)
     for extra, requirements in sorted(needs.items()):
-        versions: Mapping[str, str | None] = {requirement.name: _version(requirement) for requirement in requirements}
+        versions: Mapping[str, str | None] = {requirement.name: installed_version(requirement.name) for requirement in requirements}
         if all(versions.values()):
             yield Fact(f"extra {extra}", ", ".join(f"{name} {version}" for name, version in versions.items()))
         else:
@@ -182,13 +203,24 @@ def _cache() -> Fact:
 
 
 def _gpu() -> Fact:
+    names = gpu_names()
+    return Fact("GPU", "; ".join(names) if names else "none found; none is needed")
+
+
+def gpu_names() -> list[str]:
+    """Name, memory and driver of every NVIDIA GPU."""
     tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return Fact("GPU", "none found; none is needed")
-    done = _ask([tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"])
-    if done is None or done.returncode or not done.stdout.strip():
-        return Fact("GPU", "nvidia-smi finds none; none is needed")
-    return Fact("GPU", "; ".join(done.stdout.strip().splitlines()))
+    done = tool and _ask([tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"])
+    return done.stdout.strip().splitlines() if done and not done.returncode else []
+
+
+def cpu_model() -> str:
+    """What the processor calls itself."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor() or "unknown")
 
 
 def _ask(command: list[str]) -> subprocess.CompletedProcess[str] | None:

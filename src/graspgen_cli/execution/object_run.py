@@ -13,28 +13,24 @@ from graspgen_cli.dataset.graspgen_json import encode, read_grasp_file
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.dataset.provenance import Record, differences, guess_provenance, simulation_provenance
 from graspgen_cli.errors import GraspgenError
-from graspgen_cli.execution.ownership import object_lock
+from graspgen_cli.execution.ownership import ObjectLocks
 from graspgen_cli.execution.reports import ObjectReport, Phase, Status
 from graspgen_cli.execution.rounds import FAILED, ObjectState, ObjectWork, fill_quotas, guess_missing, is_short, test_pending
-from graspgen_cli.files import write_atomically
+from graspgen_cli.files import default_cache, write_atomically
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.grippers.export import graspgen_offset
 from graspgen_cli.guess.openings import fit_openings
-from graspgen_cli.objects.load import default_cache, load_object
+from graspgen_cli.objects.load import load_object
 from graspgen_cli.objects.read import content_hash
 from graspgen_cli.records import GraspBatch, GraspDataset, Gripper, Outcome
 from graspgen_cli.settings.commands import GraspCommand
 from graspgen_cli.validate.backend import Backend
 
-BACKEND = "mujoco"
-
 
 @dataclass(frozen=True)
 class ObjectTask:
-    """What to do for one object: everything that a worker needs besides the gripper.
-
-    wait: whether to wait for another run that has the object in hand.
-    """
+    """What to do for one object: everything that a worker needs besides the gripper. backend: the name of the engine that tries the
+    grasps."""
 
     object_id: str
     scale: float
@@ -43,7 +39,7 @@ class ObjectTask:
     file_name: str
     phase: Phase
     settings: GraspCommand
-    wait: bool = False
+    backend: str
 
     @property
     def grasp_file(self) -> Path:
@@ -51,11 +47,11 @@ class ObjectTask:
         return self.paths.grasps / self.file_name
 
 
-def run_object(task: ObjectTask, gripper: GripperShape, backend: Backend) -> ObjectReport:
+def run_object(task: ObjectTask, gripper: GripperShape, backend: Backend, locks: ObjectLocks) -> ObjectReport:
     """Does the task and reports; whatever goes wrong with the object becomes a report with status FAILED."""
     start = time.perf_counter()
     try:
-        report = _run(task, gripper, backend)
+        report = _run(task, gripper, backend, locks)
     except GraspgenError as error:
         report = failure_report(task, str(error))
     except Exception as error:  # one object's failure is one object's failure
@@ -71,13 +67,13 @@ def failure_report(task: ObjectTask, message: str) -> ObjectReport:
     )
 
 
-def _run(task: ObjectTask, gripper: GripperShape, backend: Backend) -> ObjectReport:
+def _run(task: ObjectTask, gripper: GripperShape, backend: Backend, locks: ObjectLocks) -> ObjectReport:
     """Looks first without the lock, so that walking over finished objects is quick, then again with it."""
     existing = _existing(task)
     finished = _finished_before(task, existing, gripper.gripper)
     if finished is not None:
         return finished
-    with object_lock(task.paths, task.object_id, wait=task.wait) as mine:
+    with locks.held(task.object_id) as mine:
         if not mine:
             return _report(task, ObjectState(GraspBatch.empty(), 0), Status.BUSY, "another run has it in hand")
         existing = _existing(task)
@@ -117,7 +113,7 @@ def current_records(task: ObjectTask, object_digest: str, gripper: Gripper) -> t
     """The provenance of guesses and of trials that this run would make."""
     guess = guess_provenance(object_digest=object_digest, gripper_digest=gripper.content_hash, settings=task.settings)
     simulation = simulation_provenance(
-        object_digest=object_digest, gripper_digest=gripper.content_hash, settings=task.settings, backend=BACKEND
+        object_digest=object_digest, gripper_digest=gripper.content_hash, settings=task.settings, backend=task.backend
     )
     return guess, simulation
 

@@ -2,7 +2,8 @@
 there.
 
 Relied on: POSIX record locks (`fcntl`), which the kernel gives back when a process dies however it dies, and which hold between
-machines on NFS 4, Lustre (mounted with flock), GPFS and CephFS. On a file system without locks every run believes itself alone.
+machines on NFS 4, Lustre (mounted with flock), GPFS and CephFS. On a file system without locks every run goes on as if nobody else
+were there: objects may be made twice, with the same bytes, and nothing that another run might need is removed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -28,46 +29,68 @@ PATIENCE = 5.0
 """s to wait for another run that is just starting or ending."""
 
 
-@contextlib.contextmanager
-def object_lock(paths: DatasetPaths, object_id: str, *, wait: bool) -> Iterator[bool]:
-    """Whether this process now has the object to itself; with `wait`, only once it has. One byte of a file stands for each object."""
-    place = int.from_bytes(hashlib.sha256(object_id.encode()).digest()[:7], "little")
-    with _opened(paths.locks / "objects") as file:
+@dataclass(frozen=True, eq=False)
+class ObjectLocks:
+    """The locks of a dataset's objects, one byte of a file each. A process that holds several opens the file once: the kernel gives
+    back all of a process's locks on a file when the process closes it anywhere."""
+
+    file: IO[bytes]
+
+    @contextlib.contextmanager
+    def held(self, object_id: str, *, wait: bool = False) -> Iterator[bool]:
+        """Whether this process now has the object to itself; with `wait`, only once it has."""
+        place = int.from_bytes(hashlib.sha256(object_id.encode()).digest()[:7], "little")
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, place)
+            fcntl.lockf(self.file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, place)
         except (BlockingIOError, PermissionError):
             yield False
             return
         except OSError:  # no locks here
             yield True
             return
-        yield True  # closing the file gives the lock back
+        try:
+            yield True
+        finally:
+            fcntl.lockf(self.file, fcntl.LOCK_UN, 1, place)
+
+    def close(self) -> None:
+        """Gives back all that are held."""
+        self.file.close()
 
 
-@dataclass(frozen=True)
-class Ownership:
-    """A run's hold on a dataset. alone: no other run was there when it began."""
-
-    alone: bool
+def open_object_locks(paths: DatasetPaths) -> ObjectLocks:
+    """The locks of a dataset's objects. Raises OutputError."""
+    return ObjectLocks(_opened(paths.locks / "objects"))
 
 
 @contextlib.contextmanager
-def owned(paths: DatasetPaths, settings: dict[str, Any]) -> Iterator[Ownership]:
+def object_lock(paths: DatasetPaths, object_id: str, *, wait: bool) -> Iterator[bool]:
+    """One object's lock, for a process that holds no other."""
+    with contextlib.closing(open_object_locks(paths)) as locks, locks.held(object_id, wait=wait) as mine:
+        yield mine
+
+
+@contextlib.contextmanager
+def owned(paths: DatasetPaths, settings: dict[str, Any], *, first: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Holds the gripper's dataset for a run with these settings, beside other runs with the same.
 
+    first: done before anything else where no other run is there, and none can come meanwhile; never on a file system without locks.
     Raises InputError, naming the other run and what differs, where one with other settings is at work.
     """
     with _opened(paths.locks / "owner") as file:
         deadline = time.monotonic() + PATIENCE
         while True:
-            if _locked(file, fcntl.LOCK_EX):
+            locks = _locked(file, fcntl.LOCK_EX)
+            if locks is not False:
+                if locks:
+                    first()
                 _write_owner(file, settings)
                 _locked(file, fcntl.LOCK_SH)
-                yield Ownership(alone=True)
+                yield
                 return
             if _locked(file, fcntl.LOCK_SH):
                 _require_same(paths, _read_owner(file), settings)
-                yield Ownership(alone=False)
+                yield
                 return
             if time.monotonic() > deadline:
                 raise InputError(f"{paths.grasps}: another run is at work there and does not say which; wait for it")
@@ -82,13 +105,14 @@ def _opened(path: Path) -> IO[bytes]:
         raise OutputError(f"{path}: cannot be opened ({error.strerror or error}); check the disk and the permissions") from error
 
 
-def _locked(file: IO[bytes], kind: int) -> bool:
+def _locked(file: IO[bytes], kind: int) -> bool | None:
+    """Whether the file could be locked; None where the file system has no locks."""
     try:
         fcntl.lockf(file, kind | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
-    except OSError:  # no locks here
-        return True
+    except OSError:
+        return None
     return True
 
 

@@ -1,79 +1,117 @@
-"""Worker processes on this machine: an object is a task, a worker has its own gripper shape and backend."""
+"""The objects of a run on this machine: in this process, on worker processes that do all of an object each, or through the pipeline
+where an engine tries the grasps of many objects at once. What is made of an object is the same on every way."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Protocol
 
 from threadpoolctl import threadpool_limits
 
-from graspgen_cli.execution.object_run import BACKEND, ObjectTask, failure_report, run_object
-from graspgen_cli.execution.processes import Died, TimedOut, run_in_processes
-from graspgen_cli.execution.reports import ObjectReport, Status
+from graspgen_cli.execution.engines import Engine
+from graspgen_cli.execution.machine import usable_cores
+from graspgen_cli.execution.object_run import ObjectTask, failure_report, run_object
+from graspgen_cli.execution.ownership import ObjectLocks, open_object_locks
+from graspgen_cli.execution.pipeline import run_pipeline
+from graspgen_cli.execution.processes import SPAWN, Died, Lifetime, TimedOut, run_in_processes
+from graspgen_cli.execution.reports import ObjectReport
 from graspgen_cli.geometry.collision import GripperShape
-from graspgen_cli.records import Gripper
+from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
+from graspgen_cli.settings.models import ExecutionSettings, SimulationSettings
 from graspgen_cli.validate.backend import Backend, make_backend
+from graspgen_cli.validate.states import join_states
+
+TRIALS_AT_ONCE = 256
+"""Trials after which a worker looks anew at how many cores there are for it."""
 
 
-@dataclass(frozen=True, eq=False)
-class Worker:
-    """What a process needs to do tasks."""
+class Counter(Protocol):
+    """A number in memory that processes share."""
 
-    gripper: GripperShape
-    backend: Backend
-
-    def run(self, task: ObjectTask) -> ObjectReport:
-        """Does one task."""
-        # Matrices are small: BLAS threads would only fight over the cores, and their sums would depend on how many there are.
-        with threadpool_limits(1, user_api="blas"):
-            return run_object(task, self.gripper, self.backend)
+    value: int
 
 
-def make_worker(gripper: Gripper, threads: int) -> Worker:
-    """A worker in this process."""
-    return Worker(GripperShape(gripper), make_backend(BACKEND, threads=threads))
+class SharedCores:
+    """An engine on as many threads as there are cores for each busy worker: when the last objects of a run are large, those that work
+    on them take over the cores of those that are done. It does not change what comes out: each trial is for itself."""
 
+    def __init__(self, backend: str, busy: Counter) -> None:
+        self._backend, self._busy = backend, busy
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    def run(self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings) -> TrialState:
+        """See `Backend.run`."""
+        states = []
+        for first in range(0, len(grasps), TRIALS_AT_ONCE):
+            threads = max(1, usable_cores() // max(1, self._busy.value))
+            rows = grasps[first : first + TRIALS_AT_ONCE]
+            states.append(make_backend(self._backend, threads=threads).run(gripper, target, rows, settings))
+        return join_states(states, len(gripper.joint_names))
 
 
 def run_tasks(
-    tasks: Sequence[ObjectTask], gripper: Gripper, *, workers: int, timeout: float, on_report: Callable[[ObjectReport], None]
-) -> list[ObjectReport]:
-    """Runs all tasks on `workers` processes (0: one a core) and returns their reports in the order of the tasks; `on_report` sees
-    them as they come. What a task makes does not depend on the number of workers. A task that takes longer than `timeout` s (0: no
-    limit) is ended. Objects that another run has in hand are looked at again when all others are done."""
-    by_id: dict[str, ObjectReport] = {}
-    remaining = list(tasks)
-    while remaining:
-        busy = []
-        for task, report in _reports(remaining, gripper, workers=workers, timeout=timeout):
-            if report.status is Status.BUSY:
-                busy.append(replace(task, wait=True))
-                continue
-            by_id[task.object_id] = report
-            on_report(report)
-        remaining = busy
-    return [by_id[task.object_id] for task in tasks]
+    tasks: Sequence[ObjectTask], gripper: Gripper, engine: Engine, settings: ExecutionSettings
+) -> Iterator[tuple[ObjectTask, ObjectReport]]:
+    """Does all tasks, which are of one dataset, and yields each with its report as they come. Files are written atomically, so that a
+    worker that dies or is stopped leaves none half-made.
 
-
-def _reports(tasks: list[ObjectTask], gripper: Gripper, *, workers: int, timeout: float) -> Iterator[tuple[ObjectTask, ObjectReport]]:
-    """Reports as they come. Files are written atomically, so that a worker that dies or is stopped leaves none half-made."""
-    count = min(workers or cores(), len(tasks))
-    threads = max(1, cores() // count)
-    if count == 1 and not timeout:
-        worker = make_worker(gripper, threads)
-        yield from ((task, worker.run(task)) for task in tasks)
+    Raises InputError where the engine's device cannot be used.
+    """
+    if not tasks:
         return
-    for task, result in run_in_processes(tasks, _handler, (gripper, threads), count=count, timeout=timeout):
-        yield task, result if isinstance(result, ObjectReport) else _lost(task, result, timeout)
+    results = run_pipeline(tasks, gripper, engine, settings) if engine.devices else _run_whole(tasks, gripper, settings)
+    for task, result in results:
+        yield task, result if isinstance(result, ObjectReport) else _lost(task, result, settings.object_timeout)
 
 
-def _handler(gripper: Gripper, threads: int) -> Callable[[ObjectTask], ObjectReport]:
-    return make_worker(gripper, threads).run
+def _run_whole(
+    tasks: Sequence[ObjectTask], gripper: Gripper, settings: ExecutionSettings
+) -> Iterator[tuple[ObjectTask, ObjectReport | Died | TimedOut]]:
+    """Each object from its mesh to its file in one process."""
+    count = min(settings.workers or usable_cores(), len(tasks))
+    busy = SPAWN.RawValue("i", count)
+    if count == 1 and not settings.object_timeout and len(tasks) <= (settings.objects_per_worker or len(tasks)):
+        with closing(make_worker(gripper, tasks[0], busy)) as worker:
+            yield from ((task, worker(task)) for task in tasks)
+        return
+
+    def note_busy(number: int) -> None:
+        busy.value = number
+
+    yield from run_in_processes(
+        tasks,
+        make_worker,
+        (gripper, tasks[0], busy),
+        count=count,
+        timeout=settings.object_timeout,
+        lifetime=Lifetime(settings.objects_per_worker, settings.worker_memory),
+        on_busy=note_busy,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectWorker:
+    """What a process needs to do tasks of one dataset, for as long as it lives."""
+
+    gripper: GripperShape
+    backend: Backend
+    locks: ObjectLocks
+
+    def __call__(self, task: ObjectTask) -> ObjectReport:
+        """Does one task."""
+        # Matrices are small: BLAS threads would only fight over the cores, and their sums would depend on how many there are.
+        with threadpool_limits(1, user_api="blas"):
+            return run_object(task, self.gripper, self.backend, self.locks)
+
+    def close(self) -> None:
+        """Gives back what is open."""
+        self.locks.close()
+
+
+def make_worker(gripper: Gripper, like: ObjectTask, busy: Counter) -> ObjectWorker:
+    """A worker in this process; `like` is one of its tasks."""
+    return ObjectWorker(GripperShape(gripper), SharedCores(like.backend, busy), open_object_locks(like.paths))
 
 
 def _lost(task: ObjectTask, result: Died | TimedOut, timeout: float) -> ObjectReport:

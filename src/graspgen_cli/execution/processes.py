@@ -9,23 +9,26 @@ from __future__ import annotations
 import contextlib
 import math
 import multiprocessing
+import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Generic, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 # Spawned, not forked: the engines' threads do not survive a fork.
-_SPAWN = multiprocessing.get_context("spawn")
+SPAWN = multiprocessing.get_context("spawn")
 GRACE = 5.0
 """s that a worker has to end by itself when there is nothing left to do."""
+MEGABYTE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -40,15 +43,53 @@ class TimedOut:
     """A task took longer than it was allowed to, and its worker was killed."""
 
 
+@dataclass(frozen=True)
+class Lifetime:
+    """When a worker is replaced by a new one, so that what a process never gives back does not add up.
+
+    tasks: after so many. memory: above so many MB resident. 0: never.
+    """
+
+    tasks: int = 0
+    memory: int = 0
+
+
 @dataclass(eq=False)
-class _Worker(Generic[T]):
+class Worker:
+    """A process that answers each message with one message, in turn: it always reads when it is written to, so that neither end ever
+    waits for the other to make room."""
+
     process: BaseProcess
     pipe: Connection
-    task: T | None = None
+    busy: bool = False
     since: float = math.inf
-    """When the task was begun; the time that a new worker takes to get ready does not count."""
+    """When the message in hand was begun; the time that a new worker takes to get ready does not count."""
     ready: bool = False
     done: int = 0
+    """Messages answered."""
+
+    def give(self, message: object) -> None:
+        """Hands a message to an idle worker. One that has died takes it along: its end shows as its answer."""
+        self.busy, self.since = True, time.monotonic() if self.ready else math.inf
+        with contextlib.suppress(OSError):
+            self.pipe.send(message)
+
+    def is_due(self, lifetime: Lifetime, tasks: int) -> bool:
+        """Whether it is to be replaced, having done so many tasks; never before its first, however large it is from the start."""
+        too_large = 0 < lifetime.memory * MEGABYTE < resident_bytes(self.process.pid)
+        return tasks > 0 and (too_large or 0 < lifetime.tasks <= tasks)
+
+    def dismiss(self) -> None:
+        """Lets an idle worker end by itself."""
+        self.pipe.close()  # an idle worker ends when its pipe does
+        self.process.join(GRACE)
+
+    def stop(self) -> None:
+        """Ends it, whatever it does."""
+        self.pipe.close()
+        if self.process.is_alive():
+            self.process.kill()
+        self.process.join()
 
 
 def run_in_processes(
@@ -58,42 +99,47 @@ def run_in_processes(
     *,
     count: int,
     timeout: float = 0.0,
-    tasks_per_worker: int = 0,
+    lifetime: Lifetime | None = None,
+    on_busy: Callable[[int], None] = lambda _: None,
 ) -> Iterator[tuple[T, R | Died | TimedOut]]:
     """Does every task on `count` worker processes and yields (task, result) as they come.
 
-    A worker calls `make_handler(*arguments)` once, then the handler for each of its tasks. After `tasks_per_worker` tasks (0: never) it
-    is replaced by a new one. A task that takes longer than `timeout` s (0: no limit) is ended with its worker. When the caller stops
+    A worker calls `make_handler(*arguments)` once, then the handler for each of its tasks. A task that takes longer than `timeout` s
+    (0: no limit) is ended with its worker. `on_busy` is told how many workers have a task whenever that changes. When the caller stops
     early, so do the workers.
     """
-    waiting = deque(tasks)
-    workers: list[_Worker[T]] = []
+    waiting, in_hand, life = deque(tasks), dict[Worker, T](), lifetime or Lifetime()
+    workers: list[Worker] = []
     try:
-        while waiting or any(worker.task is not None for worker in workers):
-            while waiting and len(workers) < count:
-                workers.append(_started(make_handler, arguments))
+        while waiting or in_hand:
+            while len(workers) < min(count, len(in_hand) + len(waiting)):
+                workers.append(start_worker(make_handler, arguments))
             for worker in workers:
-                if worker.task is None and waiting:
-                    _hand_out(worker, waiting.popleft())
-            for worker, outcome in _outcomes(workers, timeout):
-                task = worker.task
-                assert task is not None
-                worker.task, worker.done = None, worker.done + 1
-                if isinstance(outcome, Died | TimedOut) or 0 < tasks_per_worker <= worker.done:
-                    _stop(worker)
+                if not worker.busy and waiting:
+                    in_hand[worker] = waiting.popleft()
+                    worker.give(in_hand[worker])
+            on_busy(len(in_hand))
+            for worker, outcome in answers(workers, timeout):
+                if isinstance(outcome, Died | TimedOut) or worker.is_due(life, worker.done):
+                    worker.stop()
                     workers.remove(worker)
-                yield task, outcome
+                yield in_hand.pop(worker), outcome
         for worker in workers:
-            worker.pipe.close()  # an idle worker ends when its pipe does
-            worker.process.join(GRACE)
+            worker.dismiss()
     finally:
         for worker in workers:
-            _stop(worker)
+            worker.stop()
 
 
-def _started(make_handler: Callable[..., Callable[[T], R]], arguments: tuple[Any, ...]) -> _Worker[T]:
-    ours, theirs = _SPAWN.Pipe()
-    process = _SPAWN.Process(target=_serve, args=(theirs, make_handler, arguments), daemon=True)
+def start_worker(make_handler: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...]) -> Worker:
+    """A new worker, whose messages go to the handler that `make_handler(*arguments)` makes there."""
+    return Worker(*start_process(_serve, (make_handler, arguments)))
+
+
+def start_process(serve: Callable[..., None], arguments: tuple[Any, ...]) -> tuple[BaseProcess, Connection]:
+    """A process that runs `serve(pipe, *arguments)`, and this end of its pipe."""
+    ours, theirs = SPAWN.Pipe()
+    process = SPAWN.Process(target=serve, args=(theirs, *arguments), daemon=True)
     # The tracker's own start would unblock the signal.
     resource_tracker.ensure_running()
     # Ctrl-C goes to every process of the terminal, but the parent alone decides what it means: a process that is started with the
@@ -104,10 +150,10 @@ def _started(make_handler: Callable[..., Callable[[T], R]], arguments: tuple[Any
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
-    return _Worker(process, ours)
+    return process, ours
 
 
-def _serve(pipe: Connection, make_handler: Callable[..., Callable[[T], R]], arguments: tuple[Any, ...]) -> None:
+def _serve(pipe: Connection, make_handler: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...]) -> None:
     """A worker's life; it ends when the other end of its pipe is closed, or its owner dies."""
     handler = make_handler(*arguments)
     with contextlib.suppress(EOFError, OSError):
@@ -116,47 +162,48 @@ def _serve(pipe: Connection, make_handler: Callable[..., Callable[[T], R]], argu
             pipe.send(handler(pipe.recv()))
 
 
-def _hand_out(worker: _Worker[T], task: T) -> None:
-    worker.task, worker.since = task, time.monotonic() if worker.ready else math.inf
-    # A worker that has died takes the task with it: its end shows as its outcome.
-    with contextlib.suppress(OSError):
-        worker.pipe.send(task)
-
-
-def _outcomes(workers: list[_Worker[T]], timeout: float) -> Iterator[tuple[_Worker[T], Any]]:
-    """Waits until something has happened to at least one busy worker, and tells what."""
-    busy = [worker for worker in workers if worker.task is not None]
-    ends = min(worker.since for worker in busy) + timeout if timeout else math.inf
+def answers(workers: Iterable[Worker], timeout: float, *, others: Sequence[Connection | int] = ()) -> Iterator[tuple[Worker, Any]]:
+    """Waits until something has happened to at least one busy worker, or to one of the other pipes and processes, and tells what each
+    busy worker answered: its message, Died or TimedOut."""
+    busy = [worker for worker in workers if worker.busy]
+    ends = min((worker.since for worker in busy), default=math.inf) + timeout if timeout else math.inf
     left = max(0.0, ends - time.monotonic()) if math.isfinite(ends) else None
-    ready = wait([*(w.pipe for w in busy), *(w.process.sentinel for w in busy)], left)
+    ready = wait([*(w.pipe for w in busy), *(w.process.sentinel for w in busy), *others], left)
     for worker in busy:
         if worker.pipe in ready:
             yield from _received(worker)
         elif worker.process.sentinel in ready:
-            yield worker, _death(worker)
+            yield worker, _ended(worker, death(worker.process))
         elif timeout and time.monotonic() - worker.since >= timeout:
-            yield worker, TimedOut()
+            yield worker, _ended(worker, TimedOut())
 
 
-def _received(worker: _Worker[T]) -> Iterator[tuple[_Worker[T], Any]]:
+def _received(worker: Worker) -> Iterator[tuple[Worker, Any]]:
     try:
         message = worker.pipe.recv()
     except (EOFError, OSError):
-        yield worker, _death(worker)
+        yield worker, _ended(worker, death(worker.process))
         return
     if worker.ready:
-        yield worker, message
+        yield worker, _ended(worker, message)
     else:
         worker.ready, worker.since = True, time.monotonic()
 
 
-def _death(worker: _Worker[T]) -> Died:
-    worker.process.join(GRACE)  # before that there is no exit code
-    return Died(worker.process.exitcode)
+def _ended(worker: Worker, outcome: R) -> R:
+    worker.busy, worker.done = False, worker.done + 1
+    return outcome
 
 
-def _stop(worker: _Worker[T]) -> None:
-    worker.pipe.close()
-    if worker.process.is_alive():
-        worker.process.kill()
-    worker.process.join()
+def death(process: BaseProcess) -> Died:
+    """How a process that is ending ended."""
+    process.join(GRACE)  # before that there is no exit code
+    return Died(process.exitcode)
+
+
+def resident_bytes(pid: int | None) -> int:
+    """Memory of a process that is in RAM; 0 where the system does not tell."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0

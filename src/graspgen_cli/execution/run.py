@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from graspgen_cli.dataset.object_map import own_files, read_object_map, write_ob
 from graspgen_cli.dataset.paths import DatasetPaths, grasp_file_names
 from graspgen_cli.dataset.splits import SplitPlan, update_splits
 from graspgen_cli.errors import GraspFileError, InputError
+from graspgen_cli.execution.engines import Engine, choose_engine
 from graspgen_cli.execution.object_run import ObjectTask
 from graspgen_cli.execution.ownership import object_lock, owned
-from graspgen_cli.execution.pool import run_tasks
 from graspgen_cli.execution.reports import ObjectReport, Phase, RunSummary, Status
+from graspgen_cli.execution.spread import is_mine, spread_tasks
 from graspgen_cli.execution.walk import finished_objects
 from graspgen_cli.files import append_line, remove_leftovers, require_writable
 from graspgen_cli.grippers.find import load_gripper
@@ -48,38 +50,49 @@ def run_objects(
     gripper = load_gripper(settings.gripper_config, options=settings)
     paths = DatasetPaths(settings.grasp_dataset, gripper.name)
     phase, settings = _effective(phase, settings)
+    engine = choose_engine(settings, executor=settings.executor)
+    if phase is Phase.GUESS:
+        engine = Engine(engine.name)  # no device is needed
     require_writable(paths.grasps)
-    with owned(paths, {"phase": phase.value, **_deciding(settings)}) as ownership:
-        if ownership.alone:
-            for folder in (paths.grasps, paths.splits, paths.config, paths.index.parent):
-                remove_leftovers(folder)
-        on_start(len(scales.entries) + len(scales.problems))
+    with owned(paths, _deciding(phase, settings, engine), first=partial(_clean, paths)):
+        tasks = _tasks(scales, root, paths, phase, settings, engine)
+        problems = [problem for problem in scales.problems if is_mine(problem[0], settings.shard)]
+        on_start(len(tasks) + len(problems))
 
         def report_one(report: ObjectReport) -> None:
             if report.status is Status.FAILED:
                 _log_failure(paths, report)
             on_report(report)
 
-        refused = [_refused(object_id, message) for object_id, message in scales.problems]
-        for report in refused:
-            report_one(report)
-        tasks = _tasks(scales, root, paths, phase, settings)
+        refused = [_refused(object_id, message) for object_id, message in problems]
         finished = finished_objects(tasks, gripper, paths, root)
-        for report in finished.values():
+        for report in (*refused, *finished.values()):
             report_one(report)
         left = [task for task in tasks if task.object_id not in finished]
         try:
-            made_now = run_tasks(left, gripper, workers=settings.workers, timeout=settings.object_timeout, on_report=report_one)
+            made_now = spread_tasks(left, gripper, engine, settings, on_report=report_one)
         finally:
             # Also when the run is stopped: what was finished is to be found.
-            with object_lock(paths, _MAP, wait=True):
-                # Where an object has files at several scales, that of the list counts.
-                made = {task.object_id: task.file_name for task in tasks if task.grasp_file.exists()}
-                write_object_map(paths, {**read_object_map(paths), **made})
+            _update_map(paths, {task.object_id: task.file_name for task in tasks if task.grasp_file.exists()})
     by_id = finished | {report.object_id: report for report in made_now}
     summary = RunSummary(reports=(*refused, *(by_id[task.object_id] for task in tasks)))
     _log_run(paths, settings, phase, summary, started)
     return summary
+
+
+def _clean(paths: DatasetPaths) -> None:
+    """Removes what killed runs left."""
+    for folder in (paths.grasps, paths.splits, paths.config, paths.index.parent):
+        remove_leftovers(folder)
+
+
+def _update_map(paths: DatasetPaths, made: Mapping[str, str]) -> dict[str, str]:
+    """Brings the trainer's map up to date with all files that are there, whoever made them, and returns it. made: object id -> name of
+    the file that counts where an object has files at several scales."""
+    with object_lock(paths, _MAP, wait=True):
+        entries = {**read_object_map(paths), **made}
+        write_object_map(paths, entries)
+    return entries
 
 
 _MAP = "map_uuid_to_path.json"
@@ -95,15 +108,21 @@ def _effective(phase: Phase, settings: GraspCommand) -> tuple[Phase, GraspComman
     return Phase.GUESS if settings.guess_only else phase, settings
 
 
-def _deciding(settings: GraspCommand) -> dict[str, Any]:
-    """The settings that decide what is in the files: two runs that differ in them must not share a dataset."""
+def _deciding(phase: Phase, settings: GraspCommand, engine: Engine) -> dict[str, Any]:
+    """What decides what is in the files: two runs that differ in it must not share a dataset."""
     names = {name for section in _DECIDING for name in section.model_fields}
-    return settings.model_dump(mode="json", include=names)
+    simulated = {} if phase is Phase.GUESS else {"backend": engine.name}
+    return {"phase": phase.value, **simulated, **settings.model_dump(mode="json", include=names)}
 
 
-def _tasks(scales: ScalesList, root: Path, paths: DatasetPaths, phase: Phase, settings: GraspCommand) -> list[ObjectTask]:
+def _tasks(scales: ScalesList, root: Path, paths: DatasetPaths, phase: Phase, settings: GraspCommand, engine: Engine) -> list[ObjectTask]:
+    """The tasks of this shard. The files' names come from the whole list, so that all shards choose the same."""
     names = grasp_file_names(scales.entries, own_files(paths, scales.entries, read_object_map(paths)))
-    return [ObjectTask(object_id, scale, root, paths, names[object_id], phase, settings) for object_id, scale in scales.entries]
+    return [
+        ObjectTask(object_id, scale, root, paths, names[object_id], phase, settings, engine.name)
+        for object_id, scale in scales.entries
+        if is_mine(object_id, settings.shard)
+    ]
 
 
 def _log_failure(paths: DatasetPaths, report: ObjectReport) -> None:
@@ -144,7 +163,8 @@ def update_dataset_splits(settings: SplitsCommand) -> SplitPlan:
     gripper = load_gripper(settings.gripper_config, options=settings)
     paths = DatasetPaths(settings.grasp_dataset, gripper.name)
     scales, _ = _objects(settings)
-    have = read_object_map(paths)
+    # Runs at the same time on a file system without locks may have left each other's files out.
+    have = _update_map(paths, {}) if paths.grasps.is_dir() else {}
     listed = [object_id for object_id, _ in scales.entries if object_id in have]
     if not listed:
         raise InputError(f"{paths.grasps}: no grasps of any object in {settings.object_scales_json}; run `graspgen all` first")

@@ -8,6 +8,8 @@ from pydantic import model_validator
 
 from graspgen_cli.settings.models import (
     AnalyzeSettings,
+    BackendSettings,
+    BenchSettings,
     CheckoutSettings,
     ConvertSettings,
     DatasetSettings,
@@ -57,7 +59,9 @@ SECTIONS: tuple[type[Section], ...] = (
     TrainingResultsSettings,
     ScriptSettings,
     InferenceSettings,
+    BenchSettings,
     SeedSettings,
+    BackendSettings,
     ExecutionSettings,
 )
 """Every section, in the order in which help, tables and documentation show them."""
@@ -69,7 +73,17 @@ class ProposalSettings(
     """What every command that makes grasps needs."""
 
 
-class GraspCommand(ProposalSettings, SimulationSettings, ModeSettings):
+class SimulatedSettings(ProposalSettings, SimulationSettings, BackendSettings):
+    """What every command that also tries them needs."""
+
+    @model_validator(mode="after")
+    def _one_way_to_name_devices(self) -> Self:
+        if self.device is not None and self.devices is not None:
+            raise ValueError("device and devices exclude each other; set one of them")
+        return self
+
+
+class GraspCommand(SimulatedSettings, ModeSettings):
     """Settings of `validate`, and of the loop over the objects whichever command runs it."""
 
     @model_validator(mode="after")
@@ -89,7 +103,7 @@ class GuessCommand(ProposalSettings, ExistingFileSettings):
         return GraspCommand(**dict(self), guess_only=True)
 
 
-class FillCommand(ProposalSettings, SimulationSettings):
+class FillCommand(SimulatedSettings):
     """Settings of `fill`."""
 
     def grasp_command(self) -> GraspCommand:
@@ -149,6 +163,14 @@ class InferenceConfigCommand(GripperSettings, CheckoutSettings, TrainingResultsS
     """Settings of `inference-config`."""
 
 
+class BenchCommand(SimulatedSettings, BenchSettings):
+    """Settings of `bench`."""
+
+    def grasp_command(self) -> GraspCommand:
+        """The same for the loop over the objects."""
+        return GraspCommand(**{name: value for name, value in self if name in GraspCommand.model_fields})
+
+
 class AllCommand(GraspCommand, GripperConfigCommand, SplitsCommand):  # type: ignore[misc]  # the plugin types model_construct a class
     """Settings of `all`, which are the settings of the commands that it runs."""
 
@@ -165,6 +187,7 @@ COMMAND_CLASSES: tuple[type[Section], ...] = (
     ObjectScalesCommand,
     TrainingScriptsCommand,
     InferenceConfigCommand,
+    BenchCommand,
     AllCommand,
 )
 """The settings class of every subcommand; a settings file may hold the fields of all of them."""

@@ -72,6 +72,22 @@ class ConvertFormat(StrEnum):
     WEBDATASET = "webdataset"
 
 
+class BackendName(StrEnum):
+    """Which engine simulates."""
+
+    AUTO = "auto"
+    MUJOCO = "mujoco"
+    MUJOCO_WARP = "mujoco-warp"
+    ISAACLAB = "isaaclab"
+
+
+class Executor(StrEnum):
+    """What runs the objects."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 def _checked_tugs(tugs: tuple[Tug, ...]) -> tuple[Tug, ...]:
     for duration, direction, scale in tugs:
         if not (math.isfinite(duration) and duration > 0 and math.isfinite(scale)):
@@ -99,6 +115,13 @@ def _home_expanded(path: Path) -> Path:
         raise ValueError(f"the home folder in {path} is not known") from error
 
 
+def _checked_shard(shard: str) -> str:
+    number, _, count = shard.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and int(number) < int(count) <= 10**6):
+        raise ValueError(f"{shard!a} is not allowed; give {SHARD_ALLOWED}")
+    return shard
+
+
 def _direction(vector: tuple[float, float, float]) -> tuple[float, float, float]:
     if not 0 < math.hypot(*vector) < math.inf:
         raise ValueError("a direction must not be zero")
@@ -117,6 +140,8 @@ Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 LONGEST_REGEX = 200
 REGEX_ALLOWED = f"a regular expression of 1 to {LONGEST_REGEX} characters"
 Regex = Annotated[str, AfterValidator(_compiled)]
+SHARD_ALLOWED = "i/n with i from 0 to n - 1, such as 0/3"
+Shard = Annotated[str, AfterValidator(_checked_shard)]
 UserPath = Annotated[Path, AfterValidator(_home_expanded)]
 
 DEFAULT_TUGS: tuple[Tug, ...] = (
@@ -336,12 +361,35 @@ class SplitSettings(SeedSettings):
     )
 
 
+class BackendSettings(Section):
+    """Which engine simulates, and on what."""
+
+    backend: BackendName = Field(
+        BackendName.AUTO, description="Engine; auto takes mujoco-warp where there is an NVIDIA GPU and that is installed, else mujoco."
+    )
+    device: str | None = Field(None, min_length=1, description="GPU, such as cuda:1; default: cuda:0. The backend mujoco needs none.")
+    devices: str | None = Field(None, min_length=1, description="Several GPUs, with commas: cuda:0,cuda:1. Each has a process of its own.")
+
+
 class ExecutionSettings(Section):
     """How the work is spread."""
 
-    workers: Count = Field(0, description="Worker processes; 0 = one a core.")
+    workers: Count = Field(0, description="Worker processes; 0 = one for every core that the machine or the container allows.")
     object_timeout: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(
         0.0, description="Time (s) after which an object is given up and the run goes on; 0 = no limit."
+    )
+    objects_per_worker: Count = Field(500, description="Objects after which a worker process is replaced by a new one; 0 = never.")
+    worker_memory: Count = Field(2048, description="Memory (MB) above which a worker process is replaced after its object; 0 = never.")
+    shard: Shard | None = Field(
+        None,
+        description="Do part i of n of the list, i/n with i from 0; the n runs may be anywhere and at any time.",
+        json_schema_extra={"allowed": SHARD_ALLOWED},
+    )
+    executor: Executor = Field(Executor.LOCAL, description="What runs the objects: processes on this machine, or a Ray cluster.")
+    ray_address: str | None = Field(
+        None,
+        min_length=1,
+        description="Address of the Ray cluster, such as auto; default: what RAY_ADDRESS says, else a new one here.",
     )
 
 
@@ -352,6 +400,13 @@ class DoctorSettings(Section):
     repair: bool = Field(
         False, description="Rebuild what is derived from the grasp files, and move broken ones to quarantine/ in the dataset."
     )
+
+
+class BenchSettings(Section):
+    """What to measure, and against what."""
+
+    trials: PositiveCount = Field(64, description="Grasps tried of each object.")
+    compare: UserPath | None = Field(None, description="JSON of an earlier `bench --json`, to set this run against.")
 
 
 class AnalyzeSettings(Section):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+import warp as wp
 from numpy.typing import NDArray
 
+from graspgen_cli.errors import SettingsError
 from graspgen_cli.geometry.poses import inverse
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.models import SimulationSettings
@@ -19,10 +24,16 @@ from graspgen_cli.validate.protocol import Stage, stages
 from graspgen_cli.validate.scene import Scene, build_scene, deepest_allowed, start_position
 from graspgen_cli.validate.states import in_order, join_states
 
+_LOG = logging.getLogger(__name__)
+
 WORLDS = 16384
 ROOMS = (32, 128, 512, 2048)
 """Pieces that scenes have room for: an absent piece costs little, a launch of its own more."""
-OBJECTS_AT_ONCE = 256
+OBJECTS_AT_ONCE = 512
+USUAL_ROOMS = 2
+"""Rooms that are made ready beforehand."""
+SCENE_THREADS = 4
+"""The scenes of the next launch are compiled beside the present one."""
 
 
 @dataclass(eq=False)
@@ -53,9 +64,15 @@ class MujocoWarpBackend:
 
     def run_many(self, gripper: Gripper, trials: Sequence[ObjectTrials], settings: SimulationSettings) -> Iterator[ObjectResults]:
         """The end states of each object's trials, in the order in which the objects are done."""
-        for pieces, together in _launches(trials):
-            worlds = self._worlds_for(gripper, together[0].target, settings, pieces)
-            yield from self._launch(worlds, gripper, together, settings)
+        launches = _launches(trials)
+        with ThreadPoolExecutor(SCENE_THREADS) as pool:
+            ahead = [pool.submit(_object, gripper, each, settings) for each in (launches[0][1] if launches else [])]
+            for at, (pieces, _) in enumerate(launches):
+                objects = [future.result() for future in ahead]
+                following = launches[at + 1][1] if at + 1 < len(launches) else []
+                ahead = [pool.submit(_object, gripper, each, settings) for each in following]
+                worlds = self._worlds_for(gripper, settings, pieces)
+                yield from self._launch(worlds, gripper, objects, settings)
 
     @classmethod
     def open_simulator(cls, gripper: Gripper, settings: SimulationSettings, *, device: str) -> Simulator:
@@ -63,25 +80,30 @@ class MujocoWarpBackend:
 
         Raises: SettingsError where there is no such device.
         """
-        return _OnDevice(cls(threads=1, device=device), gripper, settings)
+        backend = cls(threads=1, device=device)
+        if not _is_there(device):
+            raise SettingsError(f"mujoco-warp finds no device {device}; there are {', '.join(map(str, wp.get_devices()))}")
+        if not _has_kernels():
+            _LOG.warning("mujoco-warp compiles its kernels for %s: about two minutes, the first time only", device)
+        for room in ROOMS[:USUAL_ROOMS]:
+            backend._worlds_for(gripper, settings, room).warm_up()
+        return _OnDevice(backend, gripper, settings)
 
-    def _worlds_for(self, gripper: Gripper, like: TargetObject, settings: SimulationSettings, pieces: int) -> Worlds:
+    def _worlds_for(self, gripper: Gripper, settings: SimulationSettings, pieces: int) -> Worlds:
         """Worlds with room for that many pieces, kept from launch to launch."""
         if self._made_for != (gripper.content_hash, settings):
             self._worlds, self._made_for = {}, (gripper.content_hash, settings)
         if pieces not in self._worlds:
             count = self._count or settings.max_num_envs or WORLDS
-            self._worlds[pieces] = Worlds(gripper, like, settings, count=count, pieces=pieces, device=self._device)
+            self._worlds[pieces] = Worlds(gripper, settings, count=count, pieces=pieces, device=self._device)
         return self._worlds[pieces]
 
-    def _launch(
-        self, worlds: Worlds, gripper: Gripper, trials: Sequence[ObjectTrials], settings: SimulationSettings
-    ) -> Iterator[ObjectResults]:
-        objects = [_object(gripper, each, settings) for each in trials]
+    def _launch(self, worlds: Worlds, gripper: Gripper, objects: list[_Object], settings: SimulationSettings) -> Iterator[ObjectResults]:
         worlds.take_objects([each.scene for each in objects])
         for which in _Launch(worlds, gripper, objects, settings).finished():
-            state = in_order(join_states(objects[which].states, len(gripper.joint_names)), np.concatenate(objects[which].number))
-            yield ObjectResults(trials[which].number, self._tried_again(gripper, trials[which], state, settings))
+            each = objects[which]
+            state = in_order(join_states(each.states, len(gripper.joint_names)), np.concatenate(each.number))
+            yield ObjectResults(each.trials.number, self._tried_again(gripper, each.trials, state, settings))
 
     def _tried_again(self, gripper: Gripper, trials: ObjectTrials, state: TrialState, settings: SimulationSettings) -> TrialState:
         """The states with those trials made anew on the reference backend in which a buffer overflowed or a number was not finite."""
@@ -92,6 +114,16 @@ class MujocoWarpBackend:
         sure = np.flatnonzero(state.finite)
         joined = join_states([_rows(state, sure), again], len(gripper.joint_names))
         return in_order(joined, np.concatenate([sure, doubtful]))
+
+
+def _is_there(device: str) -> bool:
+    return any(device == str(each) for each in wp.get_devices())
+
+
+def _has_kernels() -> bool:
+    """Whether Warp's cache holds kernels of MuJoCo Warp."""
+    wp.init()
+    return any(Path(wp.config.kernel_cache_dir).glob("wp_mujoco_warp*"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import mujoco
@@ -36,13 +35,12 @@ _HARMLESS = ("ITERATIONS", "LS_ITERATIONS")
 class Worlds:
     """`count` worlds of one gripper, for objects of up to `pieces` pieces."""
 
-    def __init__(self, gripper: Gripper, like: TargetObject, settings: SimulationSettings, *, count: int, pieces: int, device: str) -> None:
-        wp.config.quiet = True
+    def __init__(self, gripper: Gripper, settings: SimulationSettings, *, count: int, pieces: int, device: str) -> None:
         import mujoco_warp as mjw
 
         self._mjw, self._device = mjw, wp.get_device(device)
         self.count, self.pieces = count, pieces
-        self.scene = build_scene(gripper, replace(like, pieces=(_cube(),) * pieces), settings)
+        self.scene = build_scene(gripper, _cube(pieces), settings)
         template = self.scene.model
         # MuJoCo Warp knows no automatic reset, so there is nothing to switch off.
         template.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
@@ -66,6 +64,13 @@ class Worlds:
         wide = wp.array(np.repeat(row, self.count, axis=0), dtype=field.dtype)
         setattr(self._model, name, wide)
         return flat(wide)
+
+    def warm_up(self) -> None:
+        """Compiles or loads every kernel of a step, with nothing in the worlds."""
+        self.take_objects([self.scene])
+        self.park(np.arange(self.count))
+        self.step(2)
+        wp.synchronize_device(self._device)
 
     def take_objects(self, scenes: list[Scene]) -> None:
         """Makes these the objects of the trials to come, in the place of those before."""
@@ -155,7 +160,20 @@ class Worlds:
         return Observation(object_pose(self.scene, qpos), force, touching, qpos[:, self.scene.joint_qpos], finite)
 
 
-def _cube() -> TriangleMesh:
-    """What stands for every piece in the scene that the objects' own are put into."""
-    cube = trimesh.creation.box((0.02, 0.02, 0.02))
-    return TriangleMesh(np.asarray(cube.vertices, np.float64), np.asarray(cube.faces, np.int32))
+def _cube(pieces: int) -> TargetObject:
+    """What stands for every object in the scene that the objects' own fields are put into."""
+    box = trimesh.creation.box((0.02, 0.02, 0.02))
+    cube = TriangleMesh(np.asarray(box.vertices, np.float64), np.asarray(box.faces, np.int32))
+    return TargetObject(
+        object_id="cube",
+        scale=1.0,
+        content_hash="",
+        mesh=cube,
+        watertight=True,
+        pieces=(cube,) * pieces,
+        mean_gap=0.0,
+        largest_gap=0.0,
+        center_of_mass=np.zeros(3),
+        volume=float(box.volume),
+        unit_inertia=np.asarray(box.moment_inertia / box.mass),
+    )

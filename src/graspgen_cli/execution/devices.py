@@ -1,0 +1,184 @@
+"""The simulator processes of a run, a device each: which trials go to which, and what becomes of them when one fails."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+from graspgen_cli.errors import InputError
+from graspgen_cli.execution.coroutines import GoOn
+from graspgen_cli.execution.engines import Engine
+from graspgen_cli.execution.processes import death, start_process
+from graspgen_cli.execution.simulators import BatchDone, BatchFailed, Opened, OpenFailed, serve_simulator
+from graspgen_cli.records import Gripper, TrialState
+from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.validate.backend import BACKENDS
+from graspgen_cli.validate.batches import ObjectResults, ObjectTrials
+
+MOST_GRASPS = 131072
+"""Grasps of a batch: eight times as many as a GPU tries at once, so that few worlds are idle for want of another trial at its end."""
+BATCHES_A_DEVICE = 2
+"""One that is tried, and one that is there already when it is done."""
+BATCHES_AHEAD = 3
+"""Batches for each device that may wait or be out before workers are to take up no more objects: those two, and one that fills."""
+
+
+Batch = dict[int, ObjectTrials]
+"""Trials that a simulator gets at once, by the object's number; those whose results have come are taken out."""
+
+
+@dataclass(eq=False)
+class _Device:
+    """A simulator process and the batches that are out with it, the first of which it is at."""
+
+    name: str
+    process: BaseProcess
+    pipe: Connection
+    ready: bool = False
+    batches: deque[Batch] = field(default_factory=deque)
+
+
+class Devices:
+    """All simulators of a run."""
+
+    def __init__(self, engine: Engine, gripper: Gripper, settings: SimulationSettings) -> None:
+        self._engine, self._gripper, self._settings = engine, gripper, settings
+        self._devices: list[_Device] = []
+        self._waiting: deque[ObjectTrials] = deque()
+        self._alone: set[int] = set()
+        self._pending = 0
+
+    def start(self) -> None:
+        """Starts the processes, which take their time to get ready."""
+        for name in self._engine.devices:
+            self._devices.append(self._started(name))
+
+    def add(self, trials: ObjectTrials) -> None:
+        """Trials that are to be made."""
+        self._waiting.append(trials)
+        self._pending += len(trials.grasps)
+
+    def drop(self, number: int) -> None:
+        """Forgets an object's trials unless they are out already."""
+        found = next((trials for trials in self._waiting if trials.number == number), None)
+        if found is not None:
+            self._waiting.remove(found)
+            self._pending -= len(found.grasps)
+
+    def is_room(self) -> bool:
+        """Whether more objects are to be taken up."""
+        return self._pending < BATCHES_AHEAD * MOST_GRASPS * len(self._devices)
+
+    def hand_out(self) -> None:
+        """Gives every simulator that has nothing to do what there is, and one that is busy its next batch once that is full."""
+        for device in self._devices:
+            if not self._waiting:
+                return
+            full = _grasps(self._waiting) >= MOST_GRASPS
+            if device.ready and (not device.batches or (full and len(device.batches) < BATCHES_A_DEVICE)):
+                self._give(device, self._next_batch())
+
+    def signals(self) -> list[Connection | int]:
+        """What to wait for."""
+        return [signal for device in self._devices for signal in (device.pipe, device.process.sentinel)]
+
+    def collect(self) -> Iterator[GoOn]:
+        """What the simulators have said since. Raises InputError where one cannot be had."""
+        for number, device in enumerate(self._devices):
+            try:
+                while device.pipe.poll():
+                    yield from self._take(device, device.pipe.recv())
+            except (EOFError, OSError):
+                yield from self._died(device)
+                self._devices[number] = self._started(device.name)
+
+    def try_all(self, trials: Sequence[ObjectTrials]) -> Iterator[GoOn]:
+        """Makes trials that are all there from the start, and yields their results as they come."""
+        for each in trials:
+            self.add(each)
+        missing = len(trials)
+        while missing:
+            self.hand_out()
+            wait(self.signals())
+            for results in self.collect():
+                missing -= 1
+                yield results
+
+    def stop(self) -> None:
+        """Ends the processes."""
+        for device in self._devices:
+            _stop(device)
+
+    def _started(self, name: str) -> _Device:
+        place = BACKENDS[self._engine.name]
+        return _Device(name, *start_process(serve_simulator, (place, self._gripper, self._settings, name)))
+
+    def _next_batch(self) -> Batch:
+        """From the front of those that wait: as many as fit, the first one whatever its size; or one that is to be alone."""
+        batch: Batch = {}
+        while self._waiting:
+            first = self._waiting[0]
+            alone = first.number in self._alone
+            if batch and (alone or _grasps([*batch.values(), first]) > MOST_GRASPS):
+                break
+            batch[first.number] = self._waiting.popleft()
+            if alone:
+                break
+        return batch
+
+    def _give(self, device: _Device, batch: Batch) -> None:
+        device.batches.append(batch)
+        try:
+            device.pipe.send(list(batch.values()))
+        except OSError:  # it has died, which `collect` will see
+            return
+
+    def _take(self, device: _Device, message: object) -> Iterator[GoOn]:
+        match message:
+            case Opened():
+                device.ready = True
+            case OpenFailed(reason):
+                raise InputError(f"--backend {self._engine.name} on {device.name}: {reason}")
+            case ObjectResults(number, state):
+                if number in device.batches[0]:
+                    yield self._answered(device.batches[0].pop(number), state)
+            case BatchDone():
+                yield from self._failed(device.batches.popleft(), "it gave no results")
+            case BatchFailed(reason):
+                yield from self._failed(device.batches.popleft(), reason)
+
+    def _failed(self, batch: Batch, reason: str) -> Iterator[GoOn]:
+        """What is left of a batch that ended: one object is the cause, so that many are tried again, each alone."""
+        if len(batch) == 1:
+            yield from (self._answered(trials, reason) for trials in batch.values())
+        else:
+            self._alone |= batch.keys()
+            self._waiting.extendleft(reversed(batch.values()))
+
+    def _answered(self, trials: ObjectTrials, results: TrialState | str) -> GoOn:
+        self._pending -= len(trials.grasps)
+        return GoOn(trials.number, results)
+
+    def _died(self, device: _Device) -> Iterator[GoOn]:
+        exitcode = death(device.process).exitcode
+        if not device.ready:
+            raise InputError(f"--backend {self._engine.name} on {device.name}: its process ended with code {exitcode} before it was ready")
+        _stop(device)
+        for batch in reversed(list(device.batches)[1:]):
+            self._waiting.extendleft(reversed(batch.values()))
+        if device.batches:
+            yield from self._failed(device.batches[0], f"its process ended with code {exitcode}")
+
+
+def _grasps(trials: Iterable[ObjectTrials]) -> int:
+    return sum(len(each.grasps) for each in trials)
+
+
+def _stop(device: _Device) -> None:
+    device.pipe.close()
+    if device.process.is_alive():
+        device.process.kill()
+    device.process.join()

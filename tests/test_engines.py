@@ -1,0 +1,112 @@
+"""Which engine a run takes, and what the machine and its container allow."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fake_simulator
+from graspgen_cli.errors import SettingsError
+from graspgen_cli.execution import engines
+from graspgen_cli.execution.engines import Engine, choose_engine, gpus
+from graspgen_cli.execution.machine import container_cores, usable_cores
+from graspgen_cli.settings.models import BackendSettings, Executor
+from graspgen_cli.validate.backend import BACKENDS
+
+WARP = BackendSettings(backend="mujoco-warp")
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A machine with a GPU on which mujoco-warp is installed."""
+    monkeypatch.setitem(BACKENDS, "mujoco-warp", fake_simulator.PLACE)
+    monkeypatch.setattr(engines, "_is_installed", lambda module: True)
+    monkeypatch.setattr(engines, "gpus", lambda: ["nvidia0"])
+    return monkeypatch
+
+
+@pytest.mark.usefixtures("machine")
+def test_auto_takes_the_gpu_where_there_is_one() -> None:
+    assert choose_engine(BackendSettings()) == Engine("mujoco-warp", ("cuda:0",))
+    assert choose_engine(BackendSettings(backend="mujoco")) == Engine("mujoco")
+    assert choose_engine(BackendSettings(device="cuda:3")).devices == ("cuda:3",)
+    assert choose_engine(BackendSettings(devices="cuda:0, cuda:2")).devices == ("cuda:0", "cuda:2")
+
+
+def test_auto_does_without(machine: pytest.MonkeyPatch) -> None:
+    machine.setattr(engines, "gpus", list)
+    assert choose_engine(BackendSettings()) == Engine("mujoco")
+    with pytest.raises(SettingsError, match="--backend mujoco-warp: this machine shows no NVIDIA GPU; take --backend mujoco"):
+        choose_engine(WARP)
+    assert choose_engine(WARP, executor=Executor.RAY) == Engine("mujoco-warp", ("cuda:0",))
+    machine.setattr(engines, "gpus", lambda: ["nvidia0"])
+    machine.setattr(engines, "_is_installed", lambda module: False)
+    assert choose_engine(BackendSettings()) == Engine("mujoco")
+    with pytest.raises(SettingsError, match=r"needs mujoco_warp, which is not installed; run `pip install 'graspgen-cli\[gpu\]'`"):
+        choose_engine(WARP)
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize("devices", ["cuda:0,", "cuda:0,cuda:0", " "])
+def test_devices_are_different_and_named(devices: str) -> None:
+    with pytest.raises(SettingsError, match="give the names of different devices"):
+        choose_engine(BackendSettings(devices=devices))
+
+
+def test_an_engine_that_is_not_there_is_named_with_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(BACKENDS, "isaaclab", raising=False)
+    with pytest.raises(SettingsError, match="--backend isaaclab: there is auto, mujoco"):
+        choose_engine(BackendSettings(backend="isaaclab"))
+
+
+def test_gpus_are_found_by_their_drivers_files(tmp_path: Path) -> None:
+    assert gpus(folder=tmp_path, environ={}) == []
+    for name in ("nvidia1", "nvidia0", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    assert gpus(folder=tmp_path, environ={}) == ["nvidia0", "nvidia1"]
+    assert gpus(folder=tmp_path, environ={"CUDA_VISIBLE_DEVICES": "1"}) == ["nvidia0", "nvidia1"]
+    assert (
+        gpus(folder=tmp_path, environ={"CUDA_VISIBLE_DEVICES": ""}) == gpus(folder=tmp_path, environ={"CUDA_VISIBLE_DEVICES": "-1"}) == []
+    )
+
+
+def test_choosing_an_engine_does_not_load_it() -> None:
+    code = (
+        "import sys\n"
+        "from graspgen_cli.execution.engines import choose_engine\n"
+        "from graspgen_cli.settings.models import BackendSettings\n"
+        "from graspgen_cli.execution import engines\n"
+        "engines.gpus = lambda: ['nvidia0']\n"
+        "engines._is_installed = lambda module: True\n"
+        "assert choose_engine(BackendSettings()).devices == ('cuda:0',)\n"
+        "print({'warp', 'mujoco_warp', 'torch', 'ray', 'isaaclab'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "max 100000\n"}, math.inf),
+        ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4.0),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, math.inf),
+        ({"cpu.max": "nonsense"}, math.inf),
+        ({}, math.inf),
+    ],
+)
+def test_a_container_allows_so_many_cores(files: dict[str, str], cores: float, tmp_path: Path) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert container_cores(tmp_path) == cores
+
+
+def test_a_container_of_less_than_a_core_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cpu.max").write_text("50000 100000\n")
+    monkeypatch.setattr("graspgen_cli.execution.machine.CONTROL_GROUPS", tmp_path)
+    assert usable_cores() == 1

@@ -1,0 +1,144 @@
+"""The pipeline of workers and simulators, with an engine that stands for a GPU's: the same bytes as on the CPU, whatever fails."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trimesh
+
+import fake_simulator
+from graspgen_cli.app import main
+from graspgen_cli.execution import devices, engines
+from graspgen_cli.validate.backend import BACKENDS
+from made_datasets import contents
+
+SLIPPERY = ["--friction", "0.16", "--object-mass", "2"]
+QUOTAS = ["--num-collision-free-grasps", "6", "--num-colliding-grasps", "2", *SLIPPERY]
+NAMES = [f"box{n}.obj" for n in range(6)]
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six small boxes, so slippery and heavy that some are dropped and need several rounds."""
+    folder = tmp_path_factory.mktemp("objects")
+    for n, name in enumerate(NAMES):
+        trimesh.creation.box((0.02 + 0.003 * n, 0.03, 0.04)).export(folder / name)
+    (folder / "list.json").write_text(json.dumps(dict.fromkeys(NAMES, 1.0)))
+    return folder
+
+
+Run = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def run(objects: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    def go(*flags: str, code: int = 0) -> Path:
+        out = tmp_path_factory.mktemp("run") / "out"
+        where = ["--object-scales-json", str(objects / "list.json"), "--object-dataset", str(objects), "--grasp-dataset", str(out)]
+        assert main(["validate", *where, "--gripper-config", "franka_panda", "--quiet", *QUOTAS, *flags]) == code
+        return out
+
+    return go
+
+
+@pytest.fixture(scope="module")
+def reference(run: Run) -> dict[str, bytes]:
+    """What the CPU engine makes, an object after the other."""
+    return contents(run("--backend", "mujoco", "--workers", "1"))
+
+
+@pytest.fixture
+def batch_engine(monkeypatch: pytest.MonkeyPatch, reference: dict[str, bytes]) -> None:
+    """`mujoco` is an engine that tries many objects at once."""
+    monkeypatch.setitem(BACKENDS, "mujoco", fake_simulator.PLACE)
+    monkeypatch.setattr(engines, "ON_DEVICES", {"mujoco"})
+
+
+CPU = ["--backend", "mujoco", "--device", "cpu"]
+
+
+@pytest.mark.usefixtures("batch_engine")
+def test_objects_share_batches_and_come_round_again_to_the_bytes_of_one_process(
+    run: Run, reference: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(fake_simulator.LOG, str(tmp_path / "log"))
+    monkeypatch.setattr(devices, "MOST_GRASPS", 30)
+    assert contents(run("--backend", "mujoco", "--workers", "1", "--devices", "cpu:0, cpu:1")) == reference
+    batches = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert {batch["device"] for batch in batches} == {"cpu:0", "cpu:1"}
+    tried = [name for batch in batches for name in batch["objects"]]
+    assert set(tried) == set(NAMES) and len(tried) > len(NAMES)
+    assert max(len(batch["objects"]) for batch in batches) > 1
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("batch_engine")
+@pytest.mark.parametrize("flags", [["--max-num-envs", "4"], ["--objects-per-worker", "1"], ["--worker-memory", "1"]])
+def test_the_pipeline_makes_the_same_bytes_in_every_way(run: Run, reference: dict[str, bytes], flags: list[str]) -> None:
+    assert contents(run(*CPU, "--workers", "2", *flags)) == reference
+
+
+@pytest.mark.usefixtures("batch_engine")
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("raise", "unexpected RuntimeError: no memory left"),
+        pytest.param("die", "its process ended with code -9", marks=pytest.mark.slow),
+    ],
+)
+def test_an_object_that_breaks_the_simulator_fails_alone(
+    run: Run,
+    reference: dict[str, bytes],
+    fault: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(fake_simulator.FAULT, f"{fault} box2.obj")
+    found = contents(run(*CPU, "--workers", "2", code=1))
+    grasps = {name: content for name, content in reference.items() if "box2" not in name and "map_" not in name}
+    assert {name: content for name, content in found.items() if "map_" not in name} == grasps
+    assert f"box2.obj: the simulator failed: {said}" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("batch_engine")
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [("cuda:9", "there are 2 GPUs"), pytest.param("cuda:8", "ended with code -9 before it was ready", marks=pytest.mark.slow)],
+)
+def test_a_device_that_cannot_be_used_ends_the_run(
+    run: Run, device: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("graspgen_cli.execution.engines.gpus", lambda: ["nvidia0"])
+    run("--backend", "mujoco", "--device", device, "--workers", "1", code=3)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and f"--backend mujoco on {device}: " in lines[0] and said in lines[0]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("batch_engine")
+def test_what_a_lost_worker_had_in_hand_is_begun_again(
+    run: Run, objects: Path, reference: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The worker hangs on a pipe into which nobody writes while objects that it took up before wait for their trials."""
+    os.mkfifo(objects / "hang.obj")
+    (tmp_path / "list.json").write_text(json.dumps({NAMES[0]: 1.0, NAMES[1]: 1.0, "hang.obj": 1.0, **dict.fromkeys(NAMES[2:], 1.0)}))
+    flags = ["--object-scales-json", str(tmp_path / "list.json"), "--object-timeout", "4"]
+    assert contents(run(*CPU, "--workers", "1", *flags, code=1)) == reference
+    assert "hang.obj: not done after 4 s" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_mujoco_warp_tries_through_the_pipeline_and_is_on_record(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """The real engine, on Warp's CPU device, which is slow: few worlds, few grasps, a short trial."""
+    pytest.importorskip("mujoco_warp", reason="mujoco-warp is not installed; the extra `gpu` brings it")
+    short = ["--fps", "100", "--initial-grasp-duration", "0.2", "--tug-sequences", "[]", "--max-num-envs", "4", "--max-num-grasps", "2"]
+    out = run("--backend", "mujoco-warp", "--device", "cpu", "--workers", "2", *short, "--json")
+    rows = json.loads(capsys.readouterr().out)["objects"]
+    assert all(row["tested"] >= 2 for row in rows) and len(rows) == len(NAMES)
+    record = json.loads(next(out.rglob("*.grasps.json")).read_text())["provenance"]["simulation"]
+    assert record["settings"]["backend"] == "mujoco-warp" and {"mujoco-warp", "warp-lang"} <= set(record["versions"])
