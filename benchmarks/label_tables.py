@@ -16,7 +16,7 @@ from graspgen_cli.files import write_atomically
 from graspgen_cli.records import Outcome
 
 REFERENCE, DEFAULT = "reference", "default"
-BEGIN, END = "<!-- tables of benchmarks/labels.py -->", "<!-- end of the tables -->"
+END = "<!-- end of the tables -->"
 PERCENTILES = (50, 90, 99)
 
 Kept = dict[str, dict[str, dict[str, Any]]]
@@ -30,7 +30,7 @@ def summary(kept: Kept, about: dict[str, tuple[str, str]], machine: dict[str, An
     for name, cases in kept.items():
         group, words = about[name]
         variants[name] = {"group": group, "about": words, **compared(cases, reference, default)}
-    return {"machine": machine, "guesses_wanted": grasps, "objects": objects(default), "variants": variants}
+    return {"machine": machine, "guesses_wanted": grasps, "variants": variants}
 
 
 def compared(cases: dict[str, dict[str, Any]], reference: dict[str, dict[str, Any]], default: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -70,30 +70,20 @@ def percentiles(values: np.ndarray) -> np.ndarray:
     return np.percentile(values, PERCENTILES) if len(values) else np.zeros(len(PERCENTILES))
 
 
-def objects(cases: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Each object's pieces and their gaps."""
-    rows = {}
-    for case, arrays in cases.items():
-        mean, largest = (round(float(gap) * 1e3, 3) for gap in arrays["gaps"])
-        rows[case.partition(" ")[2]] = {"pieces": int(arrays["pieces"]), "mean_gap_mm": mean, "largest_gap_mm": largest}
-    return rows
-
-
 def markdown(said: dict[str, Any]) -> str:
     """The tables."""
     default = said["variants"][DEFAULT]
+    objects = {case.partition(" ")[2] for case in default["flips_by_case"]}
     where = f"{said['machine']['cpu']}, {said['machine']['cores']} cores"
     parts = [
-        f"{default['trials']} guesses: up to {said['guesses_wanted']} of each of {len(said['objects'])} objects and "
-        f"{len(default['flips_by_case']) // len(said['objects'])} grippers. CPU time on one core of: {where}.",
+        f"{default['trials']} guesses: up to {said['guesses_wanted']} of each of {len(objects)} objects and "
+        f"{len(default['flips_by_case']) // len(objects)} grippers. CPU time on one core of: {where}.",
         "### Labels that turn over",
         variant_table(said["variants"]),
         "### The defaults and finer steps, object by object",
         case_table(said["variants"]),
         "### Drift of the grasps that are held",
         drift_table(said["variants"]),
-        "### Convex pieces",
-        object_table(said["objects"]),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -138,22 +128,14 @@ def drift_table(variants: dict[str, Any]) -> str:
     return table(["setting", *names], rows)
 
 
-def object_table(rows: dict[str, Any]) -> str:
-    """A row an object."""
-    head = ["object", "pieces", "mean gap (mm)", "largest gap (mm)"]
-    return table(
-        head, [[name, str(row["pieces"]), f"{row['mean_gap_mm']:.2f}", f"{row['largest_gap_mm']:.2f}"] for name, row in rows.items()]
-    )
-
-
-def write_into_page(page: Path, said: dict[str, Any]) -> None:
-    """Replaces what stands between the page's two comments by the tables."""
-    text = page.read_text()
-    before, begin, rest = text.partition(BEGIN)
+def write_into_page(page: Path, script: str, tables: str) -> None:
+    """Replaces what stands between the page's comment of that script and the next end by the tables."""
+    text, opening = page.read_text(), f"<!-- tables of benchmarks/{script}.py -->"
+    before, begin, rest = text.partition(opening)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise SystemExit(f"{page}: has no lines `{BEGIN}` and `{END}`; put them where the tables shall stand")
-    write_atomically(page, f"{before}{BEGIN}\n\n{markdown(said)}\n{END}{after}".encode())
+        raise SystemExit(f"{page}: has no lines `{opening}` and `{END}`; put them where the tables shall stand")
+    write_atomically(page, f"{before}{opening}\n\n{tables}\n{END}{after}".encode())
 
 
 def main() -> None:
@@ -164,7 +146,7 @@ def main() -> None:
     options = parser.parse_args()
     said = json.loads(options.results.read_text())
     if options.page:
-        write_into_page(options.page, said)
+        write_into_page(options.page, "labels", markdown(said))
     else:
         print(markdown(said))
 

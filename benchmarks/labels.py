@@ -30,12 +30,12 @@ from typing import Any
 
 import numpy as np
 from label_tables import markdown, summary, write_into_page
-from measure import machine
 from threadpoolctl import threadpool_limits
 
+from graspgen_cli.execution.machine import cpu_model, usable_cores
 from graspgen_cli.files import write_atomically
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
-from graspgen_cli.geometry.convex import recipe
+from graspgen_cli.geometry.convex import LARGEST_GAP, recipe
 from graspgen_cli.grippers import find
 from graspgen_cli.guess.loop import make_guesses
 from graspgen_cli.objects.load import load_object
@@ -52,24 +52,20 @@ SETTINGS = GraspCommand()
 OBJECTS = ("mug.obj", "bottle.obj", "bowl.obj", "box.stl", "banana.obj", "hammer.obj", "ring.ply", "caltrop.off")
 GRIPPERS = ("robotiq_2f_85", "franka_panda")
 REFERENCE = "reference"
-PIECES_GAP = 0.0015
-"""m: the bound that pieces are aimed at by default, for objects of ordinary size (LARGEST_GAP of geometry.convex)."""
 
 
 @dataclass(frozen=True)
 class Variant:
     """One setting of everything that could change a label.
 
-    about: in words, for the tables. simulation: what differs from the default settings. max_surface_gap: m, of the pieces; None: the
-    default. shift: m by which every start is moved, in a random direction. cost: about how many times the default's, to begin with the
-    longest tasks.
+    about: in words, for the tables. simulation: what differs from the default settings. shift: m by which every start is moved, in a
+    random direction. cost: about how many times the default's, to begin with the longest tasks.
     """
 
     about: str
     group: str
     simulation: dict[str, Any] = field(default_factory=dict)
     contact: ContactModel = DEFAULT_CONTACT
-    max_surface_gap: float | None = None
     shift: float = 0.0
     engine: str = "mujoco"
     cost: float = 1.0
@@ -115,8 +111,8 @@ VARIANTS: dict[str, Variant] = {
     "friction_30": Variant("impratio 30", "friction", contact=contact(friction_stiffness=30.0)),
     "friction_100": Variant("impratio 100", "friction", contact=contact(friction_stiffness=100.0)),
     "pyramid": Variant("pyramidal friction cone", "friction", contact=contact(elliptic=False)),
-    "finer_pieces": Variant("pieces within half the gap", "pieces", max_surface_gap=PIECES_GAP / 2, cost=1.5),
-    "coarser_pieces": Variant("pieces within twice the gap", "pieces", max_surface_gap=2 * PIECES_GAP),
+    "finer_pieces": Variant("pieces within half the gap", "pieces", {"max_surface_gap": LARGEST_GAP / 2}, cost=1.5),
+    "coarser_pieces": Variant("pieces within twice the gap", "pieces", {"max_surface_gap": 2 * LARGEST_GAP}),
     "convex_hull": Variant("one convex hull", "pieces", {"collision_approximation": CollisionApproximation.CONVEX_HULL}),
     "mujoco_warp": Variant("engine mujoco-warp (GPU)", "engine", {"max_num_envs": 512}, engine="mujoco-warp"),
 }
@@ -135,7 +131,7 @@ class Study:
     def result_file(self, gripper: str, object_id: str, variant: str) -> Path:
         """Where the labels of one task are kept: by all that they depend on but the code."""
         chosen = VARIANTS[variant]
-        pieces = recipe(chosen.settings.collision_approximation, chosen.max_surface_gap)
+        pieces = recipe(chosen.settings.collision_approximation, chosen.settings.max_surface_gap)
         about = (chosen.settings, chosen.contact, chosen.shift, chosen.engine, pieces, self.scale(object_id), self.grasps)
         packages = (load_gripper(gripper).content_hash, version("mujoco-core"))
         digest = hashlib.sha256(repr((about, packages)).encode()).hexdigest()[:16]
@@ -158,7 +154,7 @@ def prepared_object(study: Study, object_id: str, variant: Variant) -> TargetObj
         root=study.root,
         approximation=variant.settings.collision_approximation,
         cache=study.folder / "cache",
-        max_surface_gap=variant.max_surface_gap,
+        max_surface_gap=variant.settings.max_surface_gap,
     )
 
 
@@ -232,8 +228,6 @@ def label(task: Task, study: Study) -> float:
         "slip": state.slip,
         "steps": state.steps,
         "seconds": seconds,
-        "pieces": len(target.pieces),
-        "gaps": np.array([target.mean_gap, target.largest_gap]),
     }
     write_arrays(study.result_file(*task), content)
     return seconds
@@ -258,7 +252,7 @@ def each(work: Callable[[Any], Any], items: list[Any], *, workers: int, told: st
 def run(study: Study, names: list[str], *, workers: int) -> None:
     """Makes all labels that are missing."""
     todo = missing(study, names)
-    kinds = {(VARIANTS[name].settings.collision_approximation, VARIANTS[name].max_surface_gap): name for _, _, name in todo}
+    kinds = {(VARIANTS[name].settings.collision_approximation, VARIANTS[name].settings.max_surface_gap): name for _, _, name in todo}
     of_objects = sorted({(object_id, kind) for _, object_id, _ in todo for kind in kinds.values()})
     each(partial(keep_pieces, study=study), of_objects, workers=workers, told="pieces")
     each(partial(keep_guesses, study=study), sorted({task[:2] for task in todo}), workers=workers, told="guesses")
@@ -303,13 +297,13 @@ def main() -> None:
     study = Study(options.folder, chosen, root, tuple(options.grippers), options.grasps)
     names = options.variants or [name for name, variant in VARIANTS.items() if variant.engine == "mujoco"]
     names = list(dict.fromkeys([REFERENCE, "default", *names]))
-    about = machine()
     run(study, names, workers=options.workers)
-    said = summary(results(study, names), {name: (VARIANTS[name].group, VARIANTS[name].about) for name in names}, about, options.grasps)
+    machine = {"cpu": cpu_model(), "cores": usable_cores()}
+    said = summary(results(study, names), {name: (VARIANTS[name].group, VARIANTS[name].about) for name in names}, machine, options.grasps)
     if options.output:
         write_atomically(options.output, (json.dumps(said, indent=1) + "\n").encode())
     if options.page:
-        write_into_page(options.page, said)
+        write_into_page(options.page, "labels", markdown(said))
     else:
         print(markdown(said))
 

@@ -11,14 +11,14 @@ import numpy as np
 from graspgen_cli.errors import ObjectError
 from graspgen_cli.geometry.creases import aligned_frame
 from graspgen_cli.geometry.cutting import CutLimits, arrays, cut
-from graspgen_cli.geometry.gaps import GapBound, measure_gap, spread_points
+from graspgen_cli.geometry.gaps import GapBound, Gaps, measure_gap, spread_points, summed_up
 from graspgen_cli.geometry.merging import MergeLimits, merge, share_out, single_groups
 from graspgen_cli.geometry.meshes import convex_hull, extents, mesh_from_solid, solid_from_mesh, triangle_mesh
 from graspgen_cli.geometry.spheres import SURFACE_POINTS, fill_with_spheres, sphere_mesh
 from graspgen_cli.records import Floats, TriangleMesh
 from graspgen_cli.settings.models import CollisionApproximation
 
-ALGORITHM = 1
+ALGORITHM = 2
 """Goes up whenever the same mesh gives other pieces than before: kept pieces are then made anew."""
 
 CUT_GAP = 0.0004
@@ -46,15 +46,14 @@ SIMPLIFIED = 0.0001
 
 @dataclass(frozen=True, eq=False)
 class ConvexPieces:
-    """Convex pieces and how far they stand off the mesh: mean and largest distance from their surface to it, m.
+    """Convex pieces and how far their surface stands off the mesh.
 
     Spheres lie inside the mesh: theirs are the distances from the mesh to them. A signed distance field has the mesh itself for its
     only piece, not convex, without gaps.
     """
 
     pieces: tuple[TriangleMesh, ...]
-    mean_gap: float
-    largest_gap: float
+    gaps: Gaps
 
 
 def convex_pieces(mesh: TriangleMesh, approximation: CollisionApproximation, max_surface_gap: float | None = None) -> ConvexPieces:
@@ -79,7 +78,7 @@ def allowed_gap(mesh: TriangleMesh, max_surface_gap: float | None = None) -> flo
 def recipe(approximation: CollisionApproximation, max_surface_gap: float | None = None) -> str:
     """Names everything but the mesh that the pieces depend on: the method, its version and its setting."""
     package = "coacd" if approximation is CollisionApproximation.COACD else "manifold3d"
-    bound = "" if max_surface_gap is None or approximation is not CollisionApproximation.CONVEX_DECOMPOSITION else f" {max_surface_gap!r}"
+    bound = "" if max_surface_gap is None else f" {max_surface_gap!r}"
     try:
         return f"{approximation.value} {ALGORITHM}{bound} {package} {version(package)}"
     except ModuleNotFoundError:
@@ -100,9 +99,9 @@ def _cut_and_merge(mesh: TriangleMesh, max_surface_gap: float | None) -> ConvexP
     tried: list[ConvexPieces] = []
     for tightened in TIGHTENED:
         tried.append(_decomposed(mesh, unit * tightened))
-        if tried[-1].largest_gap <= allowed:
+        if tried[-1].gaps.largest <= allowed:
             break
-    return min(tried, key=lambda convex: convex.largest_gap)
+    return min(tried, key=lambda convex: convex.gaps.largest)
 
 
 def _decomposed(mesh: TriangleMesh, unit: float) -> ConvexPieces:
@@ -128,7 +127,7 @@ def _measured(corners: list[Floats], mesh: TriangleMesh) -> ConvexPieces:
     """The convex hulls of sets of points (N, 3); crumbs without volume are left out."""
     hulls = [convex_hull(points) for points in corners]
     pieces = tuple(hull for hull in hulls if hull is not None)
-    return ConvexPieces(pieces, *measure_gap(pieces, mesh))
+    return ConvexPieces(pieces, measure_gap(pieces, mesh))
 
 
 def _one_hull(mesh: TriangleMesh) -> ConvexPieces:
@@ -151,12 +150,12 @@ def _spheres(mesh: TriangleMesh) -> ConvexPieces:
     points, _ = spread_points(mesh.vertices[mesh.faces], SURFACE_POINTS)
     gaps = (np.linalg.norm(points[:, None] - centers, axis=-1) - radii).min(axis=1).clip(min=0.0)
     pieces = tuple(sphere_mesh(center, float(radius)) for center, radius in zip(centers, radii, strict=True))
-    return ConvexPieces(pieces, float(gaps.mean()), float(gaps.max()))
+    return ConvexPieces(pieces, summed_up(gaps, gaps[:0]))
 
 
 def _itself(mesh: TriangleMesh) -> ConvexPieces:
     """For a signed distance field, which the simulation makes of the mesh."""
-    return ConvexPieces((mesh,), 0.0, 0.0)
+    return ConvexPieces((mesh,), Gaps(0.0, 0.0, 0.0))
 
 
 _METHODS: dict[CollisionApproximation, Callable[[TriangleMesh], ConvexPieces]] = {

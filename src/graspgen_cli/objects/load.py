@@ -8,6 +8,7 @@ from pathlib import Path
 from graspgen_cli.errors import ObjectError
 from graspgen_cli.files import default_cache
 from graspgen_cli.geometry.convex import ConvexPieces, convex_pieces, recipe
+from graspgen_cli.geometry.gaps import Gaps
 from graspgen_cli.geometry.meshes import is_closed, mass_properties
 from graspgen_cli.objects.cache import load_pieces, pieces_file, store_pieces
 from graspgen_cli.objects.read import read_mesh
@@ -18,7 +19,7 @@ from graspgen_cli.settings.models import CollisionApproximation
 
 __all__ = ["default_cache", "load_object"]
 
-NO_PIECES = ConvexPieces((), math.nan, math.nan)
+NO_PIECES = ConvexPieces((), Gaps(math.nan, math.nan, math.nan))
 
 
 def load_object(
@@ -56,8 +57,9 @@ def load_object(
         mesh=repaired.mesh,
         watertight=is_closed(repaired.mesh),
         pieces=convex.pieces,
-        mean_gap=convex.mean_gap,
-        largest_gap=convex.largest_gap,
+        mean_gap=convex.gaps.mean,
+        gap_95=convex.gaps.p95,
+        largest_gap=convex.gaps.largest,
         center_of_mass=mass.center_of_mass,
         volume=mass.volume,
         unit_inertia=mass.unit_inertia,
