@@ -90,11 +90,13 @@ def test_pieces_are_convex_and_cover_the_solid(cut: dict[str, tuple[TriangleMesh
 
 @pytest.mark.parametrize(("name", "most"), [("mug", 32), ("bowl", 80), ("ring", 8), ("table", 5), ("bottle", 3)])
 def test_pieces_are_few_and_near(cut: dict[str, tuple[TriangleMesh, ConvexPieces]], name: str, most: int) -> None:
+    """The bowl's first pieces, joined by the relaxed bound, stand off too far and are made again."""
     mesh, convex = cut[name]
     assert len(convex.pieces) <= most
     size = np.ptp(mesh.vertices, axis=0).max()
-    allowed = LARGEST_GAP * min(1, size / 0.03) * (RELAXED[-1] if name == "bowl" else 1)
-    assert 0 <= convex.gaps.mean <= convex.gaps.p95 <= convex.gaps.largest < 1.1 * allowed
+    aimed_at = LARGEST_GAP * min(1, size / 0.03)
+    allowed = max(aimed_at, 0.015 * size) if name == "bowl" else 1.1 * aimed_at
+    assert 0 <= convex.gaps.mean <= convex.gaps.p95 <= convex.gaps.largest <= allowed
 
 
 def test_boxes_of_a_table_come_out_exactly(cut: dict[str, tuple[TriangleMesh, ConvexPieces]]) -> None:
@@ -187,12 +189,14 @@ def test_another_process_hash_seed_and_one_core_make_no_difference(cut: dict[str
 
 
 def test_the_gap_of_a_hull_is_known() -> None:
-    """Two cubes of side a, a apart: their hull has four open faces, whose distance to the cubes averages a/4 and is a/2 at most."""
+    """Two cubes of side a, a apart: their hull has four open faces among fourteen, whose distance to the cubes is even from 0 to a/2:
+    a/4 on average, and more than t at (1 - 2 t / a) of them, which is a twentieth of all faces at 0.4125 a."""
     side = 0.02
     cubes = Manifold.cube((side,) * 3) + Manifold.cube((side,) * 3).translate((2 * side, 0, 0))
     convex = convex_pieces(mesh_from_solid(cubes), Approximation.CONVEX_HULL)
     assert convex.gaps.largest == pytest.approx(side / 2, rel=0.02)
     assert convex.gaps.mean == pytest.approx((4 * side / 4) / (4 * 3 + 2), rel=0.03)
+    assert convex.gaps.p95 == pytest.approx(0.4125 * side, rel=0.03)
 
 
 def test_faces_between_pieces_are_no_gap() -> None:
@@ -239,3 +243,4 @@ def test_coacd_pieces_are_convex(capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_recipes_differ() -> None:
     assert len({recipe(approximation) for approximation in Approximation}) == len(Approximation)
+    assert len({recipe(Approximation.CONVEX_DECOMPOSITION, gap) for gap in (None, 0.001, 0.0015)}) == 3

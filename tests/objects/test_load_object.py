@@ -117,12 +117,14 @@ def test_what_the_pieces_depend_on_is_in_the_key(root: Path, tmp_path: Path, mon
     assert files() == 2
     load_object("ell.ply", 1.5, root=root, approximation=Approximation.CONVEX_DECOMPOSITION, cache=cache)
     assert files() == 3
+    load_object("ell.ply", 1.0, root=root, approximation=Approximation.CONVEX_DECOMPOSITION, cache=cache, max_surface_gap=0.0005)
+    assert files() == 4
     monkeypatch.setattr("graspgen_cli.geometry.convex.ALGORITHM", -1)
     loaded(root, cache=cache)
-    assert files() == 4
+    assert files() == 5
     (root / "copy.ply").write_bytes((root / "ell.ply").read_bytes())
     loaded(root, "copy.ply", cache=cache)
-    assert files() == 4
+    assert files() == 5
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "noise", "flipped", "other"])

@@ -35,7 +35,7 @@ ORDINARY_SIZE = (0.03, 0.5)
 """m: objects smaller or larger than these have all lengths above in proportion to their size."""
 MOST_PARTS = 600
 MANY_PIECES = 80
-TIGHTENED = (1.0, 0.75, 0.5)
+TIGHTENED = (1.0, 0.9, 0.75, 0.5)
 """Multiples of all lengths above that are tried in turn while the pieces stand farther off the mesh than they may."""
 RELAXED = (1.0, 1.33)
 """Multiples of the largest gap that are tried in turn while there are many pieces: wide thin shells need hundreds."""
