@@ -97,10 +97,15 @@ def test_another_seed_gives_other_grasps(run: Run) -> None:
     assert first[f"{GRASPS}/ball.0.001.grasps.json"] != second[f"{GRASPS}/ball.0.001.grasps.json"]
 
 
-def test_the_gap_of_the_pieces_is_on_record_and_its_bound_is_kept(run: Run, objects: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def ring(objects: Path, tmp_path: Path) -> Path:
+    """A list of one object, which needs several pieces."""
     trimesh.creation.annulus(r_min=0.02, r_max=0.028, height=0.012).export(objects / "ring.stl")
-    ring = tmp_path / "list.json"
-    ring.write_text('{"ring.stl": 1.0}')
+    (tmp_path / "ring.json").write_text('{"ring.stl": 1.0}')
+    return tmp_path / "ring.json"
+
+
+def test_the_gap_of_the_pieces_is_on_record_and_its_bound_is_kept(run: Run, ring: Path) -> None:
     usual, tight = (
         read_grasp_file(run("all", name, *QUOTAS, *flags, scales=ring) / GRASPS / "ring.1.0.grasps.json").provenance
         for name, flags in (("usual", ()), ("tight", ("--max-surface-gap", "0.0004")))
@@ -113,13 +118,13 @@ def test_the_gap_of_the_pieces_is_on_record_and_its_bound_is_kept(run: Run, obje
     assert usual["simulation"]["digest"] != tight["simulation"]["digest"]
 
 
-def test_pieces_that_cannot_keep_to_the_bound_are_reported(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_that_cannot_keep_to_the_bound_are_reported(
+    run: Run, ring: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("graspgen_cli.geometry.convex.MOST_PARTS", 2)
-    only = tmp_path / "list.json"
-    only.write_text('{"cone.ply": 1.0}')
-    dataset = run("all", "loose", *QUOTAS, "--max-surface-gap", "0.00001", scales=only)
-    (report,) = [line for line in (dataset / GRASPS / "runs.jsonl").read_text().splitlines() if "cone.ply" in line]
-    assert "off the mesh, 0.01 mm were asked for" in report
+    run("validate", "loose", *QUOTAS, "--max-surface-gap", "0.00001", "--json", scales=ring)
+    (report,) = json.loads(capsys.readouterr().out)["objects"]
+    assert report["message"].endswith("mm off the mesh, 0.01 mm were asked for")
 
 
 def test_guesses_are_untested_and_positive(run: Run) -> None:
