@@ -10,14 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from array import array
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
 import orjson
 
-from graspgen_cli.errors import GraspFileError
+from graspgen_cli.errors import GraspFileError, NotFiniteError
 from graspgen_cli.files import read_bounded
 from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Outcome
 
@@ -111,7 +113,8 @@ def decode(path: Path, document: Mapping[str, Any]) -> GraspDataset:
         return _decoded(document)
     except _MALFORMED as error:
         problem = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split()) or type(error).__name__
-        raise GraspFileError(f"{path}: not a grasp file ({problem[:200]}); {_ANEW}") from error
+        kind = NotFiniteError if isinstance(error, _NotFinite) else GraspFileError
+        raise kind(f"{path}: not a grasp file ({problem[:200]}); {_ANEW}") from error
 
 
 def _decoded(document: Mapping[str, Any]) -> GraspDataset:
@@ -129,6 +132,10 @@ def _decoded(document: Mapping[str, Any]) -> GraspDataset:
         grasps=GraspBatch(poses, _openings(grasps, len(poses)), _outcomes(grasps, len(poses))),
         provenance=provenance,
     )
+
+
+class _NotFinite(ValueError):
+    """A number that is not finite."""
 
 
 def _object_id(value: object) -> str:
@@ -152,19 +159,34 @@ def _poses(listed: object) -> Floats:
     """(N, 4, 4), finite. NumPy alone would take text and nothing for numbers."""
     if isinstance(listed, list) and not listed:
         raise ValueError("it holds no grasps")
-    poses = np.asarray(listed, dtype=np.float64)
-    if not isinstance(listed, list) or poses.ndim != 3 or poses.shape[1:] != (4, 4):
-        raise ValueError(f"grasps.transforms has shape {poses.shape}, not (N, 4, 4)")
-    if not all(type(value) in (float, int) for pose in listed for row in pose for value in row) or not np.isfinite(poses).all():
-        raise ValueError("grasps.transforms holds values that are not finite numbers")
+    numbers = _numbers(listed)
+    if numbers is None:
+        shape = np.asarray(listed, dtype=np.float64).shape
+        raise ValueError(f"grasps.transforms has shape {shape}, not (N, 4, 4)")
+    poses = np.frombuffer(array("d", numbers)).reshape(-1, 4, 4)
+    if not np.isfinite(poses).all():
+        raise _NotFinite("grasps.transforms holds values that are not finite numbers")
     return poses
+
+
+def _numbers(listed: object) -> list[float] | None:
+    """The entries of a list of N x 4 x 4 numbers, in order; None where it is none. Raises ValueError for what is no number."""
+    if not isinstance(listed, list) or set(map(type, listed)) != {list}:
+        return None
+    rows = list(chain.from_iterable(listed))
+    if set(map(len, listed)) != {4} or set(map(type, rows)) != {list} or set(map(len, rows)) != {4}:
+        return None
+    numbers = list(chain.from_iterable(rows))
+    if not set(map(type, numbers)) <= {float, int}:
+        raise ValueError("grasps.transforms holds values that are not finite numbers")
+    return numbers
 
 
 def _openings(grasps: dict[str, Any], count: int) -> Floats:
     listed = grasps.get("opening_width")
     if listed is None:
         return np.full(count, np.nan)
-    if not isinstance(listed, list) or not all(width is None or _is_number(width) for width in listed):
+    if not isinstance(listed, list) or not set(map(type, listed)) <= {float, int, type(None)}:
         raise ValueError("grasps.opening_width is not a list of numbers")
     if len(listed) != count:
         raise ValueError(f"{len(listed)} opening widths for {count} grasps")
@@ -177,7 +199,7 @@ def _openings(grasps: dict[str, Any], count: int) -> Floats:
 def _outcomes(grasps: dict[str, Any], count: int) -> np.ndarray[Any, np.dtype[np.int8]]:
     """Outcomes by name where they are given; else from the trainer's flags, which say only held or not."""
     flags = grasps["object_in_gripper"]
-    if not isinstance(flags, list) or not all(isinstance(flag, bool) for flag in flags):
+    if not isinstance(flags, list) or not set(map(type, flags)) <= {bool}:
         raise ValueError("grasps.object_in_gripper is not a list of true and false")
     names = grasps.get("outcome")
     outcomes = [Outcome.HELD if flag else Outcome.DROPPED for flag in flags] if names is None else _named(names)
@@ -192,7 +214,8 @@ def _outcomes(grasps: dict[str, Any], count: int) -> np.ndarray[Any, np.dtype[np
 def _named(names: object) -> list[Outcome]:
     if not isinstance(names, list):
         raise ValueError("grasps.outcome is not a list")
-    unknown = next((name for name in names if not isinstance(name, str) or name not in _LABELS), None)
-    if unknown is not None:
-        raise ValueError(f"unknown outcome {ascii(unknown)[:40]}; there is {', '.join(_LABELS)}")
-    return [_LABELS[name] for name in names]
+    try:
+        return [_LABELS[name] for name in names]
+    except (KeyError, TypeError):
+        unknown = next(name for name in names if not isinstance(name, str) or name not in _LABELS)
+        raise ValueError(f"unknown outcome {ascii(unknown)[:40]}; there is {', '.join(_LABELS)}") from None
