@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from graspgen_cli.app import COMMANDS
-from graspgen_cli.commands.command import COMMON_HELP, Command
+from graspgen_cli.commands.command import COMMON_HELP, Command, argument_name
 from graspgen_cli.errors import ExitCode
 from graspgen_cli.settings.fields import ENVIRONMENT_ALIASES, Kind, allowed, default_text, fields_by_section, flag, heading, kind, off_flag
 from graspgen_cli.settings.models import Section
@@ -69,7 +69,7 @@ def _section(name: str, summary: str, command: Command[Any]) -> str:
     lines = [f"## graspgen {name}", "", summary, "", command.about, "", "```sh", *command.examples, "```", ""]
     lines += ["| flag | takes | default | meaning |", "|---|---|---|---|"]
     if command.argument is not None:
-        lines.append(f"| `NAME` | {allowed(command.settings, command.argument)} | | The same as `{flag(command.argument)}`. |")
+        lines.append(f"| `{argument_name(command)}` | {allowed(command.settings, command.argument)} | | The same as `{flag(command.argument)}`. |")
     for section, names in fields_by_section(command.settings):
         lines.append(f"| **{heading(section)}** | | | |")
         lines += [_row(section, field) for field in names]

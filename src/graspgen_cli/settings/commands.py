@@ -8,14 +8,17 @@ from pydantic import model_validator
 
 from graspgen_cli.settings.models import (
     AnalyzeSettings,
+    BalanceSettings,
     DatasetSettings,
     DoctorSettings,
     ExecutionSettings,
     ExistingFileSettings,
+    FilterSettings,
     GraspGenSettings,
     GripperFileSettings,
     GripperSettings,
     GuessSettings,
+    InputSettings,
     LimitSettings,
     ModeSettings,
     ObjectSettings,
@@ -24,9 +27,15 @@ from graspgen_cli.settings.models import (
     SeedSettings,
     SimulationSettings,
     SplitSettings,
+    SubsetSettings,
+    WorkerSettings,
 )
 
+OUTPUT_FORMS = (".json", ".csv", ".html")
+"""What the suffix of an --output of `analyze` may be."""
+
 SECTIONS: tuple[type[Section], ...] = (
+    InputSettings,
     ObjectSettings,
     GripperSettings,
     GripperFileSettings,
@@ -40,8 +49,12 @@ SECTIONS: tuple[type[Section], ...] = (
     SimulationSettings,
     SplitSettings,
     AnalyzeSettings,
+    SubsetSettings,
+    BalanceSettings,
+    FilterSettings,
     DoctorSettings,
     SeedSettings,
+    WorkerSettings,
     ExecutionSettings,
 )
 """Every section, in the order in which help, tables and documentation show them."""
@@ -107,8 +120,39 @@ class GripperCommand(GripperConfigCommand, GripperFileSettings):
         return self if self.gripper_file is None else self.model_copy(update={"gripper_config": str(self.gripper_file)})
 
 
-class AnalyzeCommand(GripperSettings, DatasetSettings, QuotaSettings, AnalyzeSettings):
+class AnalyzeCommand(InputSettings, ObjectSettings, GripperSettings, DatasetSettings, AnalyzeSettings, WorkerSettings):
     """Settings of `analyze`."""
+
+    @model_validator(mode="after")
+    def _outputs_have_forms(self) -> Self:
+        for path in self.output:
+            if path.suffix.lower() not in OUTPUT_FORMS:
+                raise ValueError(f"output: {path} has no form that is known; end it in one of {', '.join(OUTPUT_FORMS)}")
+        return self
+
+
+class CompareCommand(InputSettings):
+    """Settings of `compare`."""
+
+    @model_validator(mode="after")
+    def _two(self) -> Self:
+        if len(self.paths) != 2:
+            raise ValueError(f"paths: compare takes two datasets, not {len(self.paths)}; name both, as in `graspgen compare A B`")
+        return self
+
+
+class BalanceCommand(InputSettings, GripperSettings, DatasetSettings, SubsetSettings, BalanceSettings):
+    """Settings of `balance`."""
+
+
+class FilterCommand(InputSettings, GripperSettings, DatasetSettings, SubsetSettings, FilterSettings):
+    """Settings of `filter`."""
+
+    @model_validator(mode="after")
+    def _openings_in_order(self) -> Self:
+        if self.min_opening is not None and self.max_opening is not None and self.min_opening > self.max_opening:
+            raise ValueError(f"min-opening {self.min_opening:g} is above max-opening {self.max_opening:g}; no grasp has both")
+        return self
 
 
 class DoctorCommand(ObjectSettings, DatasetSettings, DoctorSettings):
@@ -126,6 +170,9 @@ COMMAND_CLASSES: tuple[type[Section], ...] = (
     SplitsCommand,
     GripperCommand,
     AnalyzeCommand,
+    CompareCommand,
+    BalanceCommand,
+    FilterCommand,
     DoctorCommand,
     AllCommand,
 )
