@@ -69,7 +69,9 @@ def _section(name: str, summary: str, command: Command[Any]) -> str:
     lines = [f"## graspgen {name}", "", summary, "", command.about, "", "```sh", *command.examples, "```", ""]
     lines += ["| flag | takes | default | meaning |", "|---|---|---|---|"]
     if command.argument is not None:
-        lines.append(f"| `{argument_name(command)}` | {allowed(command.settings, command.argument)} | | The same as `{flag(command.argument)}`. |")
+        lines.append(
+            f"| `{argument_name(command)}` | {allowed(command.settings, command.argument)} | | The same as `{flag(command.argument)}`. |"
+        )
     for section, names in fields_by_section(command.settings):
         lines.append(f"| **{heading(section)}** | | | |")
         lines += [_row(section, field) for field in names]
