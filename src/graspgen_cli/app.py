@@ -26,6 +26,7 @@ COMMANDS = {
         "Measure, check and draw a gripper; write the description that GraspGen needs.",
     ),
     "analyze": ("graspgen_cli.commands.analyze", "Count grasps and held rates; say what is short."),
+    "convert": ("graspgen_cli.commands.convert", "Turn grasps of one format into another: GraspGen, isaac_grasp, WebDataset."),
     "doctor": ("graspgen_cli.commands.doctor", "Check this machine, or every file of a dataset; repair what can be made anew."),
 }
 """Every subcommand: the module whose COMMAND it is, imported when it is called, and what it does in a line."""

@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -18,8 +19,16 @@ MOST_VALUES = 8_000_000
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that a reader, or a crash at any moment, sees the old content or the new, never a part: a temporary file in
-    the same folder, synchronised, then renamed over the old one, whose permissions it has. Raises OutputError naming the file."""
+    """Writes a file in one step (see `atomic_file`). Raises OutputError naming the file."""
+    with atomic_file(path) as file:
+        _write_through(file, content)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write into that becomes `path` where the block ends well, so that a reader, or a crash at any moment, sees the old
+    content or the new, never a part: a temporary file in the same folder, synchronised, then renamed over the old one, whose
+    permissions it has. Raises OutputError naming the file."""
     # The name starts with a dot and does not end in .json, so that no reader of the folder takes it for data.
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
@@ -27,7 +36,9 @@ def write_atomically(path: Path, content: bytes) -> None:
         with temporary.open("xb") as file:
             if path.exists():
                 os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
-            _write_through(file, content)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
@@ -58,8 +69,6 @@ def read_bounded(path: Path, *, largest: int = LARGEST_FILE) -> bytes:
 
 def _write_through(file: IO[bytes], content: bytes) -> None:
     file.write(content)
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -21,10 +21,17 @@ def near_duplicates(pose_graspgen_in_object: Floats, *, symmetric: bool) -> NDAr
 
     symmetric: a half turn about the approach axis gives the same grasp. Grasps that generating keeps apart, by 1 mm or by 1°, never count.
     """
-    points = _points(pose_graspgen_in_object, symmetric=symmetric)
+    near = np.flatnonzero(_have_neighbours(pose_graspgen_in_object[:, :3, 3] / NEAR))
+    result = np.zeros(len(pose_graspgen_in_object), bool)
+    result[near] = _have_neighbours(_points(pose_graspgen_in_object[near], symmetric=symmetric))
+    return result
+
+
+def _have_neighbours(points: Floats) -> NDArray[np.bool_]:
+    """(N,) which points (N, D) have another one within a distance of 1."""
     if len(points) < 2:
         return np.zeros(len(points), bool)
-    # The nearest other neighbour alone: pairs would be as many as the square of the grasps where all are the same.
+    # The nearest other point alone: pairs would be as many as the square of the grasps where all are the same.
     tree = cKDTree(points, balanced_tree=False, compact_nodes=False)
     distance, _ = tree.query(points, k=2, distance_upper_bound=1.0)
     return np.asarray(np.isfinite(distance[:, 1]))

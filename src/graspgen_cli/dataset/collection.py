@@ -19,7 +19,7 @@ import orjson
 from graspgen_cli.dataset.acronym import read_acronym
 from graspgen_cli.dataset.graspgen_json import decode, read_document, require_intact
 from graspgen_cli.dataset.isaac_grasp import read_isaac_grasps
-from graspgen_cli.dataset.object_grasps import DamagedFile, IsaacFields, ObjectGrasps, offset_pose
+from graspgen_cli.dataset.object_grasps import FRAMES_KEY, ISAAC_KEY, DamagedFile, IsaacFields, ObjectGrasps, offset_pose
 from graspgen_cli.dataset.paths import GRASP_SUFFIX
 from graspgen_cli.dataset.shards import INDEX_NAME, Member, list_shard, list_shards, read_member
 from graspgen_cli.errors import GraspFileError, InputError
@@ -142,10 +142,15 @@ def _from_json(dataset: GraspDataset, document: dict[str, Any]) -> ObjectGrasps:
     gripper = gripper if isinstance(gripper, dict) else {}
     return ObjectGrasps(
         dataset=dataset,
-        gripper_frame="base",
+        gripper_frame=_frame_name(document.get(FRAMES_KEY)),
         pose_graspgen_in_gripper=offset_pose(gripper.get("transform_offset_from_asset_to_graspgen_convention")),
-        isaac=_isaac_fields(document.get("isaac_grasp"), len(dataset.grasps)),
+        isaac=_isaac_fields(document.get(ISAAC_KEY), len(dataset.grasps)),
+        document=document,
     )
+
+
+def _frame_name(frames: object) -> str:
+    return str(frames.get("gripper") or "base") if isinstance(frames, dict) else "base"
 
 
 def _isaac_fields(kept: object, count: int) -> IsaacFields | None:

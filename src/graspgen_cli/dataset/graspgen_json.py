@@ -12,7 +12,6 @@ import json
 import math
 from array import array
 from collections.abc import Mapping
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -32,8 +31,11 @@ _MALFORMED = (KeyError, TypeError, ValueError, IndexError, OverflowError, Attrib
 """What an arbitrary document can lead the reader to."""
 
 
-def encode(dataset: GraspDataset, offset: tuple[list[float], list[float]]) -> bytes:
-    """The file's content. `offset` is the gripper's translation and quaternion (xyzw) to GraspGen's convention.
+def encode(dataset: GraspDataset, offset: tuple[list[float], list[float]] | None, *, beside: Mapping[str, Any] | None = None) -> bytes:
+    """The file's content.
+
+    offset: the gripper's translation and quaternion (xyzw) to GraspGen's convention; None where it is not known.
+    beside: what else the file is to say: keys at the top, or within ``object``, ``gripper`` and ``grasps``, that are not ours.
 
     Raises ValueError for a dataset without grasps: the trainer's reader fails on such a file, so none may be written.
     """
@@ -57,13 +59,23 @@ def encode(dataset: GraspDataset, offset: tuple[list[float], list[float]]) -> by
         },
         "provenance": dataset.provenance,
     }
+    document = _joined(document, beside) if beside else document
     return orjson.dumps({**document, CHECKSUM: checksum(document)}) + b"\n"
+
+
+def _joined(document: dict[str, Any], beside: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with the keys of `beside` that it does not have."""
+    joined = {**document, **{key: value for key, value in beside.items() if key not in document and key != CHECKSUM}}
+    for section in ("object", "gripper", "grasps"):
+        more = beside.get(section)
+        joined[section] = {**(more if isinstance(more, dict) else {}), **document[section]}
+    return joined
 
 
 def checksum(document: Mapping[str, Any]) -> str:
     """SHA-256 (hex) of a document's values without the checksum itself, whatever the order of keys and the white space in the file."""
     rest = {key: value for key, value in document.items() if key != CHECKSUM}
-    return hashlib.sha256(orjson.dumps(rest, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return hashlib.sha256(orjson.dumps(rest, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)).hexdigest()
 
 
 def read_grasp_file(path: Path) -> GraspDataset:
@@ -94,7 +106,44 @@ def parse_document(path: Path, content: bytes) -> dict[str, Any]:
     return document
 
 
+_POSES_BEGIN, _POSES_END = b'"transforms":[[[', b"]]]"
+_NUMBERS = b"0123456789+-.eE \t\r\n"
+_POSE = b"[[,,,],[,,,],[,,,],[,,,]]"
+"""What is left of a pose without its numbers."""
+
+
 def _parse(content: bytes) -> Any:
+    """The values of a JSON text. Of a grasp file as tools write it ``grasps.transforms`` comes as an array (N, 4, 4): as lists the poses
+    would take three times as long as all the rest."""
+    begin = content.find(_POSES_BEGIN)
+    end = content.find(_POSES_END, begin) + len(_POSES_END)
+    if begin < 0 or end < len(_POSES_END):
+        return _plain(content)
+    begin += _POSES_BEGIN.index(b"[")
+    poses = _pose_array(content[begin:end])
+    if poses is not None:
+        rest = content[:begin] + b"[]" + content[end:]
+        document = orjson.loads(rest) if rest.count(b'"transforms"') == 1 else None
+        if isinstance(document, dict) and isinstance(grasps := document.get("grasps"), dict) and grasps.get("transforms") == []:
+            grasps["transforms"] = poses
+            return document
+    return _plain(content)
+
+
+def _pose_array(text: bytes) -> Floats | None:
+    """The array (N, 4, 4) that a JSON text stands for; None where it is anything else."""
+    marks = text.translate(None, _NUMBERS)
+    count = (len(marks) - 1) // (len(_POSE) + 1)
+    if marks != b"[" + b",".join([_POSE] * count) + b"]":
+        return None
+    try:
+        numbers: list[float] = orjson.loads(b"[" + text.translate(None, b"[]") + b"]")
+    except orjson.JSONDecodeError:
+        return None
+    return np.frombuffer(array("d", numbers)).reshape(count, 4, 4)
+
+
+def _plain(content: bytes) -> Any:
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
@@ -136,8 +185,8 @@ def _decoded(document: Mapping[str, Any]) -> GraspDataset:
         object_id=_object_id(document["object"]["file"]),
         scale=_scale(document["object"]["scale"]),
         gripper_name=str(gripper.get("name", "")),
-        gripper_width=float(gripper.get("width", np.nan)),
-        gripper_depth=float(gripper.get("depth", np.nan)),
+        gripper_width=_length(gripper.get("width")),
+        gripper_depth=_length(gripper.get("depth")),
         grasps=GraspBatch(poses, _openings(grasps, len(poses)), _outcomes(grasps, len(poses))),
         provenance=provenance,
     )
@@ -160,35 +209,32 @@ def _scale(value: object) -> float:
     return scale
 
 
+def _length(value: object) -> float:
+    return math.nan if value is None else float(value)  # type: ignore[arg-type]  # what is no number raises
+
+
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _poses(listed: object) -> Floats:
-    """(N, 4, 4), finite. NumPy alone would take text and nothing for numbers."""
+    """(N, 4, 4), finite."""
     if isinstance(listed, list) and not listed:
         raise ValueError("it holds no grasps")
-    numbers = _numbers(listed)
-    if numbers is None:
-        shape = np.asarray(listed, dtype=np.float64).shape
-        raise ValueError(f"grasps.transforms has shape {shape}, not (N, 4, 4)")
-    poses = np.frombuffer(array("d", numbers)).reshape(-1, 4, 4)
+    poses = listed if isinstance(listed, np.ndarray) else _array_of_lists(listed)
     if not np.isfinite(poses).all():
         raise _NotFinite("grasps.transforms holds values that are not finite numbers")
     return poses
 
 
-def _numbers(listed: object) -> list[float] | None:
-    """The entries of a list of N x 4 x 4 numbers, in order; None where it is none. Raises ValueError for what is no number."""
-    if not isinstance(listed, list) or set(map(type, listed)) != {list}:
-        return None
-    rows = list(chain.from_iterable(listed))
-    if set(map(len, listed)) != {4} or set(map(type, rows)) != {list} or set(map(len, rows)) != {4}:
-        return None
-    numbers = list(chain.from_iterable(rows))
-    if not set(map(type, numbers)) <= {float, int}:
+def _array_of_lists(listed: object) -> Floats:
+    """NumPy alone would take text and nothing for numbers."""
+    poses = np.asarray(listed, dtype=np.float64)
+    if not isinstance(listed, list) or poses.ndim != 3 or poses.shape[1:] != (4, 4):
+        raise ValueError(f"grasps.transforms has shape {poses.shape}, not (N, 4, 4)")
+    if not all(type(value) in (float, int) for pose in listed for row in pose for value in row):
         raise ValueError("grasps.transforms holds values that are not finite numbers")
-    return numbers
+    return poses
 
 
 def _openings(grasps: dict[str, Any], count: int) -> Floats:

@@ -95,6 +95,11 @@ def _decoded(document: Any, path: Path) -> ObjectGrasps:
     )
 
 
+def is_guessed(header: Values) -> bool:
+    """Whether the file holds guesses that were never simulated."""
+    return header.get("created_with") == _GUESSER
+
+
 def frame(header: Values, of: str) -> str:
     """What the file calls the frame of the ``gripper`` or the ``object``, in either spelling; empty where it does not say."""
     return str(header.get(f"{of}_frame_link") or header.get(f"{of}_frame") or "")
@@ -146,7 +151,7 @@ def _dataset(header: Values, own: Values, listed: list[dict[str, Any]], path: Pa
         gripper_name=str(gripper.get("name") or PurePosixPath(str(header.get("gripper_file") or "")).stem),
         gripper_width=_number(gripper.get("width", np.nan), "width", finite_only=False),
         gripper_depth=_number(gripper.get("depth", np.nan), "depth", finite_only=False),
-        grasps=_batch(listed, guessed=header.get("created_with") == _GUESSER),
+        grasps=_batch(listed, guessed=is_guessed(header)),
         provenance=provenance if isinstance(provenance, dict) else {},
     )
     return dataset, tuple(notes)
@@ -156,12 +161,15 @@ def _batch(listed: list[dict[str, Any]], *, guessed: bool) -> GraspBatch:
     positions = np.array([_vector(grasp["position"], 3, "position") for grasp in listed])
     quaternions_wxyz = np.array([_quaternion_wxyz(grasp["orientation"]) for grasp in listed])
     widths = [_number(grasp.get("opening_width", np.nan), "opening_width", finite_only=False) for grasp in listed]
-    outcomes = [_outcome(grasp, guessed=guessed) for grasp in listed]
+    outcomes = [stated_outcome(grasp, guessed=guessed) for grasp in listed]
     return GraspBatch(pose(rotation_from_wxyz(quaternions_wxyz), positions), np.array(widths), np.array(outcomes, np.int8))
 
 
-def _outcome(grasp: Values, *, guessed: bool) -> Outcome:
-    """The outcome that we wrote, where it does not contradict the confidence; else what the confidence says."""
+def stated_outcome(grasp: Values, *, guessed: bool) -> Outcome:
+    """The outcome that we wrote, where it does not contradict the confidence; else what the confidence says. Raises ValueError.
+
+    guessed: the file holds guesses that were never simulated.
+    """
     if "confidence" not in grasp:
         return Outcome.UNVALIDATED
     confidence = _number(grasp["confidence"], "confidence")

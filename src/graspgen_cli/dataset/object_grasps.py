@@ -10,11 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from graspgen_cli.geometry.poses import is_rotation, pose, rotation_from_wxyz
+from graspgen_cli.geometry.poses import is_rotation, pose, quaternion_wxyz, rotation_from_wxyz
 from graspgen_cli.records import Floats, GraspDataset
 
 Values = Mapping[str, Any]
 """Plain values, as JSON holds them."""
+FRAMES_KEY = "frames"
+"""Key of converted JSON files under which they say, in words, which frames the poses are in."""
+ISAAC_KEY = "isaac_grasp"
+"""Key of converted JSON files that keeps the fields of an isaac_grasp file."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,9 @@ class ObjectGrasps:
     where the file does not say."""
     isaac: IsaacFields | None = None
     """Of isaac_grasp files, and of files that were converted from them."""
-    notes: tuple[str, ...] = field(default=())
+    document: Values = field(default_factory=dict)
+    """All that a JSON file says, so that what is not ours can be written again."""
+    notes: tuple[str, ...] = ()
     """What was assumed because the file does not say it, in words."""
 
 
@@ -82,3 +88,9 @@ def finite(value: object, what: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{what} is not finite")
     return number
+
+
+def offset_values(offset: Floats) -> tuple[list[float], list[float]]:
+    """An offset's pose (4, 4) as files give it: [x, y, z] m and [qx, qy, qz, qw]."""
+    w, x, y, z = (quaternion_wxyz(offset[None, :3, :3])[0] + 0.0).tolist()
+    return (offset[:3, 3] + 0.0).tolist(), [x, y, z, w]

@@ -158,6 +158,17 @@ def _listed_ids(text: str, *, known: Sequence[str]) -> list[str]:
     return [line for line in lines if line and (not line.startswith(COMMENT) or line in names)]
 
 
+def translated_list(path: Path, names: Mapping[str, str]) -> bytes:
+    """The content of a list with every id replaced by its name in `names`, where it has one; everything else stays. Raises InputError."""
+    text = _read(path) or ""
+    return "".join(_translated(line, names) for line in text.splitlines(keepends=True)).encode()
+
+
+def _translated(line: str, names: Mapping[str, str]) -> str:
+    end = line[len(line.rstrip("\r\n")) :]
+    return names.get(line.strip(), line.removesuffix(end)) + end
+
+
 def _append(path: Path, text: str | None, new: Sequence[str]) -> None:
     if text is not None and not new:
         return

@@ -9,6 +9,7 @@ from pydantic import model_validator
 from graspgen_cli.settings.models import (
     AnalyzeSettings,
     BalanceSettings,
+    ConvertSettings,
     DatasetSettings,
     DoctorSettings,
     ExecutionSettings,
@@ -53,6 +54,7 @@ SECTIONS: tuple[type[Section], ...] = (
     BalanceSettings,
     FilterSettings,
     DoctorSettings,
+    ConvertSettings,
     SeedSettings,
     WorkerSettings,
     ExecutionSettings,
@@ -159,6 +161,16 @@ class DoctorCommand(ObjectSettings, DatasetSettings, DoctorSettings):
     """Settings of `doctor`."""
 
 
+class ConvertCommand(ConvertSettings):
+    """Settings of `convert`."""
+
+    @model_validator(mode="after")
+    def _something_to_convert(self) -> Self:
+        if self.source is None:
+            raise ValueError("nothing to convert is named; give a path, as in `graspgen convert results --to webdataset`")
+        return self
+
+
 class AllCommand(GraspCommand, GripperConfigCommand, SplitsCommand):  # type: ignore[misc]  # the plugin types model_construct a class
     """Settings of `all`, which are the settings of the commands that it runs."""
 
@@ -174,6 +186,7 @@ COMMAND_CLASSES: tuple[type[Section], ...] = (
     BalanceCommand,
     FilterCommand,
     DoctorCommand,
+    ConvertCommand,
     AllCommand,
 )
 """The settings class of every subcommand; a settings file may hold the fields of all of them."""

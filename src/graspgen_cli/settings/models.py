@@ -35,6 +35,14 @@ class CollisionApproximation(StrEnum):
     SDF = "sdf"
 
 
+class ConvertFormat(StrEnum):
+    """What `convert` writes."""
+
+    GRASPGEN = "graspgen"
+    ISAAC_GRASP = "isaac-grasp"
+    WEBDATASET = "webdataset"
+
+
 def _checked_tugs(tugs: tuple[Tug, ...]) -> tuple[Tug, ...]:
     for duration, direction, scale in tugs:
         if not (math.isfinite(duration) and duration > 0 and math.isfinite(scale)):
@@ -315,7 +323,7 @@ class AnalyzeSettings(Section):
 class SubsetSettings(Section):
     """Where the copy goes."""
 
-    output_dataset: UserPath = Field(Path("subset"), description="Folder of the new dataset; must not hold grasps yet.")
+    output: UserPath = Field(Path("subset"), description="Folder of the new dataset; it must hold no grasps yet.")
 
 
 class BalanceSettings(SeedSettings):
@@ -348,4 +356,24 @@ class FilterSettings(Section):
     )
     approach_angle: Annotated[float, Field(gt=0.0, le=180.0)] = Field(
         30.0, description="Largest angle (degrees) between a grasp's approach and --approach-direction."
+    )
+
+
+class ConvertSettings(Section):
+    """What to convert to what."""
+
+    source: UserPath | None = Field(
+        None, description="What to convert: a dataset, or a folder or file of GraspGen JSON, isaac_grasp YAML, WebDataset or ACRONYM HDF5."
+    )
+    to: ConvertFormat = Field(ConvertFormat.GRASPGEN, description="What to write.")
+    output: UserPath = Field(Path("converted"), description="Folder of the output; it must hold no grasps of the gripper yet.")
+    for_gripper: str | None = Field(
+        None,
+        min_length=1,
+        description="Gripper, by name or file, in whose base frame the poses are to be; default: what the files name, poses as they are.",
+        json_schema_extra={"allowed": "a gripper's name or the path of a gripper file"},
+    )
+    mesh_root: UserPath | None = Field(None, description="Folder of the meshes, where the files name them by absolute paths.")
+    objects_per_shard: PositiveCount = Field(
+        64, description="Objects in each WebDataset shard; GraspGen goes through a shard from its start for each object."
     )

@@ -1,0 +1,91 @@
+"""`graspgen convert`: grasps of any format that can be read, written in another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from graspgen_cli.commands.command import Command
+from graspgen_cli.console import Console
+from graspgen_cli.errors import ExitCode, SettingsError
+from graspgen_cli.settings.commands import ConvertCommand
+from graspgen_cli.settings.models import ConvertFormat
+
+if TYPE_CHECKING:
+    from graspgen_cli.dataset.convert import Conversion
+
+
+def convert(settings: ConvertCommand, console: Console) -> ExitCode:
+    """Convert everything under the path, and say what was written, what was not, and what was assumed."""
+    conversion = _convert(settings, console)
+    if console.json:
+        console.document({"command": "convert", **_document(conversion), "output": str(settings.output)})
+    else:
+        _print(conversion, settings, console)
+    for note in conversion.notes:
+        console.note(note)
+    if conversion.uuid_map is not None:
+        console.note(f"GraspGen finds the meshes by {conversion.uuid_map}; copy it to the folder of the meshes")
+    for damaged in conversion.damaged:
+        console.error(f"{damaged.path}: {damaged.reason}")
+    return ExitCode.FAILED if conversion.damaged else ExitCode.OK
+
+
+def _convert(settings: ConvertCommand, console: Console) -> Conversion:
+    from graspgen_cli.dataset.convert import convert as convert_grasps
+    from graspgen_cli.grippers.find import load_gripper
+
+    if settings.source is None:
+        raise SettingsError("nothing to convert is named")
+    with console.progress() as progress:
+        return convert_grasps(
+            settings.source,
+            to=settings.to,
+            output=settings.output,
+            for_gripper=None if settings.for_gripper is None else load_gripper(settings.for_gripper),
+            object_root=settings.mesh_root,
+            objects_per_shard=settings.objects_per_shard,
+            on_start=progress.start,
+            on_object=lambda name: progress.advance(name, validated=0, failed=False),
+        )
+
+
+def _document(conversion: Conversion) -> dict[str, object]:
+    return {
+        "objects": [{**vars(one), "file": str(one.file)} for one in conversion.objects],
+        "damaged": [{"path": str(damaged.path), "reason": damaged.reason} for damaged in conversion.damaged],
+        "notes": conversion.notes,
+        "uuid_map": None if conversion.uuid_map is None else str(conversion.uuid_map),
+    }
+
+
+def _print(conversion: Conversion, settings: ConvertCommand, console: Console) -> None:
+    grippers = sorted({one.gripper for one in conversion.objects})
+    rows = []
+    for gripper in grippers:
+        own = [one for one in conversion.objects if one.gripper == gripper]
+        rows.append((gripper, str(len(own)), str(sum(one.grasps for one in own))))
+    console.table(("gripper", "objects", "grasps"), rows)
+    console.line()
+    console.line(f"files: {settings.output}")
+    if settings.to is ConvertFormat.GRASPGEN:
+        for gripper in grippers:
+            console.line(f"next:  graspgen analyze --gripper-config {gripper} --grasp-dataset {settings.output}")
+
+
+COMMAND = Command(
+    settings=ConvertCommand,
+    run=convert,
+    argument="source",
+    about=(
+        "Reads a dataset (ours, GraspGen's or GraspDataGen's), or a folder or file of GraspGen JSON, isaac_grasp YAML 1.0, WebDataset "
+        "shards or ACRONYM HDF5, and writes grasp_data/<gripper> with its map and splits, isaac_grasp files, or WebDataset shards with "
+        "uuid_index.json. With --for-gripper the poses are turned to that gripper's base frame where the files say how theirs lies. A file "
+        "that cannot be used is named and the others are converted. The same input gives the same bytes."
+    ),
+    examples=(
+        "graspgen convert results --to webdataset --output shards",
+        "graspgen convert grasp_sim_data --to graspgen --for-gripper onrobot_rg6 --output converted",
+        "graspgen convert acronym/grasps --for-gripper franka_panda --output converted",
+        "graspgen convert results --to isaac-grasp --for-gripper robotiq_2f_85 --output isaac",
+    ),
+)
