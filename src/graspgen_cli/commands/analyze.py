@@ -200,10 +200,10 @@ COMMAND = Command(
     run=analyze,
     argument="paths",
     about=(
-        "Reads every object's grasps (GraspGen JSON, isaac_grasp YAML, WebDataset shards, ACRONYM) on all cores and prints the outcomes, "
-        "the share of the tested ones that held beside what the built-in gripper holds on the example objects, near-duplicates, how many of "
-        "48 approach directions there are, what is wrong with files, poses and splits, and what is short of the thresholds with the command "
-        "that fills it. Exit code 1 where a threshold is not met, a file cannot be read, or data are wrong."
+        "Reads every object's grasps (GraspGen JSON, isaac_grasp YAML, WebDataset shards, ACRONYM) on all cores. Prints the outcomes, the "
+        "share of the tested grasps that held beside what the built-in gripper holds on the example objects, near-duplicates, the share of "
+        "48 approach directions that there is, what is wrong with files, poses and splits, and what is short of the thresholds with the "
+        "command that fills it. Exit code 1 where a threshold is not met, a file cannot be read, or data are wrong."
     ),
     examples=(
         "graspgen analyze",
