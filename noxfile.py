@@ -36,6 +36,13 @@ def grippers(session: nox.Session) -> None:
 
 
 @nox.session
+def browser(session: nox.Session) -> None:
+    """Pages in a real headless Chromium, offline; where none is installed the tests say so and are skipped."""
+    session.install(".[report]", *TEST_PACKAGES, "playwright>=1.45,<2")
+    session.run("pytest", "-m", "browser", "-rs", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and mistakes (ruff)."""
     session.install("ruff>=0.14,<0.18")

@@ -27,16 +27,18 @@ MOST_ROWS = 40
 
 def analyze(settings: AnalyzeCommand, console: Console) -> ExitCode:
     """Look at every object, print what was found and write it to the files that were asked for."""
-    from graspgen_cli.execution.analysis_outputs import write_outputs
+    from graspgen_cli.execution.analysis_outputs import require_report_package, write_outputs
     from graspgen_cli.execution.analysis_run import analyze_collections
 
+    require_report_package(settings)
     with console.progress(lines=False) as progress:
 
         def advance(name: str) -> None:
             progress.advance(name, validated=0, failed=False)
 
-        analysis = analyze_collections(settings, on_start=progress.start, on_object=advance)
-    write_outputs(analysis, settings)
+        analyzed = analyze_collections(settings, on_start=progress.start, on_object=advance)
+    analysis = analyzed.analysis
+    write_outputs(analysis, analyzed.entries, settings)
     if console.json:
         from graspgen_cli.analysis.document import analysis_document
 

@@ -111,7 +111,8 @@ def argument_name(command: Command[Any]) -> str:
 
 
 def _takes_several(command: Command[Any]) -> bool:
-    return command.argument is not None and kind(command.settings, command.argument) is Kind.PATHS
+    settings: type[Section] = command.settings
+    return command.argument is not None and kind(settings, command.argument) is Kind.PATHS
 
 
 def _with_argument(command: Command[Any], arguments: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,14 @@ FEW = 64
 """Objects up to which no other process is worth its start."""
 
 
+@dataclass(frozen=True)
+class Analyzed:
+    """What was found, and where each object of it was read. entries: by source."""
+
+    analysis: DatasetAnalysis
+    entries: dict[str, Entry]
+
+
 def open_inputs(settings: InputSettings, *, dataset: Path, gripper: str | None) -> list[Collection]:
     """The collections under the paths that were given, else the dataset's. gripper: the only one to be read, if there is one.
 
@@ -49,7 +58,7 @@ def open_inputs(settings: InputSettings, *, dataset: Path, gripper: str | None) 
     return [open_collection(path, gripper=gripper if datasets and (path / "grasp_data").is_dir() else None) for path in settings.paths]
 
 
-def analyze_collections(settings: AnalyzeCommand, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> DatasetAnalysis:
+def analyze_collections(settings: AnalyzeCommand, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> Analyzed:
     """Looks at every object. on_start is told how many there are, on_object of each by name.
 
     Raises InputError where there is nothing to read, GripperError where the gripper that was named cannot be read.
@@ -70,7 +79,7 @@ def analyze_collections(settings: AnalyzeCommand, *, on_start: Callable[[int], N
     found += [finding for each in looked for finding in each.findings]
     splits, split_problems = _splits(collections, objects)
     found += [*duplicate_findings(objects), *rate_findings(objects), *split_problems]
-    return DatasetAnalysis(
+    analysis = DatasetAnalysis(
         paths=tuple(str(collection.path) for collection in collections),
         objects=tuple(objects),
         findings=tuple(sorted(found, key=lambda finding: (not finding.is_fault, finding.kind, finding.source, finding.object_id))),
@@ -78,6 +87,7 @@ def analyze_collections(settings: AnalyzeCommand, *, on_start: Callable[[int], N
         settings=_settings(looked),
         thresholds=Thresholds(**settings.model_dump(include=set(Thresholds.__dataclass_fields__))),
     )
+    return Analyzed(analysis, {str(entry.shown): entry for entry in entries})
 
 
 def _meshes(settings: AnalyzeCommand) -> Path:
