@@ -27,6 +27,9 @@ COMMANDS = {
     ),
     "analyze": ("graspgen_cli.commands.analyze", "Count grasps and held rates; say what is short."),
     "convert": ("graspgen_cli.commands.convert", "Turn grasps of one format into another: GraspGen, isaac_grasp, WebDataset."),
+    "object-scales": ("graspgen_cli.commands.object_scales", "Make the list of objects and scales from meshes or from grasps."),
+    "training-scripts": ("graspgen_cli.commands.training_scripts", "Write GraspGen's training scripts for a gripper."),
+    "inference-config": ("graspgen_cli.commands.inference_config", "Join two training runs into a model that GraspGen's demos load."),
     "doctor": ("graspgen_cli.commands.doctor", "Check this machine, or every file of a dataset; repair what can be made anew."),
 }
 """Every subcommand: the module whose COMMAND it is, imported when it is called, and what it does in a line."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from graspgen_cli.commands.command import Command
 from graspgen_cli.console import Console
-from graspgen_cli.errors import ExitCode, SettingsError
+from graspgen_cli.errors import ExitCode
 from graspgen_cli.settings.commands import ConvertCommand
 from graspgen_cli.settings.models import ConvertFormat
 
@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
 def convert(settings: ConvertCommand, console: Console) -> ExitCode:
     """Convert everything under the path, and say what was written, what was not, and what was assumed."""
-    conversion = _convert(settings, console)
+    from graspgen_cli.dataset.convert import convert as convert_grasps
+
+    with console.progress() as progress:
+
+        def advance(name: str) -> None:
+            progress.advance(name, validated=0, failed=False)
+
+        conversion = convert_grasps(settings, on_start=progress.start, on_object=advance)
     if console.json:
         console.document({"command": "convert", **_document(conversion), "output": str(settings.output)})
     else:
@@ -28,25 +35,6 @@ def convert(settings: ConvertCommand, console: Console) -> ExitCode:
     for damaged in conversion.damaged:
         console.error(f"{damaged.path}: {damaged.reason}")
     return ExitCode.FAILED if conversion.damaged else ExitCode.OK
-
-
-def _convert(settings: ConvertCommand, console: Console) -> Conversion:
-    from graspgen_cli.dataset.convert import convert as convert_grasps
-    from graspgen_cli.grippers.find import load_gripper
-
-    if settings.source is None:
-        raise SettingsError("nothing to convert is named")
-    with console.progress() as progress:
-        return convert_grasps(
-            settings.source,
-            to=settings.to,
-            output=settings.output,
-            for_gripper=None if settings.for_gripper is None else load_gripper(settings.for_gripper),
-            object_root=settings.mesh_root,
-            objects_per_shard=settings.objects_per_shard,
-            on_start=progress.start,
-            on_object=lambda name: progress.advance(name, validated=0, failed=False),
-        )
 
 
 def _document(conversion: Conversion) -> dict[str, object]:
@@ -75,7 +63,7 @@ def _print(conversion: Conversion, settings: ConvertCommand, console: Console) -
 COMMAND = Command(
     settings=ConvertCommand,
     run=convert,
-    argument="source",
+    argument="grasp_dataset",
     about=(
         "Reads a dataset (ours, GraspGen's or GraspDataGen's), or a folder or file of GraspGen JSON, isaac_grasp YAML 1.0, WebDataset "
         "shards or ACRONYM HDF5, and writes grasp_data/<gripper> with its map and splits, isaac_grasp files, or WebDataset shards with "

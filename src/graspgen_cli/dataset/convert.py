@@ -24,8 +24,10 @@ from graspgen_cli.dataset.splits import TRAIN_FILE, VALID_FILE, translated_list
 from graspgen_cli.errors import InputError, OutputError
 from graspgen_cli.files import read_bounded, write_atomically
 from graspgen_cli.geometry.poses import inverse, is_rotation
+from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.objects.scales import id_problem, scale_problem
 from graspgen_cli.records import Floats, Gripper
+from graspgen_cli.settings.commands import ConvertCommand
 from graspgen_cli.settings.models import ConvertFormat
 
 UUID_MAP = "map_uuid_to_path.json"
@@ -118,26 +120,19 @@ def _turned(found: ObjectGrasps, pose_base_in_gripper: Floats, gripper: Gripper)
     return replace(found, dataset=dataset, isaac=None, document=document, notes=(*found.notes, note))
 
 
-def convert(
-    path: Path,
-    *,
-    to: ConvertFormat,
-    output: Path,
-    for_gripper: Gripper | None,
-    object_root: Path | None,
-    objects_per_shard: int,
-    on_start: Callable[[int], None],
-    on_object: Callable[[str], None],
-) -> Conversion:
-    """Converts all grasps under a path (see `open_collection`) into an output folder that holds no grasps of these grippers yet.
+def convert(settings: ConvertCommand, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> Conversion:
+    """Converts all grasps of the dataset, or whatever is named in its place (see `open_collection`), into an output folder that holds
+    no grasps of these grippers yet.
 
     on_start, on_object: told the number of entries, then the name of each that was looked at.
     Raises InputError where nothing can be read, OutputError where the output is not empty or cannot be written.
     """
+    path, to, output = settings.grasp_dataset, settings.to, settings.output
     collection = open_collection(path)
-    if for_gripper is not None and len(collection.grippers) > 1:
+    if settings.for_gripper is not None and len(collection.grippers) > 1:
         raise InputError(f"{path}: holds grasps of {', '.join(collection.grippers)}; name one folder of grasp_data with --for-gripper")
-    source = _Source(for_gripper, object_root)
+    gripper = None if settings.for_gripper is None else load_gripper(settings.for_gripper)
+    source = _Source(gripper, settings.mesh_root)
     on_start(len(collection.entries))
     planned, damaged, notes = _plan(collection, source, on_object)
     folders = {name: _folder(output, name, to) for name in sorted({one.gripper for one in planned})}
@@ -145,11 +140,11 @@ def convert(
         _require_empty(folder)
     uuids = shard_uuids(one.object_id for one in planned) if to is ConvertFormat.WEBDATASET else {}
     objects: list[ConvertedObject] = []
-    for gripper, folder in folders.items():
-        own = [one for one in planned if one.gripper == gripper]
-        objects += _write(own, source, folder, to, uuids, objects_per_shard)
+    for name, folder in folders.items():
+        own = [one for one in planned if one.gripper == name]
+        objects += _write(own, source, folder, to, uuids, settings.objects_per_shard)
         if to is not ConvertFormat.ISAAC_GRASP:
-            _write_lists(path, output, gripper, own, uuids)
+            _write_lists(path, output, name, own, uuids)
     return Conversion(tuple(objects), tuple(damaged), notes, _write_uuid_map(output, uuids) if uuids else None)
 
 

@@ -17,8 +17,9 @@ import numpy as np
 
 from graspgen_cli.dataset.object_grasps import IsaacFields, ObjectGrasps, Values, finite, offset_pose
 from graspgen_cli.errors import GraspFileError
-from graspgen_cli.files import MOST_VALUES, read_bounded
+from graspgen_cli.files import read_bounded
 from graspgen_cli.geometry.poses import pose, rotation_from_wxyz
+from graspgen_cli.plain_yaml import load_plain_yaml
 from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Outcome
 
 FORMAT = "isaac_grasp"
@@ -28,7 +29,6 @@ _GUESSER = "grasp_guess"
 """``created_with`` of files whose grasps were never simulated: confidence 1 is a free guess there, and 0 one in collision."""
 _LARGEST = 1 << 26
 """bytes: YAML takes ten times the time and memory of JSON."""
-_DEEPEST = 8
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _OUTCOMES = {outcome.label: outcome for outcome in Outcome}
 _MALFORMED = (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError, RecursionError, MemoryError)
@@ -37,38 +37,15 @@ _MALFORMED = (KeyError, TypeError, ValueError, IndexError, OverflowError, Attrib
 
 def read_isaac_grasps(path: Path) -> ObjectGrasps:
     """Reads an isaac_grasp file. Raises GraspFileError, in one line, for whatever is none or cannot be used."""
-    import yaml
-
     try:
-        document = _load(read_bounded(path, largest=_LARGEST))
-    except yaml.YAMLError as error:
-        raise GraspFileError(f"{path}: not valid YAML ({' '.join(str(error).split())[:160]})") from error
-    except (OSError, ValueError, RecursionError, MemoryError) as error:
-        problem = getattr(error, "strerror", None) or " ".join(str(error).split())[:160] or type(error).__name__
-        raise GraspFileError(f"{path}: cannot be read as YAML ({problem})") from error
+        document = load_plain_yaml(read_bounded(path, largest=_LARGEST))
+    except (OSError, ValueError) as error:
+        raise GraspFileError(f"{path}: cannot be read as YAML ({getattr(error, 'strerror', None) or error})") from error
     try:
         return _decoded(document, path)
     except _MALFORMED as error:
         problem = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split()) or type(error).__name__
         raise GraspFileError(f"{path}: not an isaac_grasp file ({problem[:200]})") from error
-
-
-def _load(content: bytes) -> Any:
-    """The plain values of a YAML text, which is looked at event by event before anything is built from it: no references, for they
-    can stand for more than memory holds, no depth, and no more values than JSON may have."""
-    import yaml
-
-    # The C parser is ten times as fast; both refuse every tag that could build an object.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    text = content.decode("utf-8-sig")
-    depth = 0
-    for values, event in enumerate(yaml.parse(text, Loader=loader)):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if isinstance(event, yaml.AliasEvent):
-            raise ValueError(f"line {event.start_mark.line + 1} refers to another value (*{event.anchor}); write it out")
-        if depth > _DEEPEST or values > MOST_VALUES:
-            raise ValueError(f"nested more than {_DEEPEST} deep, or more than {MOST_VALUES} values")
-    return yaml.load(text, Loader=loader)
 
 
 def _decoded(document: Any, path: Path) -> ObjectGrasps:

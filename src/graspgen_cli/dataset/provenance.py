@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from graspgen_cli import __version__
-from graspgen_cli.settings.models import GuessSettings, SimulationSettings
+from graspgen_cli.settings.models import GuessSettings, PickUpSettings, SimulationSettings
 
 GUESS_PACKAGES = ("numpy", "python-fcl", "embreex", "trimesh", "manifold3d")
 SIMULATION_PACKAGES = ("mujoco-core", "numpy", "manifold3d")
@@ -23,7 +23,10 @@ Record = dict[str, Any]
 
 def guess_provenance(*, object_digest: str, gripper_digest: str, settings: GuessSettings) -> Record:
     """How the poses were made."""
-    return _record(object_digest, gripper_digest, _section(settings, GuessSettings), GUESS_PACKAGES)
+    made_with = _section(settings, GuessSettings)
+    if isinstance(settings, PickUpSettings) and settings.is_on:
+        made_with |= settings.model_dump(mode="json", include=set(PickUpSettings.model_fields))
+    return _record(object_digest, gripper_digest, made_with, GUESS_PACKAGES)
 
 
 def simulation_provenance(*, object_digest: str, gripper_digest: str, settings: SimulationSettings, backend: str) -> Record:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,18 +23,12 @@ from graspgen_cli.dataset.collection import Collection, Entry, open_collection
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.dataset.splits import listed_objects
 from graspgen_cli.errors import InputError
-from graspgen_cli.execution.looking import Look, Looked, Looker, look_at, make_looker
-from graspgen_cli.execution.pool import cores
-from graspgen_cli.execution.processes import Died, TimedOut, run_in_processes
+from graspgen_cli.execution.looking import Look, Looked, make_looker
+from graspgen_cli.execution.spread import spread
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.objects.scales import resolve_object_paths
 from graspgen_cli.settings.commands import AnalyzeCommand
 from graspgen_cli.settings.models import GripperSettings, InputSettings
-
-CHUNK = 16
-"""Objects handed to a worker at once: fewer messages, and the workers end at nearly the same time."""
-FEW = 64
-"""Objects up to which no other process is worth its start."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +65,8 @@ def analyze_collections(settings: AnalyzeCommand, *, on_start: Callable[[int], N
     meshes = _meshes(settings) if settings.geometry else None
     look = Look(meshes, GripperSettings(**settings.model_dump(include=set(GripperSettings.model_fields))) if named else None)
     looked = []
-    for entry, result in _looked_at(entries, look, workers=settings.workers):
-        looked.append(result)
+    for entry, result in spread(entries, make_looker, (look,), workers=settings.workers, slow=meshes is not None):
+        looked.append(result or _lost(entry))
         on_object(entry.name)
     objects = sorted((each.facts for each in looked if each.facts), key=lambda facts: (facts.gripper, facts.counts.object_id, facts.source))
     found = [Finding(FindingKind.UNREADABLE, str(bad.path), "", bad.reason) for each in collections for bad in each.damaged]
@@ -103,25 +97,6 @@ def _settings(looked: Sequence[Looked]) -> dict[str, dict[str, object]]:
             times[each.facts.settings] = times.get(each.facts.settings, 0) + 1
             records.setdefault(each.facts.settings, each.record)
     return {digest: {"files": times[digest], **records[digest]} for digest in sorted(times, key=lambda key: (-times[key], key))}
-
-
-def _looked_at(entries: list[Entry], look: Look, *, workers: int) -> Iterator[tuple[Entry, Looked]]:
-    """What came of every entry, as it comes. An entry that costs a worker its life is named; those beside it are looked at again."""
-    count = min(workers or cores(), -(-len(entries) // CHUNK))
-    if count <= 1 or (len(entries) <= FEW and look.meshes is None):
-        looker = Looker(look)
-        yield from ((entry, look_at(entry, looker)) for entry in entries)
-        return
-    size = CHUNK if look.meshes is None else 1
-    chunks = [tuple(entries[start : start + size]) for start in range(0, len(entries), size)]
-    again: list[tuple[Entry, ...]] = []
-    for chunk, results in run_in_processes(chunks, make_looker, (look,), count=count):
-        if isinstance(results, Died | TimedOut):
-            again += [(entry,) for entry in chunk]
-        else:
-            yield from zip(chunk, results, strict=True)
-    for (entry,), results in run_in_processes(again, make_looker, (look,), count=count):
-        yield entry, results[0] if isinstance(results, list) else _lost(entry)
 
 
 def _splits(collections: Sequence[Collection], objects: Sequence[ObjectFacts]) -> tuple[tuple[SplitFacts, ...], list[Finding]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -65,12 +65,16 @@ class Looker:
         return self.grippers[name]
 
 
-def make_looker(look: Look) -> Callable[[Sequence[Entry]], list[Looked]]:
-    """A worker's handler of chunks."""
-    # A file's lists are freed by counting references; searching its 100,000 objects for cycles would take as long as parsing them.
-    gc.set_threshold(1_000_000)
+def make_looker(look: Look) -> Callable[[Entry], Looked]:
+    """What looks at entries, in this process or in a worker."""
+    spare_the_collector()
     looker = Looker(look)
-    return lambda chunk: [look_at(entry, looker) for entry in chunk]
+    return lambda entry: look_at(entry, looker)
+
+
+def spare_the_collector() -> None:
+    """Lists of grasps are freed by counting references; to search their 100,000 objects for cycles would take as long as parsing them."""
+    gc.set_threshold(1_000_000)
 
 
 def look_at(entry: Entry, looker: Looker) -> Looked:

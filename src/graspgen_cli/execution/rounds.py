@@ -87,6 +87,7 @@ def _guess_once(work: ObjectWork, state: ObjectState, num_free: int) -> ObjectSt
         num_colliding=max(settings.num_colliding_grasps - grasps.count(*FAILED), 0),
         first_try=state.tries,
         max_tries=left if settings.max_guess_tries else 0,
+        pick_up=settings,
     )
     known, new = grasps.pose_gripper_in_object, result.grasps.pose_gripper_in_object
     fresh = result.grasps[~near_duplicates(work.gripper.gripper, known, new)]

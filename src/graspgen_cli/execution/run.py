@@ -27,6 +27,7 @@ from graspgen_cli.settings.models import (
     LimitSettings,
     ModeSettings,
     ObjectSettings,
+    PickUpSettings,
     QuotaSettings,
     SimulationSettings,
 )
@@ -81,7 +82,7 @@ def run_objects(
 _MAP = "map_uuid_to_path.json"
 """Stands for the map among the objects that can be locked."""
 
-_DECIDING = (GuessSettings, SimulationSettings, QuotaSettings, LimitSettings, ModeSettings)
+_DECIDING = (GuessSettings, SimulationSettings, QuotaSettings, LimitSettings, ModeSettings, PickUpSettings)
 
 
 def _effective(phase: Phase, settings: GraspCommand) -> tuple[Phase, GraspCommand]:

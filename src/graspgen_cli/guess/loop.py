@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape, in_collision
 from graspgen_cli.geometry.poses import DECIMALS
+from graspgen_cli.guess.pick_up import reject_for_pick_up
 from graspgen_cli.guess.place import Placements, Verdict, place
 from graspgen_cli.guess.proposals import propose
 from graspgen_cli.records import Floats, GraspBatch, Outcome
-from graspgen_cli.settings.models import GuessSettings
+from graspgen_cli.settings.models import GuessSettings, PickUpSettings
 
 FEWEST_CANDIDATES, MOST_CANDIDATES = 256, 1024
 """Candidates of a try: twice the grasps that are missing, within these bounds. More at once cost less each."""
@@ -60,9 +61,10 @@ def make_guesses(
     num_colliding: int,
     first_try: int,
     max_tries: int,
+    pick_up: PickUpSettings | None = None,
 ) -> GuessResult:
     """Guesses `num_free` poses free of collision and `num_colliding` in collision, in rounds `first_try`, `first_try` + 1, … of at
-    most `max_tries` (0: as long as rounds keep finding something)."""
+    most `max_tries` (0: as long as rounds keep finding something). Free poses are those that `pick_up` lets through; without it, all."""
     free: list[GraspBatch] = []
     colliding: list[GraspBatch] = []
     verdicts = dict.fromkeys(Verdict, 0)
@@ -71,6 +73,8 @@ def make_guesses(
         rng = try_generator(settings.seed, object_id, first_try + tries)
         count = min(max(2 * (num_free - have_free), FEWEST_CANDIDATES), MOST_CANDIDATES)
         found = place(shape, gripper, propose(shape, gripper.gripper, settings, count, rng), settings)
+        if pick_up is not None and pick_up.is_on:
+            found = reject_for_pick_up(found, shape, gripper, pick_up)
         new_free = _free(gripper, found, num_free - have_free)
         new_colliding = _colliding(shape, gripper, found, num_colliding - have_colliding, rng)
         free.append(new_free)

@@ -32,6 +32,12 @@ class Verdict(IntEnum):
     """The gripper collides at every opening tried."""
     NO_MATERIAL = 4
     """Nothing lies between the pads."""
+    OUTSIDE_APPROACH_CONE = 5
+    """Free, but the gripper comes from outside the cone in which it may reach for an object on a table."""
+    WRIST_BELOW_PADS = 6
+    """Free, but the wrist is below the pads."""
+    TOO_NEAR_TABLE = 7
+    """Free, but the gripper comes too near to the table that the object stands on."""
 
     @property
     def label(self) -> str:

@@ -22,7 +22,7 @@ from trimesh.resolvers import FilePathResolver
 from graspgen_cli.errors import ObjectError
 from graspgen_cli.geometry.meshes import join_meshes, triangle_mesh
 from graspgen_cli.objects.read_usd import USD_SUFFIXES, read_usd
-from graspgen_cli.records import TriangleMesh
+from graspgen_cli.records import Floats, TriangleMesh
 
 MESH_SUFFIXES = (".obj", ".stl", ".ply", ".glb", ".gltf", ".off")
 LARGEST_FILE = 1_000_000_000
@@ -47,6 +47,20 @@ def read_mesh(path: Path, scale: float) -> RawMesh:
 
     Raises ObjectError, in one line that names the file, where there is no usable mesh in it or the scaled size is absurd.
     """
+    mesh, contents = _triangles(path)
+    scaled = triangle_mesh(mesh.vertices * scale, mesh.faces)
+    _check_size(path, scaled, scale)
+    return RawMesh(scaled, _digest([*contents, repr(scale).encode()]))
+
+
+def read_extents(path: Path) -> Floats:
+    """(3,) size of the mesh along its axes in the file's own unit. Raises ObjectError where there is no usable mesh in the file."""
+    mesh, _ = _triangles(path)
+    return np.asarray(np.ptp(mesh.vertices[np.unique(mesh.faces)], axis=0))
+
+
+def _triangles(path: Path) -> tuple[TriangleMesh, list[bytes]]:
+    """The triangles in file units, and the contents of the file and of those that it names."""
     content = _read_bytes(path)
     suffix = path.suffix.lower()
     if suffix in MESH_SUFFIXES:
@@ -57,9 +71,7 @@ def read_mesh(path: Path, scale: float) -> RawMesh:
         known = " ".join((*MESH_SUFFIXES, *USD_SUFFIXES))
         raise ObjectError(f"{path}: not a known mesh format; convert it to one of {known}")
     _check_triangles(path, mesh)
-    scaled = triangle_mesh(mesh.vertices * scale, mesh.faces)
-    _check_size(path, scaled, scale)
-    return RawMesh(scaled, _digest([content, *side_files, repr(scale).encode()]))
+    return mesh, [content, *side_files]
 
 
 def content_hash(path: Path, scale: float) -> str:

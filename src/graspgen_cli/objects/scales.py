@@ -16,8 +16,8 @@ from graspgen_cli.files import read_bounded
 SHAPE = '{"path/to/object.obj": scale, ...}'
 EXAMPLES = Path("objects")
 """The first folder of the default paths, and where the example objects lie in a source checkout."""
-SCALE_LIMITS = (1e-6, 1e6)
-"""Mesh units run from micrometres to kilometres: a scale beyond that is a slip."""
+SCALE_LIMITS = (1e-10, 1e6)
+"""A scale beyond that is a slip. Units of meshes from the web are anything: the GraspGen paper's list goes down to 6e-9."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pydantic import model_validator
 from graspgen_cli.settings.models import (
     AnalyzeSettings,
     BalanceSettings,
+    CheckoutSettings,
     ConvertSettings,
     DatasetSettings,
     DoctorSettings,
@@ -19,16 +20,22 @@ from graspgen_cli.settings.models import (
     GripperFileSettings,
     GripperSettings,
     GuessSettings,
+    InferenceSettings,
     InputSettings,
     LimitSettings,
+    MeshSettings,
     ModeSettings,
     ObjectSettings,
+    PickUpSettings,
     QuotaSettings,
+    ScalesSettings,
+    ScriptSettings,
     Section,
     SeedSettings,
     SimulationSettings,
     SplitSettings,
     SubsetSettings,
+    TrainingResultsSettings,
     WorkerSettings,
 )
 
@@ -38,15 +45,18 @@ OUTPUT_FORMS = (".json", ".csv", ".html")
 SECTIONS: tuple[type[Section], ...] = (
     InputSettings,
     ObjectSettings,
+    MeshSettings,
     GripperSettings,
     GripperFileSettings,
     DatasetSettings,
     GraspGenSettings,
+    CheckoutSettings,
     ModeSettings,
     ExistingFileSettings,
     QuotaSettings,
     LimitSettings,
     GuessSettings,
+    PickUpSettings,
     SimulationSettings,
     SplitSettings,
     AnalyzeSettings,
@@ -55,6 +65,10 @@ SECTIONS: tuple[type[Section], ...] = (
     FilterSettings,
     DoctorSettings,
     ConvertSettings,
+    ScalesSettings,
+    TrainingResultsSettings,
+    ScriptSettings,
+    InferenceSettings,
     SeedSettings,
     WorkerSettings,
     ExecutionSettings,
@@ -62,7 +76,9 @@ SECTIONS: tuple[type[Section], ...] = (
 """Every section, in the order in which help, tables and documentation show them."""
 
 
-class ProposalSettings(ObjectSettings, GripperSettings, DatasetSettings, QuotaSettings, LimitSettings, GuessSettings, ExecutionSettings):
+class ProposalSettings(
+    ObjectSettings, GripperSettings, DatasetSettings, QuotaSettings, LimitSettings, GuessSettings, PickUpSettings, ExecutionSettings
+):
     """What every command that makes grasps needs."""
 
 
@@ -161,14 +177,20 @@ class DoctorCommand(ObjectSettings, DatasetSettings, DoctorSettings):
     """Settings of `doctor`."""
 
 
-class ConvertCommand(ConvertSettings):
-    """Settings of `convert`."""
+class ConvertCommand(DatasetSettings, ConvertSettings):
+    """Settings of `convert`: the dataset is what is converted."""
 
-    @model_validator(mode="after")
-    def _something_to_convert(self) -> Self:
-        if self.source is None:
-            raise ValueError("nothing to convert is named; give a path, as in `graspgen convert results --to webdataset`")
-        return self
+
+class ObjectScalesCommand(MeshSettings, GripperSettings, ScalesSettings, SeedSettings):
+    """Settings of `object-scales`."""
+
+
+class TrainingScriptsCommand(MeshSettings, GripperSettings, DatasetSettings, CheckoutSettings, TrainingResultsSettings, ScriptSettings):
+    """Settings of `training-scripts`."""
+
+
+class InferenceConfigCommand(GripperSettings, CheckoutSettings, TrainingResultsSettings, InferenceSettings):
+    """Settings of `inference-config`."""
 
 
 class AllCommand(GraspCommand, GripperConfigCommand, SplitsCommand):  # type: ignore[misc]  # the plugin types model_construct a class
@@ -187,6 +209,9 @@ COMMAND_CLASSES: tuple[type[Section], ...] = (
     FilterCommand,
     DoctorCommand,
     ConvertCommand,
+    ObjectScalesCommand,
+    TrainingScriptsCommand,
+    InferenceConfigCommand,
     AllCommand,
 )
 """The settings class of every subcommand; a settings file may hold the fields of all of them."""

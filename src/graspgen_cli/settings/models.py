@@ -35,6 +35,35 @@ class CollisionApproximation(StrEnum):
     SDF = "sdf"
 
 
+class Unit(StrEnum):
+    """A unit of length."""
+
+    METRE = "m"
+    CENTIMETRE = "cm"
+    MILLIMETRE = "mm"
+    INCH = "inch"
+
+    @property
+    def metres(self) -> float:
+        """m in one unit."""
+        return {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254}[self.value]
+
+
+class NameSource(StrEnum):
+    """What an object is called after."""
+
+    FILE = "file"
+    UUID = "uuid"
+
+
+class NegativeRatio(StrEnum):
+    """Which mixture the discriminator is trained on."""
+
+    AUTO = "auto"
+    GUIDE = "guide"
+    ORIGINAL = "original"
+
+
 class ConvertFormat(StrEnum):
     """What `convert` writes."""
 
@@ -111,13 +140,18 @@ class SeedSettings(Section):
     seed: Seed = Field(0, description="Every random choice derives from it, per object; order and worker count do not matter.")
 
 
-class ObjectSettings(Section):
+class MeshSettings(Section):
+    """Where the meshes are."""
+
+    object_dataset: UserPath = Field(Path("objects"), description="Folder that the paths of the scales file start from.")
+
+
+class ObjectSettings(MeshSettings):
     """Which objects."""
 
     object_scales_json: UserPath = Field(
         Path("objects/graspgen_example.json"), description='The objects and their scales: {"path/to/object.obj": scale, ...}.'
     )
-    object_dataset: UserPath = Field(Path("objects"), description="Folder that the paths of the scales file start from.")
 
 
 class DatasetSettings(Section):
@@ -126,7 +160,7 @@ class DatasetSettings(Section):
     grasp_dataset: UserPath = Field(Path("results"), description="Folder of all output.")
 
 
-class GraspGenSettings(Section):
+class CheckoutSettings(Section):
     """Where GraspGen's source is."""
 
     graspgen_source: UserPath = Field(
@@ -134,6 +168,11 @@ class GraspGenSettings(Section):
         validate_default=True,
         description="GraspGen checkout; the gripper config goes to its config/grippers, or to the dataset where it does not exist.",
     )
+
+
+class GraspGenSettings(CheckoutSettings):
+    """The gripper config in GraspGen's source."""
+
     overwrite_gripper_config: bool = Field(False, description="Replace gripper config files that differ.")
 
 
@@ -217,6 +256,28 @@ class GuessSettings(SeedSettings):
         None, description="Distance (m) from the fingertip back to the contact point; default: the gripper's."
     )
     pinch_width_resolution: Annotated[int, Field(ge=2)] = Field(8, description="Opening widths tried at each pose.")
+
+
+class PickUpSettings(Section):
+    """Guesses for picking up from a table."""
+
+    approach_cone: Annotated[float, Field(ge=0.0, le=180.0)] | None = Field(
+        None, description="Largest angle (degrees) between the gripper's approach and straight down; default: any."
+    )
+    bottom_clearance: FiniteFloat | None = Field(
+        None, description="Least height (m) of the whole gripper, at the guess's opening, over the object's lowest point; default: any."
+    )
+    wrist_up: bool = Field(False, description="Only guesses in which the gripper's base is not below its pads.")
+    up_axis: Axis = Field(
+        (0.0, 0.0, 1.0),
+        description="JSON list [x, y, z]: which way is up in the frame of the objects' meshes.",
+        json_schema_extra={"allowed": "a JSON list [x, y, z] that is not zero"},
+    )
+
+    @property
+    def is_on(self) -> bool:
+        """Whether any guess could be turned down."""
+        return self.approach_cone is not None or self.bottom_clearance is not None or self.wrist_up
 
 
 class SimulationSettings(Section):
@@ -362,9 +423,6 @@ class FilterSettings(Section):
 class ConvertSettings(Section):
     """What to convert to what."""
 
-    source: UserPath | None = Field(
-        None, description="What to convert: a dataset, or a folder or file of GraspGen JSON, isaac_grasp YAML, WebDataset or ACRONYM HDF5."
-    )
     to: ConvertFormat = Field(ConvertFormat.GRASPGEN, description="What to write.")
     output: UserPath = Field(Path("converted"), description="Folder of the output; it must hold no grasps of the gripper yet.")
     for_gripper: str | None = Field(
@@ -377,3 +435,65 @@ class ConvertSettings(Section):
     objects_per_shard: PositiveCount = Field(
         64, description="Objects in each WebDataset shard; GraspGen goes through a shard from its start for each object."
     )
+
+
+class ScalesSettings(Section):
+    """How the scales come about."""
+
+    scales_file: UserPath = Field(Path("object_scales.json"), description="File to write.")
+    overwrite_scales: bool = Field(False, description="Replace the file where it exists.")
+    from_graspgen: UserPath | None = Field(
+        None,
+        description="Take objects and scales from grasps, GraspGen's (JSON or WebDataset) or GraspDataGen's; default: from the meshes.",
+    )
+    object_names: NameSource = Field(
+        NameSource.FILE, description="With --from-graspgen: call objects as the files do, or by the uuid in the archive or map."
+    )
+    mesh_suffix: str = Field("", description="With --from-graspgen: ending to put behind names that have none, such as .obj.")
+    unit: Unit = Field(Unit.METRE, description="Unit of the meshes.")
+    random_scale: tuple[PositiveFloat, PositiveFloat] | None = Field(
+        None,
+        description="JSON list [low, high]: a factor for each object, drawn between them on a logarithmic scale.",
+        json_schema_extra={"allowed": "a JSON list [low, high] of two positive numbers"},
+    )
+    max_extent: PositiveFloat | None = Field(None, description="Largest extent (m) that an object may have; larger ones are scaled down.")
+    fit_to_gripper: bool = Field(
+        False, description="Scale objects down until their smallest extent is at most 80 % of the gripper's widest opening."
+    )
+
+
+class TrainingResultsSettings(Section):
+    """Where training puts its results."""
+
+    training_results: UserPath = Field(
+        Path("/results"), description="Folder of the training's results; runs are logs/<gripper>_gen_test and _dis_test in it."
+    )
+
+
+class ScriptSettings(Section):
+    """What the training scripts say."""
+
+    template_gripper: str | None = Field(
+        None, min_length=1, description="Gripper of the checkout whose scripts are adapted; default: robotiq_2f_140, else the first."
+    )
+    save_freq: PositiveCount = Field(100, description="Epochs from one checkpoint to the next.")
+    discriminator_ratio: NegativeRatio = Field(
+        NegativeRatio.AUTO,
+        description="The scripts' own mixture, the guide's without collision negatives, or the own one where the gripper has a mesh.",
+    )
+    container_paths: bool = Field(
+        False, description="Write the mount points of the containers, /code, /grasp_dataset, /object_dataset and /results, instead."
+    )
+    overwrite_scripts: bool = Field(False, description="Replace scripts that differ.")
+
+
+class InferenceSettings(Section):
+    """Which runs are joined."""
+
+    generator_run: UserPath | None = Field(None, description="Folder of the generator's run; default: that of the gripper.")
+    discriminator_run: UserPath | None = Field(None, description="Folder of the discriminator's run; default: that of the gripper.")
+    checkpoint: str = Field("last.pth", min_length=1, description="File name of the checkpoint in both runs.")
+    inference_file: UserPath | None = Field(
+        None, description="File to write; default: logs/<gripper>_inference.yaml in the training's results."
+    )
+    overwrite_inference_config: bool = Field(False, description="Replace the file where it differs.")

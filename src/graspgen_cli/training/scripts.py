@@ -1,0 +1,214 @@
+"""GraspGen's training scripts for a gripper, made from those that its checkout has for another one.
+
+Source: ``runs/train_graspgen_<gripper>_{gen,dis}.sh`` of NVlabs/GraspGen, and the training section of GraspDataGen's guide
+(docs/workflows/graspgen.md): which variables change, and the discriminator's ratio.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from graspgen_cli.errors import InputError, OutputError
+from graspgen_cli.files import read_bounded, write_atomically
+from graspgen_cli.settings.commands import TrainingScriptsCommand
+from graspgen_cli.settings.models import NegativeRatio
+from graspgen_cli.training.shell_variables import assigned, is_plain_path, programs, with_values
+
+ROLES = ("gen", "dis")
+"""Generator and discriminator, as the scripts' names end."""
+GUIDE_RATIO = "[0.250,0.250,0.00,0.0,0.00,0.250,0.250]"
+"""Mixture without negatives that GraspGen makes itself by moving the gripper's collision mesh into the object, for grippers without one."""
+_PREFERRED = "robotiq_2f_140"
+_MOUNTS = {"CODE_DIR": "/code", "GRASP_DIR": "/grasp_dataset", "OBJECT_DATASET_DIR": "/object_dataset", "RESULTS_DIR": "/results"}
+"""Where GraspGen's docker/run.sh mounts the folders."""
+_LARGEST = 1 << 20
+
+
+@dataclass(frozen=True)
+class WrittenScript:
+    """One script. status: ``written``, ``kept`` where it was there with the same content, ``differs`` where it was left as it is."""
+
+    path: Path
+    status: str
+
+
+@dataclass(frozen=True)
+class TrainingScripts:
+    """What was done. template: the gripper whose scripts were adapted. ratio: the discriminator's, and why."""
+
+    scripts: tuple[WrittenScript, ...]
+    template: str
+    ratio: str
+    ratio_reason: str
+
+
+def script_path(checkout: Path, gripper: str, role: str) -> Path:
+    """Where GraspGen keeps the script."""
+    return checkout / "runs" / f"train_graspgen_{gripper}_{role}.sh"
+
+
+def write_training_scripts(settings: TrainingScriptsCommand, gripper: str) -> TrainingScripts:
+    """Writes both scripts, executable, after checking that everything they name is there. Scripts that differ are replaced only where
+    that is asked for. Raises InputError with a line for each thing that is missing, OutputError where a file cannot be written."""
+    checkout = settings.graspgen_source
+    template = _template(checkout, settings.template_gripper, gripper)
+    texts = {role: _read(script_path(checkout, template, role)) for role in ROLES}
+    folders = _folders(settings)
+    problems = [*missing_inputs(settings, gripper), *_missing_programs(checkout, template, texts), *_unusable(folders)]
+    if problems:
+        raise InputError("\n".join(problems))
+    ratio, reason = _ratio(settings.discriminator_ratio, checkout, gripper, texts["dis"])
+    values = {
+        "GRIPPER_NAME": gripper,
+        "SAVE_FREQ": str(settings.save_freq),
+        **(_MOUNTS if settings.container_paths else {name: str(folder) for name, folder in folders.items()}),
+        "GRASP_DATASET_DIR": "$GRASP_DIR/grasp_data/$GRIPPER_NAME",
+        "SPLIT_DATASET_DIR": "$GRASP_DIR/splits/$GRIPPER_NAME",
+    }
+    adapted = {
+        "gen": _adapted(script_path(checkout, template, "gen"), texts["gen"], values),
+        "dis": _adapted(script_path(checkout, template, "dis"), texts["dis"], {**values, "RATIO": ratio}),
+    }
+    written = tuple(
+        _write(script_path(checkout, gripper, role), text, overwrite=settings.overwrite_scripts) for role, text in adapted.items()
+    )
+    return TrainingScripts(written, template, ratio, reason)
+
+
+def _template(checkout: Path, wanted: str | None, gripper: str) -> str:
+    """The gripper whose scripts are adapted. Raises InputError where there is none."""
+    runs = checkout / "runs"
+    names = {path.name.removeprefix("train_graspgen_").removesuffix("_gen.sh") for path in runs.glob("train_graspgen_*_gen.sh")}
+    complete = sorted(name for name in names if script_path(checkout, name, "dis").is_file())
+    others = [name for name in complete if name != gripper]
+    if wanted is not None:
+        if wanted in complete:
+            return wanted
+        raise InputError(f"{runs}: no scripts train_graspgen_{wanted}_gen.sh and _dis.sh; there is {', '.join(complete) or 'none'}")
+    if not others:
+        raise InputError(f"{runs}: no training scripts of another gripper to adapt; name a GraspGen checkout with --graspgen-source")
+    return _PREFERRED if _PREFERRED in others else others[0]
+
+
+def _read(path: Path) -> str:
+    try:
+        return read_bounded(path, largest=_LARGEST).decode()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); check the checkout") from error
+
+
+def _folders(settings: TrainingScriptsCommand) -> dict[str, Path]:
+    """The variables of the scripts that name folders."""
+    return {
+        "CODE_DIR": settings.graspgen_source.absolute(),
+        "GRASP_DIR": settings.grasp_dataset.absolute(),
+        "OBJECT_DATASET_DIR": settings.object_dataset.absolute(),
+        "RESULTS_DIR": settings.training_results.absolute(),
+    }
+
+
+def _unusable(folders: Mapping[str, Path]) -> Iterator[str]:
+    for folder in folders.values():
+        if not is_plain_path(str(folder)):
+            yield f"{folder}: the training scripts use their variables without quotes; move it to a path of letters, digits, ., _ and -"
+
+
+def missing_inputs(settings: TrainingScriptsCommand, gripper: str) -> Iterator[str]:
+    """A line for each thing that training needs and that is not there."""
+    for suffix in (".yaml", ".py"):
+        config = settings.graspgen_source / "config" / "grippers" / f"{gripper}{suffix}"
+        if not config.is_file():
+            yield f"{config}: no such file; `graspgen gripper-config --gripper-config {gripper}` makes it"
+    grasps = settings.grasp_dataset / "grasp_data" / gripper
+    if not (any(grasps.glob("*.json")) or any(grasps.glob("*.tar"))):
+        yield f"{grasps}: no grasps; `graspgen all` makes them"
+    if not settings.object_dataset.is_dir():
+        yield f"{settings.object_dataset}: no such folder; name the folder of the meshes with --object-dataset"
+    elif (missing := _missing_mesh(settings, gripper)) is not None:
+        yield missing
+    if not settings.container_paths and not settings.training_results.is_dir():
+        yield f"{settings.training_results}: no such folder; make it, or name another with --training-results"
+
+
+def _missing_mesh(settings: TrainingScriptsCommand, gripper: str) -> str | None:
+    """What is wrong with the splits or the first object in them; the trainer finds it by its id or by a map in the meshes' folder."""
+    splits = settings.grasp_dataset / "splits" / gripper
+    listed: list[str] = []
+    for name in ("train.txt", "valid.txt"):
+        if not (splits / name).is_file():
+            return f"{splits / name}: no such file; `graspgen splits` makes it"
+        listed += [line.strip() for line in _read(splits / name).splitlines() if line.strip()]
+    known = _uuid_map(settings.object_dataset)
+    gone = [one for one in listed if not (settings.object_dataset / known.get(one, one)).is_file()]
+    if not listed:
+        return f"{splits}: the lists are empty; `graspgen splits` fills them"
+    return f"{settings.object_dataset}: no mesh of {len(gone)} of {len(listed)} listed objects, such as {gone[0]}" if gone else None
+
+
+def _uuid_map(meshes: Path) -> dict[str, str]:
+    path = next((meshes / name for name in _UUID_MAPS if (meshes / name).is_file()), None)
+    try:
+        content = json.loads(read_bounded(path)) if path is not None else {}
+    except (OSError, ValueError, RecursionError, MemoryError):
+        return {}
+    return {uuid: name for uuid, name in content.items() if isinstance(name, str)} if isinstance(content, dict) else {}
+
+
+_UUID_MAPS = ("map_uuid_to_path_simplified.json", "map_uuid_to_path.json")
+"""The trainer takes the first that is there."""
+
+
+def _missing_programs(checkout: Path, template: str, texts: Mapping[str, str]) -> Iterator[str]:
+    for role, text in texts.items():
+        path = script_path(checkout, template, role)
+        if not programs(text):
+            yield f"{path}: runs no Python program; choose other scripts with --template-gripper"
+        for program in programs(text):
+            if not (checkout / "scripts" / program).is_file():
+                yield f"{checkout / 'scripts' / program}: no such file, but {path.name} runs it"
+
+
+def _ratio(wanted: NegativeRatio, checkout: Path, gripper: str, template: str) -> tuple[str, str]:
+    """The discriminator's mixture and why it is that."""
+    original = assigned(template).get("RATIO", "")
+    if wanted is NegativeRatio.ORIGINAL:
+        return original, "as the scripts have it"
+    if wanted is NegativeRatio.GUIDE:
+        return GUIDE_RATIO, "as the guide says: without negatives made from the gripper's collision mesh"
+    if has_collision_mesh(checkout / "config" / "grippers", gripper):
+        return original, "as the scripts have it: the gripper config has a real collision mesh, which negatives can be made from"
+    return GUIDE_RATIO, "without negatives made from the gripper's collision mesh: the gripper config has none that is known to be real"
+
+
+def has_collision_mesh(folder: Path, gripper: str) -> bool:
+    """Whether a gripper config hands GraspGen a mesh with faces: ours has one beside it, of the same name; GraspDataGen's is empty."""
+    try:
+        module = read_bounded(folder / f"{gripper}.py", largest=_LARGEST).decode()
+        mesh = read_bounded(folder / f"{gripper}.obj").decode()
+    except (OSError, ValueError):
+        return False
+    return ".obj" in module and sum(line.startswith("f ") for line in mesh.splitlines()) >= 4
+
+
+def _adapted(path: Path, text: str, values: Mapping[str, str]) -> str:
+    try:
+        return with_values(text, values)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; choose other scripts with --template-gripper") from error
+
+
+def _write(path: Path, text: str, *, overwrite: bool) -> WrittenScript:
+    content = text.encode()
+    try:
+        existing = path.read_bytes() if path.exists() else None
+        if existing is not None and existing != content and not overwrite:
+            return WrittenScript(path, "differs")
+        if existing != content:
+            write_atomically(path, content)
+        path.chmod(0o755)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); check the permissions") from error
+    return WrittenScript(path, "kept" if existing == content else "written")
