@@ -102,8 +102,8 @@ def _added(rows: Sequence[tuple[int, ...]], length: int) -> tuple[int, ...]:
 
 
 def reference_of(facts: ObjectFacts) -> ReferenceRate | None:
-    """The rates to compare an object's with."""
-    return reference_rates().get(facts.gripper)
+    """The rates to compare an object's with; None where there is none, or the grasps were chosen."""
+    return None if facts.chosen else reference_rates().get(facts.gripper)
 
 
 def rate_findings(objects: Sequence[ObjectFacts]) -> list[Finding]:

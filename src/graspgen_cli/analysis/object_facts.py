@@ -48,7 +48,8 @@ class ObjectFacts:
     """None unless the mesh was looked at."""
     settings: str = ""
     """Digest of how the grasps were made and tried; empty for other tools' files."""
-    notes: tuple[str, ...] = ()
+    chosen: bool = False
+    """Whether `balance` or `filter` chose the grasps, so that the share that held says nothing of the gripper any more."""
 
     @property
     def opening_known(self) -> int:
@@ -81,6 +82,7 @@ def object_facts(
         directions=_direction_cells(seen[good, :3, 2]),
         spread=_spread(seen[good, :3, 2]),
         settings=_settings_digest(dataset),
+        chosen="subset" in dataset.provenance,
     )
     depth = 0.0 if math.isnan(dataset.gripper_depth) else dataset.gripper_depth
     return facts, _findings(facts, seen, depth)

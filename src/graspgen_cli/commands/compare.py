@@ -74,7 +74,9 @@ def _row(each: ObjectComparison) -> tuple[str, ...]:
     agreed = agreement(each.confusion)
     change = "-" if math.isnan(each.change) else f"{100 * each.change:+.1f} points"
     rates = (_rate(each.first.held_rate), _rate(each.second.held_rate))
-    return (each.first.object_id, *rates, change, "yes" if each.beyond_chance else "no", str(agreed.matched), _rate(agreed.rate))
+    names = (each.gripper_first, each.gripper_second)
+    name = each.first.object_id if names[0] != names[1] else f"{each.first.object_id} ({names[0]})"
+    return (name, *rates, change, "yes" if each.beyond_chance else "no", str(agreed.matched), _rate(agreed.rate))
 
 
 def _rate(rate: float) -> str:

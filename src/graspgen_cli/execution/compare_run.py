@@ -132,8 +132,7 @@ def _differing(first: Entry, second: Entry) -> tuple[tuple[str, str, str], ...]:
     if one.gripper_name != other.gripper_name:
         found += _gripper_rows(one.gripper_name, other.gripper_name)
     for part in ("guess", "simulation"):
-        records = [record if isinstance(record := each.provenance.get(part), dict) else {} for each in (one, other)]
-        found += _record_rows(part, records[0], records[1])
+        found += _record_rows(part, _part(one.provenance, part), _part(other.provenance, part))
     return tuple(found)
 
 
@@ -150,10 +149,16 @@ def _gripper_rows(first: str, second: str) -> list[tuple[str, str, str]]:
 def _record_rows(part: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     rows = []
     for section in ("settings", "versions"):
-        one, other = (each.get(section) if isinstance(each.get(section), dict) else {} for each in (first, second))
+        one, other = _part(first, section), _part(second, section)
         names = sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
         rows += [(f"{part}: {name}", _shown(one.get(name)), _shown(other.get(name))) for name in names]
     return rows
+
+
+def _part(record: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A part of a record; a file may hold anything in its place."""
+    found = record.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _shown(value: object) -> str:

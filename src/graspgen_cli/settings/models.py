@@ -401,13 +401,17 @@ class FilterSettings(Section):
     """Which grasps to keep; all conditions must be met."""
 
     indices: str | None = Field(
-        None, min_length=1, description="Places in the file from 0, and ranges without their end: 0,5,10:20.",
+        None,
+        min_length=1,
+        description="Places in the file from 0, and ranges without their end: 0,5,10:20.",
         json_schema_extra={"allowed": "places and ranges such as 0,5,10:20"},
-    )  # fmt: skip
+    )
     outcomes: str | None = Field(
-        None, min_length=1, description="Names of outcomes, with commas: held,dropped.",
+        None,
+        min_length=1,
+        description="Names of outcomes, with commas: held,dropped.",
         json_schema_extra={"allowed": "names of outcomes, with commas"},
-    )  # fmt: skip
+    )
     min_opening: PositiveFloat | None = Field(None, description="Narrowest opening (m) at the start of the trial.")
     max_opening: PositiveFloat | None = Field(None, description="Widest opening (m) at the start of the trial.")
     approach_direction: Axis | None = Field(
