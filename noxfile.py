@@ -16,7 +16,7 @@ TEST_PACKAGES = ["pytest>=8.3,<10", "hypothesis>=6.120,<7"]
 @nox.session
 def tests(session: nox.Session) -> None:
     """Fast tests, those of USD files among them."""
-    session.install(".[usd]", *TEST_PACKAGES)
+    session.install(".[usd,report]", *TEST_PACKAGES)
     session.run("pytest", *session.posargs)
 
 
@@ -37,8 +37,8 @@ def grippers(session: nox.Session) -> None:
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """Pages in a real headless Chromium, offline; where none is installed the tests say so and are skipped."""
-    session.install(".[report]", *TEST_PACKAGES, "playwright>=1.45,<2")
+    """Pages in a real Chromium, the system's: apt-get install chromium. Skips with the reason where there is none."""
+    session.install(".[report]", "playwright>=1.50,<2", *TEST_PACKAGES)
     session.run("pytest", "-m", "browser", "-rs", *session.posargs)
 
 

@@ -29,12 +29,25 @@ def near_duplicates(pose_graspgen_in_object: Floats, *, symmetric: bool) -> NDAr
 
 def _have_neighbours(points: Floats) -> NDArray[np.bool_]:
     """(N,) which points (N, D) have another one within a distance of 1."""
-    if len(points) < 2:
-        return np.zeros(len(points), bool)
-    # The nearest other point alone: pairs would be as many as the square of the grasps where all are the same.
-    tree = cKDTree(points, balanced_tree=False, compact_nodes=False)
-    distance, _ = tree.query(points, k=2, distance_upper_bound=1.0)
-    return np.asarray(np.isfinite(distance[:, 1]))
+    copies, copied = _equal_points(points)
+    single = np.flatnonzero(~copies)
+    result = copies | copied
+    if len(single) > 1:
+        # The nearest other point alone: pairs would be as many as the square of the grasps where all are near each other.
+        tree = cKDTree(points[single], balanced_tree=False, compact_nodes=False)
+        distance, _ = tree.query(points[single], k=2, distance_upper_bound=1.0)
+        result[single] |= np.isfinite(distance[:, 1])
+    return result
+
+
+def _equal_points(points: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(N,) which points equal one before them, and (N,) which have such a copy. No tree can divide equal points."""
+    order = np.argsort(points @ np.sqrt(np.arange(2.0, 2.0 + points.shape[1])), kind="stable")
+    row = points[order]
+    same = (row[1:] == row[:-1]).all(axis=1)
+    copies, copied = np.zeros((2, len(points)), bool)
+    copies[order[1:]], copied[order[:-1]] = same, same
+    return copies, copied
 
 
 def _points(poses: Floats, *, symmetric: bool) -> Floats:
