@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 import graspgen_cli
-from graspgen_cli.analysis.counts import ObjectCounts, total_counts
+from graspgen_cli.analysis.dataset_facts import DatasetAnalysis
 from graspgen_cli.app import COMMANDS, main
 from graspgen_cli.commands.document import EXIT_CODES, document
 from graspgen_cli.commands.gripper_values import gripper_values
@@ -43,8 +43,6 @@ class FakeRun(ModuleType):
         super().__init__("graspgen_cli.execution.run")
         self.calls: list[tuple[str, Any]] = []
         self.reports: tuple[ObjectReport, ...] = (report(), report("bowl.obj"))
-        self.objects: tuple[ObjectCounts, ...] = (counts("mug.obj", held=64), counts("bowl.obj", held=3))
-        self.broken: tuple[str, ...] = ()
         self.error: BaseException | None = None
 
     def run_objects(
@@ -77,18 +75,14 @@ class FakeRun(ModuleType):
         self.note("doctor", {"root": root, **options})
         return SimpleNamespace(grippers=("g",), files=2, findings=(), repaired=(), mendable=0)
 
-    def analyze_dataset(self, settings: AnalyzeCommand) -> Any:
+    def analyze_collections(self, settings: AnalyzeCommand, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> Any:
         self.note("analyze", settings)
-        return SimpleNamespace(objects=self.objects, total=total_counts(self.objects), broken=self.broken)
+        return SimpleNamespace(analysis=DatasetAnalysis(paths=("results",), objects=()), entries={})
 
     def note(self, name: str, settings: Any) -> None:
         self.calls.append((name, settings))
         if self.error is not None:
             raise self.error
-
-
-def counts(object_id: str, held: int) -> ObjectCounts:
-    return ObjectCounts(object_id=object_id, file_name=f"{object_id}.json", held=held, collision=10, dropped=5, unstable=1, unvalidated=0)
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +97,9 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRun]:
     machine, inspection = ModuleType("graspgen_cli.execution.machine"), ModuleType("graspgen_cli.execution.inspection")
     machine.machine_facts = fake.machine_facts  # type: ignore[attr-defined]
     inspection.inspect_dataset = fake.inspect_dataset  # type: ignore[attr-defined]
-    for module in (fake, gripper_run, summary, machine, inspection):
+    analysis_run = ModuleType("graspgen_cli.execution.analysis_run")
+    analysis_run.analyze_collections = fake.analyze_collections  # type: ignore[attr-defined]
+    for module in (fake, gripper_run, summary, machine, inspection, analysis_run):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setenv("COLUMNS", "80")
     for name in [name for name in os.environ if name.startswith("GRASPGEN_")]:
@@ -191,29 +187,6 @@ def test_next_command_names_the_same_dataset() -> None:
         "graspgen validate --load-guesses --object-dataset 'my meshes' --gripper-config franka_panda"
     )
     assert command_line("analyze", settings) == "graspgen analyze --gripper-config franka_panda"
-
-
-def test_analyze_prints_counts_and_rates(capsys: Streams) -> None:
-    assert main(["analyze"]) == ExitCode.OK
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["object", "held", "collision", "dropped", "unstable", "unvalidated", "held", "rate"]
-    assert lines[1].split() == ["mug.obj", "64", "10", "5", "1", "0", "91.4%"]
-    assert lines[3].split()[:2] == ["total", "67"]
-    assert "  bowl.obj" in lines  # fewer than the trainer's five
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code"), [([], 0), (["--min-success", "3"], 0), (["--min-success", "4"], 1), (["--min-failed", "17"], 1)]
-)
-def test_analyze_fails_under_a_threshold(arguments: list[str], code: int, capsys: Streams) -> None:
-    assert main(["analyze", *arguments]) == code
-    assert ("bowl.obj: 1 more held grasps needed" in capsys.readouterr().out) == ("4" in arguments)
-
-
-def test_analyze_fails_on_a_broken_file(run: FakeRun, capsys: Streams) -> None:
-    run.broken = ("a.json: not JSON",)
-    assert main(["analyze", "--quiet"]) == ExitCode.FAILED
-    assert capsys.readouterr().err == "graspgen: a.json: not JSON\n"
 
 
 def test_gripper_config_says_what_is_worth_a_note(tmp_path: Path, capsys: Streams) -> None:
