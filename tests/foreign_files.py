@@ -123,6 +123,7 @@ def write_acronym(path: Path, *, count: int = 10, **changed: Any) -> Path:
         "object/file": "meshes/Mug/10f6.obj",
         "object/scale": 0.25,
     }
+    path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         for name, value in {**fields, **changed}.items():
             if value is not None:

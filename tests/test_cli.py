@@ -16,6 +16,7 @@ import orjson
 import pytest
 
 import graspgen_cli
+from graspgen_cli.analysis.compare import Comparison
 from graspgen_cli.analysis.dataset_facts import DatasetAnalysis
 from graspgen_cli.app import COMMANDS, main
 from graspgen_cli.commands.document import EXIT_CODES, document
@@ -25,6 +26,7 @@ from graspgen_cli.console import Console, LineProgress, printable, rates_text
 from graspgen_cli.dataset.splits import SplitPlan
 from graspgen_cli.errors import ExitCode, GripperError, InputError, OutputError
 from graspgen_cli.execution.reports import ObjectReport, Phase, RunSummary, Status
+from graspgen_cli.objects.scales import ScalesList
 from graspgen_cli.settings.commands import COMMAND_CLASSES, AllCommand, AnalyzeCommand, GraspCommand
 from graspgen_cli.settings.fields import flag, known_fields, off_flag
 
@@ -79,6 +81,37 @@ class FakeRun(ModuleType):
         self.note("analyze", settings)
         return SimpleNamespace(analysis=DatasetAnalysis(paths=("results",), objects=()), entries={})
 
+    def compare_collections(self, first: Path, second: Path, **callbacks: Any) -> Comparison:
+        self.note("compare", (first, second))
+        return Comparison((), (), (), (), ())
+
+    def balance_dataset(self, settings: Any, **callbacks: Any) -> SimpleNamespace:
+        self.note("balance", settings)
+        return SimpleNamespace(objects=(), broken=())
+
+    def filter_dataset(self, settings: Any, **callbacks: Any) -> SimpleNamespace:
+        self.note("filter", settings)
+        return SimpleNamespace(objects=(), broken=())
+
+    def convert(self, settings: Any, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> SimpleNamespace:
+        self.note("convert", settings)
+        on_start(1)
+        on_object("mug")
+        return SimpleNamespace(objects=(), damaged=(), notes=(), uuid_map=None)
+
+    def make_scales(self, settings: Any, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> ScalesList:
+        self.note("object-scales", settings)
+        return ScalesList((("mug.obj", 1.0),), ())
+
+    def make_training_scripts(self, settings: Any) -> SimpleNamespace:
+        self.note("training-scripts", settings)
+        scripts = [SimpleNamespace(path=Path(f"runs/{role}.sh"), status="written") for role in ("gen", "dis")]
+        return SimpleNamespace(scripts=scripts, template="g", ratio="[1]", ratio_reason="as the scripts have it")
+
+    def make_inference_config(self, settings: Any) -> SimpleNamespace:
+        self.note("inference-config", settings)
+        return SimpleNamespace(path=Path("g.yaml"), status="written", demo="python demo.py")
+
     def note(self, name: str, settings: Any) -> None:
         self.calls.append((name, settings))
         if self.error is not None:
@@ -97,9 +130,18 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRun]:
     machine, inspection = ModuleType("graspgen_cli.execution.machine"), ModuleType("graspgen_cli.execution.inspection")
     machine.machine_facts = fake.machine_facts  # type: ignore[attr-defined]
     inspection.inspect_dataset = fake.inspect_dataset  # type: ignore[attr-defined]
-    analysis_run = ModuleType("graspgen_cli.execution.analysis_run")
+    analysis_run, compare_run = ModuleType("graspgen_cli.execution.analysis_run"), ModuleType("graspgen_cli.execution.compare_run")
     analysis_run.analyze_collections = fake.analyze_collections  # type: ignore[attr-defined]
-    for module in (fake, gripper_run, summary, machine, inspection, analysis_run):
+    compare_run.compare_collections = fake.compare_collections  # type: ignore[attr-defined]
+    subset_run = ModuleType("graspgen_cli.execution.subset_run")
+    subset_run.balance_dataset, subset_run.filter_dataset = fake.balance_dataset, fake.filter_dataset  # type: ignore[attr-defined]
+    convert, scales_run = ModuleType("graspgen_cli.dataset.convert"), ModuleType("graspgen_cli.execution.scales_run")
+    convert.convert, scales_run.make_scales = fake.convert, fake.make_scales  # type: ignore[attr-defined]
+    training_run = ModuleType("graspgen_cli.execution.training_run")
+    training_run.make_training_scripts = fake.make_training_scripts  # type: ignore[attr-defined]
+    training_run.make_inference_config = fake.make_inference_config  # type: ignore[attr-defined]
+    fakes = (fake, gripper_run, summary, machine, inspection, convert, scales_run, training_run, analysis_run, compare_run, subset_run)
+    for module in fakes:
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setenv("COLUMNS", "80")
     for name in [name for name in os.environ if name.startswith("GRASPGEN_")]:
@@ -124,6 +166,13 @@ def names(fake: FakeRun) -> list[str]:
         (["splits"], ["splits"]),
         (["gripper-config"], ["gripper-config"]),
         (["analyze"], ["analyze"]),
+        (["compare", "a", "b"], ["compare"]),
+        (["balance"], ["balance"]),
+        (["filter"], ["filter"]),
+        (["convert"], ["convert"]),
+        (["object-scales"], ["object-scales"]),
+        (["training-scripts"], ["training-scripts"]),
+        (["inference-config"], ["inference-config"]),
         (["doctor"], ["machine"]),
         (["doctor", "results"], ["doctor"]),
         (["doctor", "results", "--machine"], ["machine", "doctor"]),
@@ -334,6 +383,10 @@ def test_a_wrong_command_line_is_one_line(arguments: list[str], message: str, ru
     assert run.calls == []
 
 
+NEEDED = {"compare": ["a", "b"]}
+"""What commands cannot do without."""
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -345,7 +398,7 @@ def test_a_wrong_command_line_is_one_line(arguments: list[str], message: str, ru
 @pytest.mark.parametrize("name", COMMANDS)
 def test_errors_of_the_work_are_one_line_and_a_code(name: str, error: Exception, code: ExitCode, run: FakeRun, capsys: Streams) -> None:
     run.error = error
-    assert main([name]) == code
+    assert main([name, *NEEDED.get(name, [])]) == code
     assert last_line(capsys) == f"graspgen: {error}"
 
 
@@ -401,8 +454,9 @@ def test_show_settings_covers_every_field_and_runs_nothing(name: str, run: FakeR
     content = orjson.loads(capsys.readouterr().out)
     assert set(content["settings"]) in [set(command_class.model_fields) for command_class in COMMAND_CLASSES]
     assert all(set(entry) == {"value", "source"} for entry in content["settings"].values())
-    assert main([name, "--show-settings", "--seed" if "seed" in content["settings"] else "--grasp-dataset", "7"]) == ExitCode.OK
-    assert re.search(r"(seed: 7|grasp-dataset: \"7\") +# flag\n", capsys.readouterr().out)
+    known = next(field for field in ("seed", "grasp_dataset", "gripper_config", "workers") if field in content["settings"])
+    assert main([name, "--show-settings", flag(known), "7"]) == ExitCode.OK
+    assert re.search(r"(seed: 7|grasp-dataset: \"7\"|gripper-config: \"7\"|workers: 7) +# flag\n", capsys.readouterr().out)
     assert run.calls == []
 
 

@@ -238,6 +238,34 @@ def test_broken_acronym(tmp_path: Path, changed: dict[str, Any], message: str) -
     assert message in reason(write_acronym(tmp_path / "x.h5", **changed))
 
 
+def test_hdf5_that_leads_to_other_files(tmp_path: Path) -> None:
+    """HDF5 can take a dataset's bytes from any file, and a name can stand for a dataset elsewhere."""
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    write_acronym(tmp_path / "other.h5")
+    (tmp_path / "secret").write_bytes(np.tile(np.eye(4), (10, 1, 1)).tobytes())
+    for break_it in ("external", "link", "virtual"):
+        path = write_acronym(tmp_path / "x" / f"{break_it}.h5", **{"grasps/transforms": None})
+        with h5py.File(path, "a") as file:
+            if break_it == "external":
+                file.create_dataset("grasps/transforms", (10, 4, 4), "f8", external=[(str(tmp_path / "secret"), 0, h5py.h5f.UNLIMITED)])
+            elif break_it == "link":
+                file["grasps/transforms"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "grasps/transforms")
+            else:
+                layout = h5py.VirtualLayout((10, 4, 4), "f8")
+                layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "grasps/transforms", (10, 4, 4))
+                file.create_virtual_dataset("grasps/transforms", layout)
+        assert "lies in another file" in reason(path)
+
+
+def test_hdf5_that_unpacks_to_more_than_memory_holds(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    path = write_acronym(tmp_path / "x.h5", **{"grasps/transforms": None})
+    with h5py.File(path, "a") as file:
+        shape = {"shape": (10, 4, 4), "maxshape": (None, 4, 4), "chunks": (10_000_000, 4, 4)}
+        file.create_dataset("grasps/transforms", dtype="f8", compression="gzip", **shape)
+    assert "stored in chunks of" in reason(path)
+
+
 def test_hdf5_junk(tmp_path: Path) -> None:
     pytest.importorskip("h5py", reason="h5py is not installed")
     whole = write_acronym(tmp_path / "whole.h5").read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,15 @@ import numpy as np
 import orjson
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from examples import OBJECTS as EXAMPLES
 from foreign_files import datagen_document, isaac_document, random_poses, write_acronym, write_datagen, write_webdataset, write_yaml
 from graspgen_cli.app import main
 from graspgen_cli.dataset.collection import open_collection
-from graspgen_cli.dataset.convert import in_frame_of
 from graspgen_cli.dataset.graspgen_json import read_grasp_file
+from graspgen_cli.dataset.gripper_frames import in_frame_of
 from graspgen_cli.dataset.object_grasps import DamagedFile, ObjectGrasps
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.dataset.shard_writer import shard_uuids
@@ -93,6 +94,7 @@ def test_guesses_stay_guesses(tmp_path: Path) -> None:
     assert isaac_file(tmp_path / "b") == document
 
 
+@settings(max_examples=30)
 @given(
     position=st.lists(st.floats(-10, 10), min_size=3, max_size=3),
     quaternion=st.lists(st.floats(-1, 1), min_size=4, max_size=4).filter(lambda q: np.linalg.norm(q) > 0.1),
@@ -163,6 +165,7 @@ def test_the_webdataset_library_finds_every_object(tmp_path: Path) -> None:
     assert sorted(listed) == sorted(meshes)
 
 
+@settings(max_examples=50)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).map(lambda name: f"{name}.obj"), unique=True))
 def test_uuids_are_distinct_and_have_no_dot_that_cuts(object_ids: list[str]) -> None:
     uuids = shard_uuids(object_ids)
@@ -258,9 +261,16 @@ def test_what_cannot_be_converted_is_named(tmp_path: Path, capsys: pytest.Captur
     assert list(batches(tmp_path / "out")) == ["good.obj"]
 
 
+def test_nothing_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.json").write_text("{")
+    convert(tmp_path / "a.json", "graspgen", tmp_path / "out", code=1)
+    assert capsys.readouterr().out == "nothing was converted\n"
+    assert not (tmp_path / "out").exists()
+
+
 def test_absolute_paths_within_the_folder_of_the_meshes(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(datagen_document(str(tmp_path / "meshes" / "cups" / "mug.obj"))))
-    convert(tmp_path / "a.json", "graspgen", tmp_path / "out", "--mesh-root", str(tmp_path / "meshes"))
+    convert(tmp_path / "a.json", "graspgen", tmp_path / "out", "--object-dataset", str(tmp_path / "meshes"))
     assert list(batches(tmp_path / "out")) == ["cups/mug.obj"]
 
 
@@ -281,6 +291,39 @@ def test_grasps_of_two_grippers(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "holds grasps of franka_panda, robotiq_2f_85" in capsys.readouterr().err
 
 
+def test_hostile_values_beside_the_grasps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing that a file says besides replaces a pose, breaks the others' conversion or makes a file that cannot be read."""
+    deep: list[Any] = []
+    for _ in range(600):
+        deep = [deep]
+    fields = [{"name": f"g{i}", "position": [9, 9, 9], "confidence": float("nan"), "orientation": "x"} for i in range(8)]
+    for name, beside in {
+        "fields": {"isaac_grasp": {"header": {"format": "other", "grasps": {}}, "grasps": fields}},
+        "deep": {"mine": deep, "isaac_grasp": {"header": {"mine": deep}, "grasps": fields}},
+        "surrogate": {"mine": "\ud800", "nan": float("nan"), "isaac_grasp": {"header": {"mine": "\ud800"}, "grasps": fields}},
+        "good": {},
+    }.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(datagen_document(f"{name}.obj") | beside))
+    for to in ("graspgen", "isaac-grasp", "webdataset"):
+        convert(tmp_path, to, tmp_path / ".out" / to, code=1)
+        lines = capsys.readouterr().err.splitlines()
+        assert {line.partition(".json")[0].rpartition("/")[2] for line in lines} <= {"deep", "surrogate"}
+        found = batches(tmp_path / ".out" / to)
+        assert {"good.obj", "fields.obj"} <= set(found)
+        assert np.allclose(found["fields.obj"].pose_gripper_in_object, random_poses(8))
+
+
+def test_file_names_that_are_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "good.json").write_text(json.dumps(datagen_document("good.obj")))
+    Path(os.fsdecode(os.fsencode(tmp_path / "a") + b"/\xff\n.json")).write_text("{")
+    for to, code in (("graspgen", 1), ("webdataset", 1)):
+        convert(tmp_path / "a", to, tmp_path / to, "--json", code=code)
+        streams = capsys.readouterr()
+        assert [one["object_id"] for one in json.loads(streams.out)["objects"]] == ["good.obj"]
+        assert streams.err.count("\n") == 1
+
+
 def test_json_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_dataset(tmp_path / "a", ["mug.obj"])
     convert(tmp_path / "a", "webdataset", tmp_path / "w", "--json")
@@ -289,19 +332,21 @@ def test_json_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_damage_between_the_two_readings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever happens to the source, no index is published that lists what is not there."""
+    """Whatever happens to the source, the index lists what is there."""
     make_dataset(tmp_path / "a", OBJECTS)
-    from graspgen_cli.dataset import convert as module
+    from graspgen_cli.dataset import convert_plan as module
 
     real, seen = module.read_or_damage, []
 
     def fails_later(entry: Any) -> Any:
         seen.append(entry)
-        return real(entry) if len(seen) < 5 else DamagedFile(entry.path, "gone")
+        return real(entry) if len(seen) < 6 else DamagedFile(entry.path, "gone")
 
     monkeypatch.setattr(module, "read_or_damage", fails_later)
-    convert(tmp_path / "a", "webdataset", tmp_path / "w", code=3)
-    assert not list((tmp_path / "w").rglob("uuid_index.json"))
+    convert(tmp_path / "a", "webdataset", tmp_path / "w", code=1)
+    folder = DatasetPaths(tmp_path / "w", GRIPPER).grasps
+    assert len(json.loads((folder / "uuid_index.json").read_text())) == 2
+    assert len(batches(folder)) == 2
 
 
 def test_the_poses_of_these_tests_are_rigid() -> None:

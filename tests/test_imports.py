@@ -16,24 +16,8 @@ import pytest
 import graspgen_cli
 
 PACKAGE = Path(graspgen_cli.__file__).parent
-HEAVY = (
-    "numpy",
-    "scipy",
-    "trimesh",
-    "mujoco",
-    "fcl",
-    "embreex",
-    "manifold3d",
-    "torch",
-    "warp",
-    "pxr",
-    "coacd",
-    "PIL",
-    "pydantic_settings",
-    "plotly",
-    "h5py",
-    "playwright",
-)
+HEAVY = ("numpy", "scipy", "trimesh", "mujoco", "fcl", "embreex", "manifold3d", "torch", "warp", "pxr", "coacd", "PIL", "pydantic_settings")
+HEAVY += ("h5py", "webdataset", "plotly", "playwright")
 LAYERS = (
     {"errors"},
     {"records", "settings", "console", "files"},
@@ -106,6 +90,8 @@ def loaded_after(statement: str) -> set[str]:
         "import graspgen_cli.app",
         "import graspgen_cli.settings.cascade",
         "import graspgen_cli.execution.reports",
+        "import graspgen_cli.commands.convert, graspgen_cli.commands.object_scales",
+        "import graspgen_cli.commands.training_scripts, graspgen_cli.commands.inference_config",
         "import graspgen_cli.commands.all_, graspgen_cli.commands.analyze",
         "import graspgen_cli.commands.compare, graspgen_cli.commands.balance, graspgen_cli.commands.filter_",
         "from graspgen_cli.app import main; assert main(['--help']) == 0",
@@ -119,6 +105,10 @@ def test_the_command_line_starts_light(statement: str) -> None:
 
 def test_help_does_not_even_load_the_settings() -> None:
     assert "pydantic" not in loaded_after("from graspgen_cli.app import main; assert main(['--help']) == 0")
+
+
+def test_formats_are_known_without_their_libraries() -> None:
+    assert loaded_after("import graspgen_cli.dataset.convert, graspgen_cli.dataset.acronym") & {"h5py", "webdataset"} == set()
 
 
 def test_the_test_above_can_fail() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foreign_files import datagen_document, isaac_document, write_datagen, write_shard, write_yaml
@@ -65,6 +65,7 @@ def test_random_factors_are_the_objects_own(meshes: Path) -> None:
     assert make(meshes, *flags)["cups/Big.OBJ"] == first["cups/Big.OBJ"]
 
 
+@settings(max_examples=40)
 @given(extents=SIZES, low=st.floats(0.1, 1), high=st.floats(1, 10), limit=st.floats(0.01, 1), opening=st.floats(0.01, 0.2))
 def test_the_limits_hold_whatever_the_size(extents: np.ndarray, low: float, high: float, limit: float, opening: float) -> None:
     free = ScaleRule(metres_per_unit=0.001, seed=0, factors=(low, high)).scale("a", extents)

@@ -25,7 +25,7 @@ from graspgen_cli.settings.commands import (
     GuessCommand,
     SplitsCommand,
 )
-from graspgen_cli.settings.fields import Kind, allowed, environment_names, field_names, fields_by_section, kind, known_fields
+from graspgen_cli.settings.fields import Kind, allowed, choices, environment_names, field_names, fields_by_section, kind, known_fields
 from graspgen_cli.settings.models import REGEX_ALLOWED, Section
 from graspgen_cli.settings.show import settings_document, settings_text
 from graspgen_cli.settings.sources import MAX_FILE_BYTES
@@ -44,6 +44,11 @@ JSON_VALUES: dict[str, tuple[object, ...]] = {
     "tug_sequences": OTHER_VALUES[Kind.JSON],
     "finger_colliders": (["a", "b"], ["left", "right"], ["b", "a"]),
     "approach_axis": ([1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]),
+    "up_axis": ([1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 1.0, 1.0]),
+    "random_scale": ([0.5, 2.0], [1.0, 1.0], [0.1, 0.2]),
+    "approach_direction": ([1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, -1.0]),
+    "paths": (["a"], ["b", "c d"], ["[e]"]),
+    "output": (["a.json"], ["b.csv", "c.html"], ["d.csv"]),
     "open_configuration": ({"left": 0.04}, {"left": 0.5, "right": -0.5}, {"left": 0.0}),
 }
 
@@ -77,7 +82,8 @@ def values_for(name: str) -> tuple[object, ...]:
         default = section.model_fields[name].default
         return (not default, default, not default)
     if field_kind is Kind.CHOICE:
-        return ("antipodal", "acronym", "finger-pads") if name == "sampler" else ("sdf", "coacd", "convex-hull")
+        first, second, *_ = choices(section, name)
+        return (second, first, second)
     return JSON_VALUES.get(name, OTHER_VALUES[field_kind])
 
 
@@ -98,8 +104,12 @@ def test_sections_cover_every_field_once(command_class: type[Section]) -> None:
     assert all(names for _, names in fields_by_section(command_class))
 
 
+PER_COMMAND = {"output"}
+"""What each command writes where is its own affair: files of `analyze`, a folder of `convert`."""
+
+
 def test_every_field_has_a_description_and_one_default_everywhere() -> None:
-    for name in known_fields():
+    for name in known_fields() - PER_COMMAND:
         fields = [command_class.model_fields[name] for command_class in COMMAND_CLASSES if name in command_class.model_fields]
         assert len({str(field.default) for field in fields}) == 1
         assert all(field.description and field.description[0].isupper() and field.description.endswith(".") for field in fields)
@@ -390,7 +400,8 @@ def test_shown_settings_cover_every_field_and_read_back(command_class: type[Sect
     assert set(yaml.safe_load(text)) == {name.replace("_", "-") for name in command_class.model_fields}
     again = settle(command_class, config=write(tmp_path / "c.yaml", text))
     assert again.settings == first.settings
-    assert "# environment GRASPGEN_GRASP_DATASET" in text and "# default" in text
+    assert ("# environment GRASPGEN_GRASP_DATASET" in text) == ("grasp_dataset" in command_class.model_fields)
+    assert "# environment GRASPGEN_" in text and "# default" in text
 
 
 def test_settings_document_has_value_and_source() -> None:
@@ -399,3 +410,17 @@ def test_settings_document_has_value_and_source() -> None:
     assert document["sampler"] == {"value": "antipodal", "source": "flag"}
     assert document["grasp_dataset"]["value"] == "results"
     assert orjson.dumps(document)
+
+
+def test_several_paths_come_as_a_flag_given_again_a_list_or_one_text(tmp_path: Path) -> None:
+    for given, paths in ((["a", "b c"], ("a", "b c")), ("a", ("a",)), ('["a", "b"]', ("a", "b"))):
+        assert settle(AnalyzeCommand, flags={"paths": given}).settings.paths == tuple(map(Path, paths))
+    config = write(tmp_path / "c.yaml", "paths: results\noutput: [a.csv, b.json]\n")
+    settings = settle(AnalyzeCommand, config=config).settings
+    assert (settings.paths, settings.output) == ((Path("results"),), (Path("a.csv"), Path("b.json")))
+
+
+@pytest.mark.parametrize("given", [["a", ""], ["a\0"], "[1]", '["a"', "[]]"])
+def test_paths_that_are_none_are_refused(given: object) -> None:
+    with pytest.raises(SettingsError, match="paths"):
+        settle(AnalyzeCommand, flags={"paths": given})

@@ -69,7 +69,7 @@ def test_the_ratio_is_met_as_nearly_as_whole_numbers_allow(held: int, failed: in
 def test_the_choice_is_in_the_files_order_and_depends_on_the_seed_alone(tmp_path: Path) -> None:
     write_dataset(tmp_path / "d", [made("a.obj", [HELD] * 40), made("b.obj", [HELD] * 40)])
     for name, seed in (("one", "1"), ("again", "1"), ("two", "2")):
-        assert main(["balance", str(tmp_path / "d"), "--output", str(tmp_path / name), "--num-held", "10", "--seed", seed]) == 0
+        assert main(["balance", str(tmp_path / "d"), "--output-dataset", str(tmp_path / name), "--num-held", "10", "--seed", seed]) == 0
     one, again, two = (contents(tmp_path / name) for name in ("one", "again", "two"))
     assert one == again != two
     poses = {each.object_id: each.grasps.pose_gripper_in_object[:, 0, 3] for each in read_all(tmp_path / "one")}
@@ -119,7 +119,7 @@ def test_wrong_conditions_end_before_anything_is_written(tmp_path: Path, capsys:
     make_dataset(tmp_path / "d", ["a.obj"])
     out = tmp_path / "o"
     for flags in (["--outcomes", "hold"], ["--indices", "x"], ["--min-opening", "0.2", "--max-opening", "0.1"], ["--approach-angle", "0"]):
-        assert main(["filter", str(tmp_path / "d"), "--output", str(out), *flags]) == ExitCode.USAGE
+        assert main(["filter", str(tmp_path / "d"), "--output-dataset", str(out), *flags]) == ExitCode.USAGE
         assert capsys.readouterr().err.count("\n") == 1
     assert not out.exists()
 
@@ -129,7 +129,7 @@ def test_a_copy_is_a_whole_dataset_and_the_original_is_untouched(tmp_path: Path,
     (tmp_path / "d" / "config" / "grippers").mkdir(parents=True)
     (tmp_path / "d" / "config" / "grippers" / "g.yaml").write_text("width: 1")
     before = contents(tmp_path / "d")
-    assert main(["filter", str(tmp_path / "d"), "--output", str(tmp_path / "o"), "--outcomes", "held"]) == ExitCode.OK
+    assert main(["filter", str(tmp_path / "d"), "--output-dataset", str(tmp_path / "o"), "--outcomes", "held"]) == ExitCode.OK
     assert contents(tmp_path / "d") == before
     assert main(["doctor", str(tmp_path / "o")]) == ExitCode.OK, capsys.readouterr().out
     assert (tmp_path / "o" / "config" / "grippers" / "g.yaml").read_text() == "width: 1"
@@ -144,7 +144,7 @@ def test_objects_of_which_nothing_is_left_are_named_and_leave_the_lists(tmp_path
     paths.splits.mkdir(parents=True)
     (paths.splits / "train.txt").write_text("a.obj\nb.obj\n")
     (paths.splits / "valid.txt").write_text("")
-    assert main(["filter", str(tmp_path / "d"), "--output", str(tmp_path / "o"), "--outcomes", "held"]) == ExitCode.OK
+    assert main(["filter", str(tmp_path / "d"), "--output-dataset", str(tmp_path / "o"), "--outcomes", "held"]) == ExitCode.OK
     assert "no grasp kept, nothing written: b.obj" in capsys.readouterr().out
     out = DatasetPaths(tmp_path / "o", GRIPPER)
     assert (out.splits / "train.txt").read_text() == "a.obj\n"
@@ -158,7 +158,7 @@ def test_what_a_file_says_of_each_grasp_goes_with_it(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     (folder / "a.grasps.json").write_bytes(encode(dataset, OFFSET, beside={"grasps": {"score": [1, 2, 3, 4], "unit": "x"}}))
-    assert main(["filter", str(folder), "--output", str(tmp_path / "o"), "--indices", "1,2:"]) == ExitCode.OK
+    assert main(["filter", str(folder), "--output-dataset", str(tmp_path / "o"), "--indices", "1,2:"]) == ExitCode.OK
     (entry,) = open_collection(tmp_path / "o").entries
     document = json.loads(entry.path.read_text())
     assert document["grasps"]["score"] == [2, 3, 4] and document["grasps"]["unit"] == "x"
@@ -175,7 +175,7 @@ def test_every_format_can_be_filtered(form: str, tmp_path: Path) -> None:
         write_yaml(tmp_path / "d" / "mug.yaml", isaac_document())
     else:
         write_webdataset(tmp_path / "d", ["cups/mug.obj"])
-    assert main(["filter", str(tmp_path / "d"), "--output", str(tmp_path / "o"), "--outcomes", "held"]) == ExitCode.OK
+    assert main(["filter", str(tmp_path / "d"), "--output-dataset", str(tmp_path / "o"), "--outcomes", "held"]) == ExitCode.OK
     (before,), (after,) = read_all(tmp_path / "d"), read_all(tmp_path / "o")
     wanted = before.grasps[before.grasps.outcome == Outcome.HELD]  # type: ignore[attr-defined]
     assert np.allclose(after.grasps.pose_gripper_in_object, wanted.pose_gripper_in_object)  # type: ignore[attr-defined]
@@ -183,15 +183,15 @@ def test_every_format_can_be_filtered(form: str, tmp_path: Path) -> None:
 
 def test_no_folder_with_grasps_is_written_to(tmp_path: Path, capsys: Streams) -> None:
     make_dataset(tmp_path / "d", ["a.obj"])
-    assert main(["balance", str(tmp_path / "d"), "--output", str(tmp_path / "d")]) == ExitCode.OUTPUT
-    assert "holds grasps already; choose another --output" in capsys.readouterr().err
+    assert main(["balance", str(tmp_path / "d"), "--output-dataset", str(tmp_path / "d")]) == ExitCode.OUTPUT
+    assert "holds grasps already; choose another --output-dataset" in capsys.readouterr().err
 
 
 def test_broken_files_are_named_and_the_rest_is_copied(tmp_path: Path, capsys: Streams) -> None:
     paths = make_dataset(tmp_path / "d", ["a.obj"])
     (paths.grasps / "x.grasps.json").write_text("{")
     (paths.grasps / "y.grasps.json").write_bytes(encode(made("../../evil.obj", [HELD] * 5), OFFSET))
-    assert main(["balance", str(tmp_path / "d"), "--output", str(tmp_path / "o"), "--json"]) == ExitCode.FAILED
+    assert main(["balance", str(tmp_path / "d"), "--output-dataset", str(tmp_path / "o"), "--json"]) == ExitCode.FAILED
     streams = capsys.readouterr()
     assert "x.grasps.json" in streams.err and "evil.obj" in streams.err
     assert [row["object_id"] for row in json.loads(streams.out)["objects"]] == ["a.obj"]
@@ -199,7 +199,7 @@ def test_broken_files_are_named_and_the_rest_is_copied(tmp_path: Path, capsys: S
 
 def test_a_balanced_dataset_has_no_rate_to_compare(tmp_path: Path, capsys: Streams) -> None:
     write_dataset(tmp_path / "d", [made("a.obj", [HELD] * 50 + [DROPPED] * 10)])
-    main(["balance", str(tmp_path / "d"), "--output", str(tmp_path / "o"), "--failed-per-held", "1"])
+    main(["balance", str(tmp_path / "d"), "--output-dataset", str(tmp_path / "o"), "--failed-per-held", "1"])
     capsys.readouterr()
     main(["analyze", str(tmp_path / "o"), "--json"])
     (row,) = json.loads(capsys.readouterr().out)["objects"]

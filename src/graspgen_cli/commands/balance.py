@@ -26,7 +26,7 @@ COMMAND = Command(
         "Grasps that were never tested are left out. Originals are not touched."
     ),
     examples=(
-        "graspgen balance results --output balanced --failed-per-held 1",
-        "graspgen balance results --output small --num-held 32 --num-failed 8 --seed 7",
+        "graspgen balance results --output-dataset balanced --failed-per-held 1",
+        "graspgen balance results --output-dataset small --num-held 32 --num-failed 8 --seed 7",
     ),
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from graspgen_cli.commands.command import Command
 from graspgen_cli.commands.objects import MOST_NAMED
 from graspgen_cli.console import Console
-from graspgen_cli.errors import ExitCode
+from graspgen_cli.errors import ExitCode, SettingsError
 from graspgen_cli.settings.commands import CompareCommand
 
 if TYPE_CHECKING:
@@ -20,13 +20,15 @@ def compare(settings: CompareCommand, console: Console) -> ExitCode:
     """Compare the two and print what differs."""
     from graspgen_cli.execution.compare_run import compare_collections
 
+    if len(settings.paths) != 2:
+        raise SettingsError(f"compare takes two datasets, not {len(settings.paths)}; name both, as in `graspgen compare A B`")
     first, second = settings.paths
     with console.progress(lines=False) as progress:
 
         def advance(name: str) -> None:
             progress.advance(name, validated=0, failed=False)
 
-        found = compare_collections(first, second, on_start=progress.start, on_object=advance)
+        found = compare_collections(first, second, workers=settings.workers, on_start=progress.start, on_object=advance)
     if console.json:
         console.document({"command": "compare", "first": str(first), "second": str(second), **_document(found)})
     else:

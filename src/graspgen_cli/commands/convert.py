@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from graspgen_cli.commands.command import Command
-from graspgen_cli.console import Console
+from graspgen_cli.console import Console, printable
 from graspgen_cli.errors import ExitCode
 from graspgen_cli.settings.commands import ConvertCommand
 from graspgen_cli.settings.models import ConvertFormat
@@ -40,8 +40,8 @@ def convert(settings: ConvertCommand, console: Console) -> ExitCode:
 def _document(conversion: Conversion) -> dict[str, object]:
     return {
         "objects": [{**vars(one), "file": str(one.file)} for one in conversion.objects],
-        "damaged": [{"path": str(damaged.path), "reason": damaged.reason} for damaged in conversion.damaged],
-        "notes": conversion.notes,
+        "damaged": [{"path": printable(str(damaged.path)), "reason": printable(damaged.reason)} for damaged in conversion.damaged],
+        "notes": [printable(note) for note in conversion.notes],
         "uuid_map": None if conversion.uuid_map is None else str(conversion.uuid_map),
     }
 
@@ -52,6 +52,9 @@ def _print(conversion: Conversion, settings: ConvertCommand, console: Console) -
     for gripper in grippers:
         own = [one for one in conversion.objects if one.gripper == gripper]
         rows.append((gripper, str(len(own)), str(sum(one.grasps for one in own))))
+    if not rows:
+        console.line("nothing was converted")
+        return
     console.table(("gripper", "objects", "grasps"), rows)
     console.line()
     console.line(f"files: {settings.output}")

@@ -25,9 +25,9 @@ COMMAND = Command(
         "An object of which no grasp is left is named and not written. Originals are not touched."
     ),
     examples=(
-        "graspgen filter results --output held --outcomes held",
-        "graspgen filter results --output narrow --max-opening 0.04",
-        "graspgen filter results --output top --approach-direction '[0, 0, -1]' --approach-angle 30",
-        "graspgen filter mug.1.0.grasps.json --output few --indices 0,5,10:20",
+        "graspgen filter results --output-dataset held --outcomes held",
+        "graspgen filter results --output-dataset narrow --max-opening 0.04",
+        "graspgen filter results --output-dataset top --approach-direction '[0, 0, -1]' --approach-angle 30",
+        "graspgen filter mug.1.0.grasps.json --output-dataset few --indices 0,5,10:20",
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from graspgen_cli.commands.command import Command
-from graspgen_cli.console import Console
+from graspgen_cli.console import Console, printable
 from graspgen_cli.errors import ExitCode
 from graspgen_cli.settings.commands import ObjectScalesCommand
 
@@ -19,7 +19,8 @@ def object_scales(settings: ObjectScalesCommand, console: Console) -> ExitCode:
 
         listed = make_scales(settings, on_start=progress.start, on_object=advance)
     if console.json:
-        content = {"objects": dict(listed.entries), "problems": dict(listed.problems), "scales_file": str(settings.scales_file)}
+        problems = {printable(name): printable(problem) for name, problem in listed.problems}
+        content = {"objects": dict(listed.entries), "problems": problems, "scales_file": str(settings.scales_file)}
         console.document({"command": "object-scales", **content})
     else:
         console.line(f"{len(listed.entries)} objects: {settings.scales_file}")

@@ -9,6 +9,7 @@ Frames: the hand opens along X there, approach +Z, origin at the hand's flange. 
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ WIDTH = 0.08
 DEPTH = 0.1122
 """m: from the origin to the fingertips, as ACRONYM draws the hand."""
 _MOST_GRASPS = 300_000
+_LONGEST_TEXT = 4096
+"""bytes."""
 _MALFORMED = (OSError, KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError, RuntimeError, MemoryError)
 """What h5py raises for an arbitrary file."""
 
@@ -47,7 +50,7 @@ def read_acronym(path: Path) -> ObjectGrasps:
 
 
 def _decoded(file: Any) -> GraspDataset:
-    poses, held = file["grasps/transforms"], file["grasps/qualities/flex/object_in_gripper"]
+    poses, held = _stored(file, "grasps/transforms"), _stored(file, "grasps/qualities/flex/object_in_gripper")
     count = held.shape[0] if len(held.shape) == 1 else -1
     # Shapes first: what is stored compressed can be any size.
     if not 0 < count <= _MOST_GRASPS or poses.shape != (count, 4, 4) or poses.dtype.kind != "f" or held.dtype.kind not in "iub":
@@ -73,9 +76,20 @@ def _decoded(file: Any) -> GraspDataset:
     )
 
 
-def _scalar(file: Any, name: str) -> object:
+def _stored(file: Any, name: str) -> Any:
+    """A dataset whose values lie in this file: HDF5 can lead to any other file, and a chunk can unpack to more than memory holds."""
     stored = file[name]
-    if stored.size != 1:
+    chunk = math.prod(stored.chunks or (1,)) * stored.dtype.itemsize
+    if stored.file.filename != file.filename or stored.external or stored.is_virtual:
+        raise ValueError(f"{name} lies in another file")
+    if chunk > LARGEST_FILE:
+        raise ValueError(f"{name} is stored in chunks of {chunk >> 20} MiB")
+    return stored
+
+
+def _scalar(file: Any, name: str) -> object:
+    stored = _stored(file, name)
+    if stored.size != 1 or stored.dtype.itemsize > _LONGEST_TEXT:
         raise ValueError(f"{name} is not one value")
     value = np.asarray(stored[()]).reshape(-1)[0]
     return value.item() if isinstance(value, np.generic) else value

@@ -160,6 +160,8 @@ def _isaac_fields(kept: object, count: int) -> IsaacFields | None:
         return None
     if not all(isinstance(grasp, dict) and isinstance(grasp.get("name"), str) for grasp in grasps):
         return None
+    if len({grasp["name"] for grasp in grasps}) != count:  # they are keys of a mapping
+        return None
     return IsaacFields(header, tuple(grasps))
 
 

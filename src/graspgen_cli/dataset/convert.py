@@ -6,35 +6,30 @@ only a line an object is in memory.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-import numpy as np
 import orjson
 
-from graspgen_cli.dataset.collection import Collection, Entry, open_collection, read_or_damage
+from graspgen_cli.dataset.collection import open_collection
+from graspgen_cli.dataset.convert_plan import GraspSource, PlannedObject, plan_conversion
 from graspgen_cli.dataset.graspgen_json import encode
 from graspgen_cli.dataset.isaac_text import isaac_text
-from graspgen_cli.dataset.object_grasps import FRAMES_KEY, ISAAC_KEY, DamagedFile, ObjectGrasps, Values, offset_values
+from graspgen_cli.dataset.object_grasps import FRAMES_KEY, ISAAC_KEY, DamagedFile, ObjectGrasps, offset_values
 from graspgen_cli.dataset.paths import GRASP_SUFFIX, DatasetPaths, grasp_file_names
 from graspgen_cli.dataset.shard_writer import shard_uuids, write_shards
 from graspgen_cli.dataset.splits import TRAIN_FILE, VALID_FILE, translated_list
 from graspgen_cli.errors import InputError, OutputError
 from graspgen_cli.files import read_bounded, write_atomically
-from graspgen_cli.geometry.poses import inverse, is_rotation
 from graspgen_cli.grippers.find import load_gripper
-from graspgen_cli.objects.scales import id_problem, scale_problem
-from graspgen_cli.records import Floats, Gripper
 from graspgen_cli.settings.commands import ConvertCommand
 from graspgen_cli.settings.models import ConvertFormat
 
 UUID_MAP = "map_uuid_to_path.json"
 """What the trainer looks for in the folder of the meshes where an id is no path in it: {uuid: path}."""
-_FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-_SAME_FRAME = 1e-6
-"""m, and in the entries of a rotation: frames that differ by less are the same, and poses stay as they are to the last bit."""
+_NOT_WRITTEN = (TypeError, ValueError, OverflowError, RecursionError, MemoryError)
+"""What values that a hostile file holds beside its grasps can lead the writers to."""
 
 
 @dataclass(frozen=True)
@@ -60,66 +55,6 @@ class Conversion:
     """What the trainer needs in the folder of the meshes to find them by uuid."""
 
 
-@dataclass(frozen=True)
-class _Source:
-    """What to read how. gripper: whose frame the poses are to be in; object_root: what absolute paths of meshes start with."""
-
-    gripper: Gripper | None
-    object_root: Path | None
-
-    def read(self, entry: Entry) -> ObjectGrasps | DamagedFile:
-        """The grasps of an entry in the frame that they are to be in, or why they cannot be used."""
-        found = read_or_damage(entry)
-        if isinstance(found, DamagedFile):
-            return found
-        if self.object_root is not None:
-            found = replace(found, dataset=replace(found.dataset, object_id=_relative(found.dataset.object_id, self.object_root)))
-        if self.gripper is not None:
-            return in_frame_of(found, self.gripper)
-        name = entry.gripper or found.dataset.gripper_name
-        if not _FOLDER_NAME.fullmatch(name):
-            reason = f"names the gripper {ascii(name)[:60]}" if name else "names no gripper"
-            return DamagedFile(entry.shown, f"{reason}; say whose grasps they are with --for-gripper")
-        return replace(found, dataset=replace(found.dataset, gripper_name=name))
-
-
-@dataclass(frozen=True)
-class _Planned:
-    """One entry that can be converted."""
-
-    entry: Entry
-    gripper: str
-    object_id: str
-    scale: float
-    grasps: int
-
-
-def in_frame_of(found: ObjectGrasps, gripper: Gripper) -> ObjectGrasps:
-    """The grasps as those of another model of the gripper: in the frame of its base. What the trainer sees stays the same. Where the
-    file does not say how its frame lies to GraspGen's, it is taken for the base's."""
-    target = inverse(gripper.pose_base_in_graspgen)
-    given = found.pose_graspgen_in_gripper
-    if given is None:
-        found = replace(found, notes=(*found.notes, f"does not say how the gripper's frame lies; taken for that of {gripper.name}"))
-    elif not np.allclose(given, target, rtol=0.0, atol=_SAME_FRAME):
-        found = _turned(found, given @ gripper.pose_base_in_graspgen, gripper)
-    dataset = replace(found.dataset, gripper_name=gripper.name, gripper_width=gripper.width, gripper_depth=gripper.depth)
-    if found.dataset.gripper_name != gripper.name:
-        dataset = replace(dataset, provenance={})
-    return replace(found, dataset=dataset, gripper_frame=gripper.base_body, pose_graspgen_in_gripper=target)
-
-
-def _turned(found: ObjectGrasps, pose_base_in_gripper: Floats, gripper: Gripper) -> ObjectGrasps:
-    """The poses of another frame of the gripper. What an isaac_grasp file says besides holds for the old frame and is left out, as is
-    the record of how the poses were made."""
-    grasps = found.dataset.grasps
-    turned = replace(grasps, pose_gripper_in_object=grasps.pose_gripper_in_object @ pose_base_in_gripper)
-    note = f"poses were turned from the frame {found.gripper_frame} to the base frame of {gripper.name}"
-    document = {key: value for key, value in found.document.items() if key != ISAAC_KEY}
-    dataset = replace(found.dataset, grasps=turned, provenance={})
-    return replace(found, dataset=dataset, isaac=None, document=document, notes=(*found.notes, note))
-
-
 def convert(settings: ConvertCommand, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> Conversion:
     """Converts all grasps of the dataset, or whatever is named in its place (see `open_collection`), into an output folder that holds
     no grasps of these grippers yet.
@@ -127,72 +62,49 @@ def convert(settings: ConvertCommand, *, on_start: Callable[[int], None], on_obj
     on_start, on_object: told the number of entries, then the name of each that was looked at.
     Raises InputError where nothing can be read, OutputError where the output is not empty or cannot be written.
     """
-    path, to, output = settings.grasp_dataset, settings.to, settings.output
+    path = settings.grasp_dataset
     collection = open_collection(path)
     if settings.for_gripper is not None and len(collection.grippers) > 1:
         raise InputError(f"{path}: holds grasps of {', '.join(collection.grippers)}; name one folder of grasp_data with --for-gripper")
     gripper = None if settings.for_gripper is None else load_gripper(settings.for_gripper)
-    source = _Source(gripper, settings.mesh_root)
+    source = GraspSource(gripper, settings.object_dataset)
     on_start(len(collection.entries))
-    planned, damaged, notes = _plan(collection, source, on_object)
-    folders = {name: _folder(output, name, to) for name in sorted({one.gripper for one in planned})}
-    for folder in folders.values():
-        _require_empty(folder)
-    uuids = shard_uuids(one.object_id for one in planned) if to is ConvertFormat.WEBDATASET else {}
+    plan = plan_conversion(collection, source, on_object=on_object)
+    grippers = sorted({one.gripper for one in plan.objects})
+    for name in grippers:
+        _require_empty(_folder(settings, name))
+    uuids = shard_uuids(one.object_id for one in plan.objects) if settings.to is ConvertFormat.WEBDATASET else {}
     objects: list[ConvertedObject] = []
-    for name, folder in folders.items():
-        own = [one for one in planned if one.gripper == name]
-        objects += _write(own, source, folder, to, uuids, settings.objects_per_shard)
-        if to is not ConvertFormat.ISAAC_GRASP:
-            _write_lists(path, output, name, own, uuids)
-    return Conversion(tuple(objects), tuple(damaged), notes, _write_uuid_map(output, uuids) if uuids else None)
+    damaged = list(plan.damaged)
+    for name in grippers:
+        objects += _write_gripper([one for one in plan.objects if one.gripper == name], source, settings, uuids, damaged)
+    uuid_map = _write_uuid_map(settings.output, {one.name: one.object_id for one in objects}) if uuids and objects else None
+    return Conversion(tuple(objects), tuple(damaged), plan.notes, uuid_map)
 
 
-def _plan(
-    collection: Collection, source: _Source, on_object: Callable[[str], None]
-) -> tuple[list[_Planned], list[DamagedFile], tuple[str, ...]]:
-    """What can be converted, what cannot, and what had to be assumed."""
-    planned: dict[tuple[str, str], _Planned] = {}
-    damaged = list(collection.damaged)
-    notes: dict[str, str] = {}
-    for entry in collection.entries:
-        found = source.read(entry)
-        problem = found if isinstance(found, DamagedFile) else _problem(entry, found, planned)
-        if problem is not None:
-            damaged.append(problem)
-        elif isinstance(found, ObjectGrasps):
-            dataset = found.dataset
-            one = _Planned(entry, dataset.gripper_name, dataset.object_id, dataset.scale, len(dataset.grasps))
-            planned[one.gripper, one.object_id] = one
-            for note in found.notes:
-                notes.setdefault(note, f"{entry.shown}: {note}")
-        on_object(entry.name)
-    return list(planned.values()), damaged, tuple(notes.values())
+def _write_gripper(
+    planned: Sequence[PlannedObject],
+    source: GraspSource,
+    settings: ConvertCommand,
+    uuids: Mapping[str, str],
+    damaged: list[DamagedFile],
+) -> list[ConvertedObject]:
+    """Writes the objects of one gripper, and their lists. uuids: by object id, where archives are written."""
+    gripper = planned[0].gripper
+    folder = _folder(settings, gripper)
+    if uuids:
+        ordered = sorted(planned, key=lambda one: uuids[one.object_id])
+        written = _write_shards(_contents(ordered, source, settings.to, damaged), folder, uuids, settings.objects_per_shard)
+    else:
+        written = _write_files(_contents(planned, source, settings.to, damaged), planned, folder, settings.to)
+    if settings.to is not ConvertFormat.ISAAC_GRASP:
+        _write_lists(settings.grasp_dataset, DatasetPaths(settings.output, gripper), planned, written)
+    return written
 
 
-def _problem(entry: Entry, found: ObjectGrasps, planned: dict[tuple[str, str], _Planned]) -> DamagedFile | None:
-    dataset = found.dataset
-    wrong = id_problem(dataset.object_id) or scale_problem(dataset.scale)
-    if wrong:
-        return DamagedFile(entry.shown, f"the object {ascii(dataset.object_id)[:80]} {wrong}")
-    bad = np.flatnonzero(~is_rotation(dataset.grasps.pose_gripper_in_object))
-    if len(bad):
-        return DamagedFile(entry.shown, f"{len(bad)} poses are no rigid transforms, first that of grasp {bad[0]}")
-    other = planned.get((dataset.gripper_name, dataset.object_id))
-    if other is not None:
-        return DamagedFile(entry.shown, f"holds {dataset.object_id}, which {other.entry.shown} holds as well; only that one is converted")
-    return None
-
-
-def _relative(object_id: str, root: Path) -> str:
-    """The id relative to the folder of the meshes, where it is an absolute path in it."""
-    path = PurePosixPath(object_id)
-    absolute = root.absolute()
-    return str(path.relative_to(absolute)) if path.is_absolute() and path.is_relative_to(absolute) else object_id
-
-
-def _folder(output: Path, gripper: str, to: ConvertFormat) -> Path:
-    return output / gripper if to is ConvertFormat.ISAAC_GRASP else DatasetPaths(output, gripper).grasps
+def _folder(settings: ConvertCommand, gripper: str) -> Path:
+    output = settings.output
+    return output / gripper if settings.to is ConvertFormat.ISAAC_GRASP else DatasetPaths(output, gripper).grasps
 
 
 def _require_empty(folder: Path) -> None:
@@ -205,33 +117,54 @@ def _require_empty(folder: Path) -> None:
         raise OutputError(f"{folder}: is not empty, it holds {there.name}; choose another --output or move the folder away")
 
 
-def _write(
-    planned: Sequence[_Planned], source: _Source, folder: Path, to: ConvertFormat, uuids: Values, objects_per_shard: int
-) -> list[ConvertedObject]:
-    names = grasp_file_names([(one.object_id, one.scale) for one in planned], {})
-    if to is ConvertFormat.WEBDATASET:
-        ordered = sorted(planned, key=lambda one: str(uuids[one.object_id]))
-        contents = _contents(ordered, source, to)
-        members = ((str(uuids[one.object_id]), content) for one, content in zip(ordered, contents, strict=True))
-        index = write_shards(folder, members, objects_per_shard=objects_per_shard)
-        return [_converted(one, uuids[one.object_id], folder / f"shard_{index[uuids[one.object_id]]:03d}.tar") for one in ordered]
-    suffix = GRASP_SUFFIX if to is ConvertFormat.GRASPGEN else ".yaml"
-    files = [folder / f"{names[one.object_id].removesuffix(GRASP_SUFFIX)}{suffix}" for one in planned]
-    for file, content in zip(files, _contents(planned, source, to), strict=True):
-        write_atomically(file, content)
-    return [_converted(one, one.object_id, file) for one, file in zip(planned, files, strict=True)]
-
-
-def _converted(one: _Planned, name: str, file: Path) -> ConvertedObject:
-    return ConvertedObject(one.gripper, one.object_id, one.scale, one.grasps, name, file)
-
-
-def _contents(planned: Sequence[_Planned], source: _Source, to: ConvertFormat) -> Iterator[bytes]:
+def _contents(
+    planned: Sequence[PlannedObject], source: GraspSource, to: ConvertFormat, damaged: list[DamagedFile]
+) -> Iterator[tuple[PlannedObject, bytes]]:
+    """What is to be written of each object; `damaged` gets those of which nothing can be."""
     for one in planned:
         found = source.read(one.entry)
         if isinstance(found, DamagedFile):
-            raise InputError(f"{found.path}: changed while it was converted ({found.reason}); try again")
-        yield isaac_text(found, source.gripper) if to is ConvertFormat.ISAAC_GRASP else graspgen_content(found)
+            damaged.append(found)
+            continue
+        try:
+            content = isaac_text(found, source.gripper) if to is ConvertFormat.ISAAC_GRASP else graspgen_content(found)
+        except _NOT_WRITTEN as error:
+            reason = " ".join(str(error).split())[:120] or type(error).__name__
+            damaged.append(DamagedFile(one.entry.shown, f"holds what {to} files cannot hold ({reason})"))
+            continue
+        yield one, content
+
+
+Contents = Iterator[tuple[PlannedObject, bytes]]
+
+
+def _write_files(contents: Contents, planned: Sequence[PlannedObject], folder: Path, to: ConvertFormat) -> list[ConvertedObject]:
+    """A file an object."""
+    names = grasp_file_names([(one.object_id, one.scale) for one in planned], {})
+    suffix = GRASP_SUFFIX if to is ConvertFormat.GRASPGEN else ".yaml"
+    written = []
+    for one, content in contents:
+        file = folder / f"{names[one.object_id].removesuffix(GRASP_SUFFIX)}{suffix}"
+        write_atomically(file, content)
+        written.append(_converted(one, one.object_id, file))
+    return written
+
+
+def _write_shards(contents: Contents, folder: Path, uuids: Mapping[str, str], objects_per_shard: int) -> list[ConvertedObject]:
+    """Archives of several objects each, and their index."""
+    written: list[PlannedObject] = []
+
+    def members() -> Iterator[tuple[str, bytes]]:
+        for one, content in contents:
+            yield uuids[one.object_id], content
+            written.append(one)
+
+    index = write_shards(folder, members(), objects_per_shard=objects_per_shard)
+    return [_converted(one, uuids[one.object_id], folder / f"shard_{index[uuids[one.object_id]]:03d}.tar") for one in written]
+
+
+def _converted(one: PlannedObject, name: str, file: Path) -> ConvertedObject:
+    return ConvertedObject(one.gripper, one.object_id, one.scale, one.grasps, name, file)
 
 
 def graspgen_content(found: ObjectGrasps) -> bytes:
@@ -248,24 +181,22 @@ def graspgen_content(found: ObjectGrasps) -> bytes:
     return encode(found.dataset, None if offset is None else offset_values(offset), beside={**beside, FRAMES_KEY: frames})
 
 
-def _write_lists(path: Path, output: Path, gripper: str, planned: Sequence[_Planned], uuids: Values) -> None:
+def _write_lists(path: Path, paths: DatasetPaths, planned: Sequence[PlannedObject], written: Sequence[ConvertedObject]) -> None:
     """The map of a folder of JSON files, and the source's splits with the names that the objects have now."""
-    paths = DatasetPaths(output, gripper)
-    if not uuids:
-        names = grasp_file_names([(one.object_id, one.scale) for one in planned], {})
-        write_atomically(paths.object_map, orjson.dumps(dict(sorted(names.items())), option=orjson.OPT_INDENT_2) + b"\n")
-    now = {one.object_id: uuids.get(one.object_id, one.object_id) for one in planned}
-    names_before = {one.entry.name: now[one.object_id] for one in planned} | now
+    files = {one.object_id: one.file.name for one in written if one.file.name.endswith(GRASP_SUFFIX)}
+    if files:
+        write_atomically(paths.object_map, orjson.dumps(dict(sorted(files.items())), option=orjson.OPT_INDENT_2) + b"\n")
+    now = {one.object_id: one.name for one in written}
+    before = {one.entry.name: now[one.object_id] for one in planned if one.object_id in now}
+    source = DatasetPaths(path, planned[0].entry.gripper).splits
     for name in (TRAIN_FILE, VALID_FILE):
-        source = DatasetPaths(path, planned[0].entry.gripper).splits / name
-        if planned[0].entry.gripper and source.is_file():
-            write_atomically(paths.splits / name, translated_list(source, names_before))
+        if planned[0].entry.gripper and (source / name).is_file():
+            write_atomically(paths.splits / name, translated_list(source / name, before | now))
 
 
-def _write_uuid_map(output: Path, uuids: Values) -> Path:
+def _write_uuid_map(output: Path, new: Mapping[str, str]) -> Path:
     """Adds to the map from uuids to meshes. Raises OutputError where it says otherwise already, or is none."""
     path = output / "objects" / UUID_MAP
-    new = {uuid: object_id for object_id, uuid in uuids.items()}
     try:
         known = orjson.loads(read_bounded(path)) if path.exists() else {}
         if not isinstance(known, dict) or any(known.get(uuid, object_id) != object_id for uuid, object_id in new.items()):

@@ -9,7 +9,7 @@ import numpy as np
 
 from graspgen_cli import __version__
 from graspgen_cli.dataset.isaac_grasp import FORMAT, OWN_FIELD, frame, is_guessed, stated_outcome
-from graspgen_cli.dataset.object_grasps import ObjectGrasps, Values, offset_values
+from graspgen_cli.dataset.object_grasps import ObjectGrasps, Values, finite, offset_values
 from graspgen_cli.geometry.poses import is_rotation, quaternion_wxyz, rotation_from_wxyz
 from graspgen_cli.records import Floats, Gripper, Outcome
 
@@ -19,7 +19,7 @@ _HEAD = (
     "# confidence 0 is a failed grasp; joint positions in rad or m.\n"
 )
 _POSITIVE = (Outcome.HELD, Outcome.UNVALIDATED)
-_DERIVED = ("name", "confidence", "outcome", "orientation", "opening_width")
+_DERIVED = ("name", "position", "confidence", "outcome", "orientation", "opening_width")
 """Fields that are written from the grasps."""
 _SAME = 1e-9
 """A quaternion that was read is written again where it gives the same rotation to within this."""
@@ -43,7 +43,7 @@ def isaac_text(found: ObjectGrasps, gripper: Gripper | None) -> bytes:
 def _header(found: ObjectGrasps) -> dict[str, Any]:
     dataset = found.dataset
     if found.isaac is not None:
-        header = dict(found.isaac.header)
+        header = {**found.isaac.header, "format": FORMAT}
     else:
         header = {"format": FORMAT, "format_version": "1.0", "created_with": f"graspgen-cli {__version__}"}
     if header.get("object_file") != dataset.object_id:
@@ -95,10 +95,17 @@ def _stated(fields: Values, outcome: Outcome, *, guessed: bool) -> dict[str, Any
     confidence, positive = fields.get("confidence"), outcome in _POSITIVE
     if confidence is None and outcome is Outcome.UNVALIDATED:
         return {}
-    agrees = isinstance(confidence, int | float) and (confidence > 0) is positive
-    stated = {"confidence": confidence if agrees else float(positive)}
+    stated = {"confidence": confidence if _means(confidence, positive) else float(positive)}
     needed = "outcome" in fields or stated_outcome(stated, guessed=guessed) is not outcome
     return {**stated, "outcome": outcome.label} if needed else stated
+
+
+def _means(confidence: object, positive: bool) -> bool:
+    """Whether a confidence that was read says just that; what is no number says nothing."""
+    try:
+        return (finite(confidence, "confidence") > 0) is positive
+    except (ValueError, OverflowError):
+        return False
 
 
 def _orientation(read: object, pose: Floats, quaternion_wxyz: Floats) -> dict[str, Any]:

@@ -39,7 +39,9 @@ class Failure:
 Pair = tuple[Entry, Entry]
 
 
-def compare_collections(first: Path, second: Path, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> Comparison:
+def compare_collections(
+    first: Path, second: Path, *, workers: int, on_start: Callable[[int], None], on_object: Callable[[str], None]
+) -> Comparison:
     """Compares all objects that both have. on_start is told how many files there are, on_object of each by name.
 
     Objects belong together by id and scale and, where a collection has several grippers, by gripper. Raises InputError where one of the
@@ -47,12 +49,12 @@ def compare_collections(first: Path, second: Path, *, on_start: Callable[[int], 
     """
     collections = open_collection(first), open_collection(second)
     on_start(sum(len(each.entries) for each in collections))
-    (keys, broken), (other_keys, other_broken) = (_keys(each, on_object) for each in collections)
+    (keys, broken), (other_keys, other_broken) = (_keys(each, workers, on_object) for each in collections)
     if all(len({key.gripper for key in each}) == 1 for each in (keys, other_keys)):
         keys, other_keys = ({Key("", key.object_id, key.scale): entry for key, entry in each.items()} for each in (keys, other_keys))
     common = sorted(keys.keys() & other_keys.keys(), key=lambda key: (key.gripper, key.object_id, key.scale))
     pairs = [(keys[key], other_keys[key]) for key in common]
-    compared = {pair: result for pair, result in spread(pairs, make_comparer, (), workers=0) if result is not None}
+    compared = {pair: result for pair, result in spread(pairs, make_comparer, (), workers=workers) if result is not None}
     return Comparison(
         objects=tuple(compared[pair] for pair in pairs if pair in compared),
         only_first=_names(keys, other_keys),
@@ -66,11 +68,11 @@ def _names(these: Mapping[Key, Entry], others: Mapping[Key, Entry]) -> tuple[str
     return tuple(sorted(key.object_id for key in these.keys() - others.keys()))
 
 
-def _keys(collection: Collection, on_object: Callable[[str], None]) -> tuple[dict[Key, Entry], list[str]]:
+def _keys(collection: Collection, workers: int, on_object: Callable[[str], None]) -> tuple[dict[Key, Entry], list[str]]:
     """Which object each file holds, and what cannot be read; of several files with one object the first one counts."""
     keys: dict[Key, Entry] = {}
     broken = [f"{damaged.path}: {damaged.reason}" for damaged in collection.damaged]
-    found = dict(spread(collection.entries, make_key_reader, (), workers=0))
+    found = dict(spread(collection.entries, make_key_reader, (), workers=workers))
     for entry in collection.entries:
         key = found[entry]
         on_object(entry.name)

@@ -244,6 +244,8 @@ def _finished(task: ObjectTask, state: ObjectState) -> ObjectReport:
     notes = [*lacks, *([state.reason] if lacks and state.reason else [])]
     if state.started_inside:
         notes.append(f"trials that began inside the gripper: {state.started_inside}")
+    if state.turned_down:
+        notes.append("turned down: " + ", ".join(f"{count} {rule}" for rule, count in state.turned_down.items()))
     return _report(task, state, Status.SHORT if lacks else Status.MADE, "; ".join(notes))
 
 

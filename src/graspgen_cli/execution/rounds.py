@@ -7,7 +7,8 @@ the guesses and taken up again ends in the same grasps as one that was not.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -46,6 +47,7 @@ class ObjectState:
 
     tries: rounds of sampling made since the object's first.
     tested, tested_held, started_inside: grasps tried in this run, how many of them held, and how many began inside the gripper.
+    turned_down: free guesses that each rule for picking up from a table turned down in this run.
     reason: why the last guesses fell short, in words; empty if they did not.
     """
 
@@ -54,6 +56,7 @@ class ObjectState:
     tested: int = 0
     tested_held: int = 0
     started_inside: int = 0
+    turned_down: Counter[str] = field(default_factory=Counter)
     reason: str = ""
 
 
@@ -93,7 +96,13 @@ def _guess_once(work: ObjectWork, state: ObjectState, num_free: int) -> ObjectSt
     fresh = result.grasps[~near_duplicates(work.gripper.gripper, known, new)]
     joined = GraspBatch.join([grasps, fresh])
     short = _missing(settings, joined) > 0 and len(fresh) == len(result.grasps)
-    return replace(state, grasps=joined, tries=state.tries + result.tries, reason=result.reason() if short else "")
+    return replace(
+        state,
+        grasps=joined,
+        tries=state.tries + result.tries,
+        turned_down=state.turned_down + result.turned_down(),
+        reason=result.reason() if short else "",
+    )
 
 
 def _missing(settings: GraspCommand, grasps: GraspBatch) -> int:

@@ -27,7 +27,7 @@ def make_scales(settings: ObjectScalesCommand, *, on_start: Callable[[int], None
         listed = scales_of_grasps(
             settings.from_graspgen,
             names=settings.object_names,
-            suffix=settings.mesh_suffix,
+            suffix=settings.mesh_suffix or "",
             on_start=on_start,
             on_object=on_object,
         )

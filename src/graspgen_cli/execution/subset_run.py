@@ -93,9 +93,9 @@ def _copy(
     named = "gripper_config" in settings.model_fields_set
     gripper = load_gripper(settings.gripper_config, options=settings).name if named or not settings.paths else None
     collections = open_inputs(settings, dataset=settings.grasp_dataset, gripper=gripper)
-    _require_empty(settings.output)
+    _require_empty(settings.output_dataset)
     on_start(sum(len(collection.entries) for collection in collections))
-    writer = _Writer(settings.output, choose, how)
+    writer = _Writer(settings.output_dataset, choose, how)
     broken = [f"{damaged.path}: {damaged.reason}" for collection in collections for damaged in collection.damaged]
     objects: list[KeptObject] = []
     for collection in collections:
@@ -105,15 +105,15 @@ def _copy(
             except GraspFileError as error:
                 broken.append(f"{entry.shown}: {reason(error, str(entry.shown))}")
             on_object(entry.name)
-    _write_maps(settings.output, objects)
+    _write_maps(settings.output_dataset, objects)
     for collection in collections:
-        _copy_lists(collection, settings.output, objects)
+        _copy_lists(collection, settings.output_dataset, objects)
     return Subset(tuple(objects), tuple(broken))
 
 
 def _require_empty(output: Path) -> None:
     if (output / "grasp_data").exists():
-        raise OutputError(f"{output}: holds grasps already; choose another --output")
+        raise OutputError(f"{output}: holds grasps already; choose another --output-dataset")
 
 
 @dataclass(frozen=True)

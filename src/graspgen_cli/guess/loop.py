@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape, in_collision
 from graspgen_cli.geometry.poses import DECIMALS
-from graspgen_cli.guess.pick_up import reject_for_pick_up
+from graspgen_cli.guess.pick_up import PICK_UP_VERDICTS, reject_for_pick_up
 from graspgen_cli.guess.place import Placements, Verdict, place
 from graspgen_cli.guess.proposals import propose
 from graspgen_cli.records import Floats, GraspBatch, Outcome
@@ -34,6 +35,10 @@ class GuessResult:
     grasps: GraspBatch
     tries: int
     verdicts: dict[Verdict, int] = field(default_factory=dict)
+
+    def turned_down(self) -> Counter[str]:
+        """How many free guesses each rule for picking up from a table turned down, by its name."""
+        return Counter({verdict.label: self.verdicts.get(verdict, 0) for verdict in PICK_UP_VERDICTS})
 
     def reason(self) -> str:
         """Why there are fewer than wanted: the most frequent refusal, in words."""

@@ -13,6 +13,8 @@ from graspgen_cli.guess.place import Placements, Verdict
 from graspgen_cli.records import Floats
 from graspgen_cli.settings.models import PickUpSettings
 
+PICK_UP_VERDICTS = (Verdict.OUTSIDE_APPROACH_CONE, Verdict.WRIST_BELOW_PADS, Verdict.TOO_NEAR_TABLE)
+"""The rules' verdicts; where a guess breaks several, the first counts."""
 _ANGLE_ERROR = 1e-9
 """In a cosine: what rounding of the poses may add to an angle."""
 

@@ -149,14 +149,8 @@ class AnalyzeCommand(InputSettings, ObjectSettings, GripperSettings, DatasetSett
         return self
 
 
-class CompareCommand(InputSettings):
+class CompareCommand(InputSettings, WorkerSettings):
     """Settings of `compare`."""
-
-    @model_validator(mode="after")
-    def _two(self) -> Self:
-        if len(self.paths) != 2:
-            raise ValueError(f"paths: compare takes two datasets, not {len(self.paths)}; name both, as in `graspgen compare A B`")
-        return self
 
 
 class BalanceCommand(InputSettings, GripperSettings, DatasetSettings, SubsetSettings, BalanceSettings):
@@ -177,8 +171,8 @@ class DoctorCommand(ObjectSettings, DatasetSettings, DoctorSettings):
     """Settings of `doctor`."""
 
 
-class ConvertCommand(DatasetSettings, ConvertSettings):
-    """Settings of `convert`: the dataset is what is converted."""
+class ConvertCommand(MeshSettings, DatasetSettings, ConvertSettings):
+    """Settings of `convert`: the dataset is what is converted; absolute paths of meshes become relative to their folder."""
 
 
 class ObjectScalesCommand(MeshSettings, GripperSettings, ScalesSettings, SeedSettings):

@@ -357,7 +357,7 @@ class InputSettings(Section):
 
     paths: tuple[UserPath, ...] = Field(
         (),
-        description="Datasets, folders or single files of grasps; default: those of --gripper-config in --grasp-dataset.",
+        description="Datasets, folders or files of grasps; default: those of --gripper-config in --grasp-dataset.",
         json_schema_extra={"allowed": "a path; several as a JSON list, or by giving it several times"},
     )
 
@@ -384,7 +384,7 @@ class AnalyzeSettings(Section):
 class SubsetSettings(Section):
     """Where the copy goes."""
 
-    output: UserPath = Field(Path("subset"), description="Folder of the new dataset; it must hold no grasps yet.")
+    output_dataset: UserPath = Field(Path("subset"), description="Folder of the new dataset; it must hold no grasps yet.")
 
 
 class BalanceSettings(SeedSettings):
@@ -435,7 +435,6 @@ class ConvertSettings(Section):
         description="Gripper, by name or file, in whose base frame the poses are to be; default: what the files name, poses as they are.",
         json_schema_extra={"allowed": "a gripper's name or the path of a gripper file"},
     )
-    mesh_root: UserPath | None = Field(None, description="Folder of the meshes, where the files name them by absolute paths.")
     objects_per_shard: PositiveCount = Field(
         64, description="Objects in each WebDataset shard; GraspGen goes through a shard from its start for each object."
     )
@@ -453,7 +452,9 @@ class ScalesSettings(Section):
     object_names: NameSource = Field(
         NameSource.FILE, description="With --from-graspgen: call objects as the files do, or by the uuid in the archive or map."
     )
-    mesh_suffix: str = Field("", description="With --from-graspgen: ending to put behind names that have none, such as .obj.")
+    mesh_suffix: str | None = Field(
+        None, min_length=1, description="With --from-graspgen: ending to put behind names that have none, such as .obj."
+    )
     unit: Unit = Field(Unit.METRE, description="Unit of the meshes.")
     random_scale: tuple[PositiveFloat, PositiveFloat] | None = Field(
         None,
