@@ -31,6 +31,8 @@ from graspgen_cli.settings.commands import COMMAND_CLASSES, AllCommand, AnalyzeC
 from graspgen_cli.settings.fields import flag, known_fields, off_flag
 
 Streams = pytest.CaptureFixture[str]
+NEEDED = {"compare": ["a", "b"]}
+"""What commands cannot do without."""
 
 
 def report(object_id: str = "mug.obj", status: Status = Status.MADE, message: str = "", **numbers: Any) -> ObjectReport:
@@ -272,14 +274,14 @@ def test_a_gripper_that_is_not_there_is_for_the_command_to_report(gripper: str) 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_json_is_all_that_stdout_gets(name: str, capsys: Streams) -> None:
-    assert main([name, "--json"]) == ExitCode.OK
+    assert main([name, *NEEDED.get(name, []), "--json"]) == ExitCode.OK
     content = orjson.loads(capsys.readouterr().out)
     assert content["command"] == name
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_quiet_leaves_stderr_empty(name: str, capsys: Streams) -> None:
-    main([name, "--quiet"])
+    main([name, *NEEDED.get(name, []), "--quiet"])
     assert capsys.readouterr().err == ""
 
 
@@ -381,10 +383,6 @@ def test_a_wrong_command_line_is_one_line(arguments: list[str], message: str, ru
     assert main(arguments) == ExitCode.USAGE
     assert last_line(capsys) == message
     assert run.calls == []
-
-
-NEEDED = {"compare": ["a", "b"]}
-"""What commands cannot do without."""
 
 
 @pytest.mark.parametrize(
