@@ -16,8 +16,8 @@ from graspgen_cli.settings.models import Section
 
 EXIT_CODES = {
     ExitCode.OK: "All went well. Objects that are short of their quotas are named in the summary, but are no failure.",
-    ExitCode.FAILED: "The command ran, but some objects failed, a grasp file cannot be read, a threshold of `analyze` was not met, or "
-    "`doctor` found something. Also: an error that nobody foresaw; `--debug` shows where.",
+    ExitCode.FAILED: "The command ran, but some objects failed, a grasp file cannot be read, `analyze` found wrong data or a "
+    "threshold was not met, or `doctor` found something. Also: an error that nobody foresaw; `--debug` shows where.",
     ExitCode.USAGE: "A flag, an environment variable or the settings file is wrong. Nothing was started.",
     ExitCode.BAD_INPUT: "The input as a whole cannot be used: the scales file, the gripper, the dataset.",
     ExitCode.OUTPUT: "The output cannot be written.",

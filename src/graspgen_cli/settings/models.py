@@ -372,7 +372,7 @@ class AnalyzeSettings(Section):
     geometry: bool = Field(
         False,
         description="Compare with the meshes in --object-dataset: collisions, grasps out of reach, the share of the surface that is held. "
-        "Takes about a second an object.",
+        "Takes 0.1 s an object or more.",
     )
     output: tuple[UserPath, ...] = Field(
         (),
