@@ -111,9 +111,8 @@ def _mesh_trace(scene: Scene) -> dict[str, Any]:
 
 
 def _figure_trace(outcome: Outcome, lines: Floats) -> dict[str, Any]:
-    """All figures as one line; each ends with a gap. lines: (G, 7, 3) base, wrist, finger, tip, wrist, other finger, tip."""
-    order = [0, 1, 2, 3, 2, 5, 6]  # base to wrist to one tip, back across to the other
-    points = _rounded(lines[:, order])
+    """All figures (G, 7, 3) as one line; each ends with a gap."""
+    points = _rounded(lines)
     gapped = np.concatenate([points, np.full((len(points), 1, 3), np.nan)], axis=1).reshape(-1, 3)
     x, y, z = ([None if np.isnan(value) else value for value in column] for column in gapped.T.tolist())
     return {"type": "scatter3d", "mode": "lines", "x": x, "y": y, "z": z, "name": f"{outcome.label} ({len(lines)})",

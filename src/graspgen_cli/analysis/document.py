@@ -14,9 +14,8 @@ from graspgen_cli.analysis.object_facts import OPENING_STEP, ObjectFacts
 from graspgen_cli.analysis.reference import judged, rate_interval, reference_rates
 from graspgen_cli.records import Outcome
 
-OUTCOMES = ("held", "collision", "dropped", "unstable", "unvalidated")
+OUTCOMES = tuple(outcome.label for outcome in (Outcome.HELD, Outcome.COLLISION, Outcome.DROPPED, Outcome.UNSTABLE, Outcome.UNVALIDATED))
 """The outcomes in the order in which tables show them."""
-assert set(OUTCOMES) == {outcome.label for outcome in Outcome}
 
 
 def analysis_document(analysis: DatasetAnalysis) -> dict[str, Any]:

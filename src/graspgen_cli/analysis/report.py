@@ -71,12 +71,16 @@ def _embedded(values: object) -> str:
 def _verdict(analysis: DatasetAnalysis) -> str:
     faults = sum(finding.is_fault for finding in analysis.findings)
     reasons = [
-        f"{faults} things are wrong with the data" if faults else "",
-        f"{len(analysis.short)} thresholds are not met" if analysis.short else "",
-        "the held rate is under its threshold" if analysis.under else "",
+        f"findings that the data are wrong: {faults}" if faults else "",
+        f"thresholds that are not met: {len(analysis.short)}" if analysis.short else "",
+        "the share that held is under its threshold" if analysis.under else "",
     ]
     said = "; ".join(reason for reason in reasons if reason)
-    return f'<p class="bad">{said}.</p>' if said else '<p class="good">Nothing is wrong with the data, and every threshold is met.</p>'
+    return (
+        f'<p class="bad">{said[0].upper()}{said[1:]}.</p>'
+        if said
+        else '<p class="good">Nothing is wrong with the data, and every threshold is met.</p>'
+    )
 
 
 def _summary(analysis: DatasetAnalysis) -> str:

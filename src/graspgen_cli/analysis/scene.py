@@ -55,11 +55,10 @@ def scene(facts: ObjectFacts, mesh: TriangleMesh | None, grasps: GraspBatch, *, 
 
 
 def _figure(opening: Floats, depth: float) -> Floats:
-    """(N, 7, 3): base, wrist, and the two fingers as one line, in GraspGen's frame."""
+    """(N, 7, 3): base, wrist, along one finger to its tip, back and across to the tip of the other, in GraspGen's frame."""
     points = np.zeros((len(opening), 7, 3))
-    points[:, 1:, 2] = depth * np.array([0.5, 0.5, 1.0, 0.5, 0.5, 1.0])
-    points[:, 2:4, 0] = opening[:, None] / 2
-    points[:, 5:7, 0] = -opening[:, None] / 2
+    points[:, :, 2] = depth * np.array([0.0, 0.5, 0.5, 1.0, 0.5, 0.5, 1.0])
+    points[:, :, 0] = opening[:, None] / 2 * np.array([0.0, 0.0, 1.0, 1.0, 1.0, -1.0, -1.0])
     return points
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from graspgen_cli.errors import SettingsError
 from graspgen_cli.records import Floats, GraspBatch, Outcome
-from graspgen_cli.settings.models import BalanceSettings, FilterSettings
+from graspgen_cli.settings.analysis_models import BalanceSettings, FilterSettings
 
 _PLACES = re.compile(r"\s*(?:(\d{1,9})\s*(:)?\s*(\d{1,9})?|(:)\s*(\d{1,9}))\s*")
 """One place or range of --indices: ``7``, ``7:``, ``7:9`` or ``:9``."""

@@ -27,8 +27,9 @@ from graspgen_cli.execution.looking import Look, Looked, make_looker
 from graspgen_cli.execution.spread import spread
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.objects.scales import resolve_object_paths
+from graspgen_cli.settings.analysis_models import InputSettings
 from graspgen_cli.settings.commands import AnalyzeCommand
-from graspgen_cli.settings.models import GripperSettings, InputSettings
+from graspgen_cli.settings.models import GripperSettings
 
 
 @dataclass(frozen=True)

@@ -6,22 +6,19 @@ from typing import Self
 
 from pydantic import model_validator
 
+from graspgen_cli.settings.analysis_models import AnalyzeSettings, BalanceSettings, FilterSettings, InputSettings, SubsetSettings
 from graspgen_cli.settings.models import (
-    AnalyzeSettings,
-    BalanceSettings,
     CheckoutSettings,
     ConvertSettings,
     DatasetSettings,
     DoctorSettings,
     ExecutionSettings,
     ExistingFileSettings,
-    FilterSettings,
     GraspGenSettings,
     GripperFileSettings,
     GripperSettings,
     GuessSettings,
     InferenceSettings,
-    InputSettings,
     LimitSettings,
     MeshSettings,
     ModeSettings,
@@ -34,7 +31,6 @@ from graspgen_cli.settings.models import (
     SeedSettings,
     SimulationSettings,
     SplitSettings,
-    SubsetSettings,
     TrainingResultsSettings,
     WorkerSettings,
 )
