@@ -100,7 +100,8 @@ def _argument_parameters(command: Command[Any]) -> list[inspect.Parameter]:
     """The argument as Typer reads it, for a command that has one."""
     if command.argument is None:
         return []
-    metavar = f"[{argument_name(command)}]" + ("..." if _takes_several(command) else "")
+    # Typer itself says that an argument of several is optional, and that there may be more of them.
+    metavar = argument_name(command) if _takes_several(command) else f"[{argument_name(command)}]"
     argument = typer.Argument(metavar=metavar, help=escape(f"The same as {flag(command.argument)}."), show_default=False)
     return [keyword(_ARGUMENT, (list[str] if _takes_several(command) else str) | None, argument)]
 
