@@ -24,7 +24,7 @@ from graspgen_cli.files import read_bounded
 from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Outcome
 
 CHECKSUM = "checksum"
-_LABELS = {outcome.label: outcome for outcome in Outcome}
+_LABELS = {outcome.label: int(outcome) for outcome in Outcome}
 _POSITIVE = (Outcome.UNVALIDATED, Outcome.HELD)
 """Outcomes that the trainer sees as positive: until they are tested, guesses free of collision count as grasps."""
 _ANEW = "make it anew with --overwrite-grasps"
@@ -275,16 +275,17 @@ def _outcomes(grasps: dict[str, Any], count: int) -> np.ndarray[Any, np.dtype[np
     if not isinstance(flags, list) or not set(map(type, flags)) <= {bool}:
         raise ValueError("grasps.object_in_gripper is not a list of true and false")
     names = grasps.get("outcome")
-    outcomes = [Outcome.HELD if flag else Outcome.DROPPED for flag in flags] if names is None else _named(names)
+    held = np.array(flags, bool)
+    outcomes = np.where(held, np.int8(Outcome.HELD), np.int8(Outcome.DROPPED)) if names is None else np.array(_named(names), np.int8)
     if not len(outcomes) == len(flags) == count:
         raise ValueError(f"{len(outcomes)} outcomes and {len(flags)} flags for {count} grasps")
-    disagreeing = [i for i, (outcome, flag) in enumerate(zip(outcomes, flags, strict=True)) if (outcome in _POSITIVE) is not flag]
-    if disagreeing:
+    disagreeing = np.flatnonzero(np.isin(outcomes, _POSITIVE) != held)
+    if len(disagreeing):
         raise ValueError(f"grasps.outcome and grasps.object_in_gripper disagree, first at grasp {disagreeing[0]}")
-    return np.array(outcomes, dtype=np.int8)
+    return outcomes
 
 
-def _named(names: object) -> list[Outcome]:
+def _named(names: object) -> list[int]:
     if not isinstance(names, list):
         raise ValueError("grasps.outcome is not a list")
     try:
