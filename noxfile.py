@@ -19,7 +19,7 @@ ISAAC_SIM_PINS = ["numpy==1.26.*", "packaging<24", "pillow==11.3.0"]
 @nox.session
 def tests(session: nox.Session) -> None:
     """Fast tests, those of USD files among them."""
-    session.install(".[usd]", *TEST_PACKAGES)
+    session.install(".[usd,report]", *TEST_PACKAGES)
     session.run("pytest", *session.posargs)
 
 
@@ -59,6 +59,13 @@ def docs(session: nox.Session) -> None:
     session.install("-e", ".[docs]")
     # The theme tells of its maintainers' plans otherwise, which is no warning about these pages.
     session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Pages in a real Chromium, the system's: apt-get install chromium. Skips with the reason where there is none."""
+    session.install(".[report]", "playwright>=1.50,<2", *TEST_PACKAGES)
+    session.run("pytest", "-m", "browser", "-rs", *session.posargs)
 
 
 @nox.session

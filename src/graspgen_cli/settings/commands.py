@@ -6,8 +6,8 @@ from typing import Self
 
 from pydantic import model_validator
 
+from graspgen_cli.settings.analysis_models import AnalyzeSettings, BalanceSettings, CopySettings, FilterSettings, InputSettings
 from graspgen_cli.settings.models import (
-    AnalyzeSettings,
     BackendSettings,
     BenchSettings,
     CheckoutSettings,
@@ -34,9 +34,14 @@ from graspgen_cli.settings.models import (
     SimulationSettings,
     SplitSettings,
     TrainingResultsSettings,
+    WorkerSettings,
 )
 
+OUTPUT_FORMS = (".json", ".csv", ".html")
+"""What the suffix of an --output of `analyze` may be."""
+
 SECTIONS: tuple[type[Section], ...] = (
+    InputSettings,
     ObjectSettings,
     MeshSettings,
     GripperSettings,
@@ -53,6 +58,9 @@ SECTIONS: tuple[type[Section], ...] = (
     SimulationSettings,
     SplitSettings,
     AnalyzeSettings,
+    CopySettings,
+    BalanceSettings,
+    FilterSettings,
     DoctorSettings,
     ConvertSettings,
     ScalesSettings,
@@ -62,6 +70,7 @@ SECTIONS: tuple[type[Section], ...] = (
     BenchSettings,
     SeedSettings,
     BackendSettings,
+    WorkerSettings,
     ExecutionSettings,
 )
 """Every section, in the order in which help, tables and documentation show them."""
@@ -139,15 +148,40 @@ class GripperCommand(GripperConfigCommand, GripperFileSettings):
         return self if self.gripper_file is None else self.model_copy(update={"gripper_config": str(self.gripper_file)})
 
 
-class AnalyzeCommand(GripperSettings, DatasetSettings, QuotaSettings, AnalyzeSettings):
+class AnalyzeCommand(InputSettings, ObjectSettings, GripperSettings, DatasetSettings, AnalyzeSettings, WorkerSettings):
     """Settings of `analyze`."""
+
+    @model_validator(mode="after")
+    def _outputs_have_forms(self) -> Self:
+        for path in self.output:
+            if path.suffix.lower() not in OUTPUT_FORMS:
+                raise ValueError(f"output: {path} has no form that is known; end it in one of {', '.join(OUTPUT_FORMS)}")
+        return self
+
+
+class CompareCommand(InputSettings, WorkerSettings):
+    """Settings of `compare`."""
+
+
+class BalanceCommand(InputSettings, GripperSettings, DatasetSettings, CopySettings, BalanceSettings):
+    """Settings of `balance`."""
+
+
+class FilterCommand(InputSettings, GripperSettings, DatasetSettings, CopySettings, FilterSettings):
+    """Settings of `filter`."""
+
+    @model_validator(mode="after")
+    def _openings_in_order(self) -> Self:
+        if self.min_opening is not None and self.max_opening is not None and self.min_opening > self.max_opening:
+            raise ValueError(f"min-opening {self.min_opening:g} is above max-opening {self.max_opening:g}; no grasp has both")
+        return self
 
 
 class DoctorCommand(ObjectSettings, DatasetSettings, DoctorSettings):
     """Settings of `doctor`."""
 
 
-class ConvertCommand(MeshSettings, DatasetSettings, ConvertSettings):
+class ConvertCommand(MeshSettings, DatasetSettings, CopySettings, ConvertSettings):
     """Settings of `convert`: the dataset is what is converted; absolute paths of meshes become relative to their folder."""
 
 
@@ -182,6 +216,9 @@ COMMAND_CLASSES: tuple[type[Section], ...] = (
     SplitsCommand,
     GripperCommand,
     AnalyzeCommand,
+    CompareCommand,
+    BalanceCommand,
+    FilterCommand,
     DoctorCommand,
     ConvertCommand,
     ObjectScalesCommand,

@@ -371,10 +371,15 @@ class BackendSettings(Section):
     devices: str | None = Field(None, min_length=1, description="Several GPUs, with commas: cuda:0,cuda:1. Each has a process of its own.")
 
 
-class ExecutionSettings(Section):
-    """How the work is spread."""
+class WorkerSettings(Section):
+    """How many processes work."""
 
     workers: Count = Field(0, description="Worker processes; 0 = one for every core that the machine or the container allows.")
+
+
+class ExecutionSettings(WorkerSettings):
+    """How the work is spread."""
+
     object_timeout: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(
         0.0, description="Time (s) after which an object is given up and the run goes on; 0 = no limit."
     )
@@ -409,18 +414,10 @@ class BenchSettings(Section):
     compare: UserPath | None = Field(None, description="JSON of an earlier `bench --json`, to set this run against.")
 
 
-class AnalyzeSettings(Section):
-    """Thresholds of `analyze`."""
-
-    min_success: Count = Field(0, description="Fewest held grasps an object; fewer ends with exit code 1.")
-    min_failed: Count = Field(0, description="Fewest failed grasps an object; fewer ends with exit code 1.")
-
-
 class ConvertSettings(Section):
     """What to convert to what."""
 
     to: ConvertFormat = Field(ConvertFormat.GRASPGEN, description="What to write.")
-    output: UserPath = Field(Path("converted"), description="Folder of the output; it must hold no grasps of the gripper yet.")
     for_gripper: str | None = Field(
         None,
         min_length=1,
