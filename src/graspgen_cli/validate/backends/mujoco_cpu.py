@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import mujoco
@@ -16,6 +17,8 @@ from graspgen_cli.validate.protocol import check_steps, stages
 from graspgen_cli.validate.scene import Scene, build_scene
 
 Bools = NDArray[np.bool_]
+Observer = Callable[[Scene, batch.Batch], None]
+"""Looks at the scene and its simulations after every step."""
 
 
 @dataclass
@@ -34,8 +37,9 @@ class _Trials:
 class MujocoBackend:
     """The reference backend."""
 
-    def __init__(self, *, threads: int) -> None:
+    def __init__(self, *, threads: int, observer: Observer | None = None) -> None:
         self._threads = threads
+        self._observer = observer
 
     def run(self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings) -> TrialState:
         """See `Backend.run`."""
@@ -52,7 +56,7 @@ class MujocoBackend:
         for number, stage in enumerate(stages(gripper, settings, scene.mass)):
             if stage.force_in_base is not None:
                 trials.simulations.bind("xfrc_applied")[:, scene.object_body, :3] = stage.force_in_base
-            _advance(trials, stage.steps, check_steps(settings))
+            _advance(trials, stage.steps, check_steps(settings), self._observer)
             if number == 0:
                 trials.pose_when_closed = _object_pose(trials)
         return _end_state(trials, started_inside)
@@ -90,15 +94,25 @@ def _started_inside(trials: _Trials, target: TargetObject) -> Bools:
     return deepest < allowed
 
 
-def _advance(trials: _Trials, steps: int, interval: int) -> None:
+def _advance(trials: _Trials, steps: int, interval: int, observer: Observer | None) -> None:
     """Steps the trials that are alive, looking for lost objects every `interval` steps."""
     while steps > 0 and trials.alive.any():
         now = min(interval, steps)
         ids = np.flatnonzero(trials.alive)
-        trials.simulations.step(ids, nstep=now)
+        _step(trials, ids, now, observer)
         trials.steps[ids] += now
         steps -= now
         trials.alive &= ~_lost(trials) & _finite(trials)
+
+
+def _step(trials: _Trials, ids: NDArray[np.intp], steps: int, observer: Observer | None) -> None:
+    """Makes the steps; one at a time, which gives the same states, where somebody looks."""
+    if observer is None:
+        trials.simulations.step(ids, nstep=steps)
+        return
+    for _ in range(steps):
+        trials.simulations.step(ids, nstep=1)
+        observer(trials.scene, trials.simulations)
 
 
 def _touching(trials: _Trials) -> Bools:
