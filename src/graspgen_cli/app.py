@@ -26,6 +26,8 @@ COMMANDS = {
         "Measure, check and draw a gripper; write the description that GraspGen needs.",
     ),
     "analyze": ("graspgen_cli.commands.analyze", "Count grasps and held rates; say what is short."),
+    "view": ("graspgen_cli.commands.view", "Look at grasps or at a gripper in the browser; or export a picture, a model or a page."),
+    "replay": ("graspgen_cli.commands.replay", "Play one grasp's trial back: a video, a plot of forces and slip, or MuJoCo's viewer."),
     "doctor": ("graspgen_cli.commands.doctor", "Check this machine, or every file of a dataset; repair what can be made anew."),
 }
 """Every subcommand: the module whose COMMAND it is, imported when it is called, and what it does in a line."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Self
 
 from pydantic import model_validator
@@ -19,14 +20,20 @@ from graspgen_cli.settings.models import (
     LimitSettings,
     ModeSettings,
     ObjectSettings,
+    PickSettings,
     QuotaSettings,
+    ReplaySettings,
     Section,
     SeedSettings,
     SimulationSettings,
     SplitSettings,
+    ViewSettings,
 )
 
 SECTIONS: tuple[type[Section], ...] = (
+    ViewSettings,
+    ReplaySettings,
+    PickSettings,
     ObjectSettings,
     GripperSettings,
     GripperFileSettings,
@@ -115,6 +122,32 @@ class DoctorCommand(ObjectSettings, DatasetSettings, DoctorSettings):
     """Settings of `doctor`."""
 
 
+class ViewCommand(ObjectSettings, GripperSettings, PickSettings, ViewSettings):
+    """Settings of `view`."""
+
+    @model_validator(mode="after")
+    def _known_form(self) -> Self:
+        _require_suffix(self.export, "export", (".png", ".glb", ".html"))
+        return self
+
+
+class ReplayCommand(ObjectSettings, GripperSettings, SimulationSettings, PickSettings, ReplaySettings):
+    """Settings of `replay`."""
+
+    @model_validator(mode="after")
+    def _known_forms(self) -> Self:
+        _require_suffix(self.video, "video", (".mp4", ".gif", ".png"))
+        _require_suffix(self.plot, "plot", (".png", ".svg", ".pdf", ".csv"))
+        if self.grasp is not None and self.outcome is not None:
+            raise ValueError("grasp and outcome exclude each other; set one of them")
+        return self
+
+
+def _require_suffix(path: Path | None, name: str, suffixes: tuple[str, ...]) -> None:
+    if path is not None and path.suffix.lower() not in suffixes:
+        raise ValueError(f"{name} {path}: the form of the file is not known; end its name in {', '.join(suffixes)}")
+
+
 class AllCommand(GraspCommand, GripperConfigCommand, SplitsCommand):  # type: ignore[misc]  # the plugin types model_construct a class
     """Settings of `all`, which are the settings of the commands that it runs."""
 
@@ -127,6 +160,8 @@ COMMAND_CLASSES: tuple[type[Section], ...] = (
     GripperCommand,
     AnalyzeCommand,
     DoctorCommand,
+    ViewCommand,
+    ReplayCommand,
     AllCommand,
 )
 """The settings class of every subcommand; a settings file may hold the fields of all of them."""

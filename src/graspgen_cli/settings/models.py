@@ -35,6 +35,23 @@ class CollisionApproximation(StrEnum):
     SDF = "sdf"
 
 
+class OutcomeName(StrEnum):
+    """What is known of a grasp, as the grasp files name it."""
+
+    HELD = "held"
+    COLLISION = "collision"
+    DROPPED = "dropped"
+    UNSTABLE = "unstable"
+    UNVALIDATED = "unvalidated"
+
+
+class FigureKind(StrEnum):
+    """What stands for a grasp in a picture."""
+
+    LINES = "lines"
+    GRIPPER = "gripper"
+
+
 def _checked_tugs(tugs: tuple[Tug, ...]) -> tuple[Tug, ...]:
     for duration, direction, scale in tugs:
         if not (math.isfinite(duration) and duration > 0 and math.isfinite(scale)):
@@ -283,3 +300,43 @@ class AnalyzeSettings(Section):
 
     min_success: Count = Field(0, description="Fewest held grasps an object; fewer ends with exit code 1.")
     min_failed: Count = Field(0, description="Fewest failed grasps an object; fewer ends with exit code 1.")
+
+
+class PickSettings(Section):
+    """Which grasps."""
+
+    grasp: Count | None = Field(None, description="Index of one grasp in its file, from 0.")
+    outcome: OutcomeName | None = Field(None, description="Only grasps with this outcome.")
+
+
+class ViewSettings(Section):
+    """What to look at, and where."""
+
+    source: str = Field(
+        "results",
+        min_length=1,
+        description="A dataset, a folder of grasp files, one grasp file, or a gripper's name or file.",
+        json_schema_extra={"allowed": "a path or a gripper's name"},
+    )
+    object: str | None = Field(None, min_length=1, description="The first object in whose name this text is.")
+    figure: FigureKind = Field(FigureKind.LINES, description="What stands for a grasp.")
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 lets other machines in.")
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(8080, description="Port to listen on; the next free one where it is taken.")
+    export: UserPath | None = Field(
+        None, description="Write what would be shown to a FILE.png, .glb or .html, without a browser or a screen, and stop."
+    )
+    picture_width: Annotated[int, Field(ge=64, le=8192)] = Field(1200, description="Width (pixels) of a picture; its height is three quarters.")
+
+
+class ReplaySettings(Section):
+    """What to show of the trial."""
+
+    grasp_file: UserPath | None = Field(None, description="The grasp file.")
+    video: UserPath | None = Field(
+        None, description="Draw the trial: FILE.mp4 or .gif for a video, .png for a strip of moments, with the plot below it."
+    )
+    plot: UserPath | None = Field(
+        None, description="Draw contact force and slip over time: FILE.png, .svg or .pdf; or .csv for the numbers of every step."
+    )
+    slow_motion: PositiveFloat = Field(1.0, description="How many times slower than real the video is.")
+    interactive: bool = Field(False, description="Open MuJoCo's viewer and run the trial there, again and again.")
