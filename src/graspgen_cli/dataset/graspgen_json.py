@@ -74,10 +74,19 @@ def read_grasp_file(path: Path) -> GraspDataset:
 def read_document(path: Path) -> dict[str, Any]:
     """The JSON object that a grasp file holds. Raises GraspFileError where it holds none or is too large."""
     try:
-        document = _parse(read_bounded(path))
-    except (OSError, ValueError, RecursionError, MemoryError) as error:
-        problem = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        content = read_bounded(path)
+    except (OSError, ValueError) as error:
+        problem = getattr(error, "strerror", None) or str(error)
         raise GraspFileError(f"{path}: cannot be read as JSON ({problem}); {_ANEW}") from error
+    return parse_document(path, content)
+
+
+def parse_document(path: Path, content: bytes) -> dict[str, Any]:
+    """The JSON object in the content of a grasp file; `path` is for messages. Raises GraspFileError where it is none."""
+    try:
+        document = _parse(content)
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise GraspFileError(f"{path}: cannot be read as JSON ({str(error) or type(error).__name__}); {_ANEW}") from error
     if not isinstance(document, dict):
         raise GraspFileError(f"{path}: not a grasp file (the top level is not an object); {_ANEW}")
     return document
