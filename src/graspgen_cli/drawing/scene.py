@@ -1,4 +1,4 @@
-"""One object with its grasps, ready to be drawn."""
+"""What is drawn: one object with its grasps."""
 
 from __future__ import annotations
 

@@ -8,13 +8,14 @@ import numpy as np
 import trimesh
 from PIL import Image
 
-from graspgen_cli.drawing.colours import OBJECT, OUTCOMES, Colour
+from graspgen_cli.drawing.colours import OBJECT, OUTCOMES, Colour, body_colour
 from graspgen_cli.drawing.figures import Instances
 from graspgen_cli.drawing.legend import with_legend
 from graspgen_cli.drawing.render import Solid, camera_around, renderer
 from graspgen_cli.drawing.scene import GraspScene
+from graspgen_cli.geometry.meshes import join_meshes
 from graspgen_cli.geometry.poses import pose
-from graspgen_cli.records import Outcome, TriangleMesh
+from graspgen_cli.records import Gripper, Outcome, TriangleMesh
 from graspgen_cli.settings.models import FigureKind
 
 TOWARDS = np.array([0.6, 0.9, -0.55])
@@ -75,6 +76,18 @@ def grasp_model(scene: GraspScene, kind: FigureKind) -> bytes:
             node = f"grasp_{scene.grasp[grasp]}_{outcome.label}"
             matrix = place @ np.diag([*stretch, 1.0])
             model.graph.update(frame_to=f"{node}/{len(model.graph.nodes)}", frame_from=model.graph.base_frame, matrix=matrix, geometry=name)
+    content = model.export(file_type="glb")
+    assert isinstance(content, bytes), "a glTF in one file"
+    return content
+
+
+def gripper_model(gripper: Gripper) -> bytes:
+    """A binary glTF of a gripper wide open, in its base's frame, m."""
+    model = trimesh.Scene()
+    for body, parts in enumerate(gripper.collision_parts):
+        if parts:
+            name, mesh = gripper.body_names[body], _painted(join_meshes(list(parts)), body_colour(gripper, body))
+            model.add_geometry(mesh, geom_name=name, node_name=name, transform=gripper.pose_body_in_base[-1, body])
     content = model.export(file_type="glb")
     assert isinstance(content, bytes), "a glTF in one file"
     return content

@@ -74,10 +74,11 @@ def _read_pairs(path: Path) -> _Pairs:
 
 def _problem(object_id: str, value: object) -> str:
     """Why an entry cannot be used; empty where it can."""
-    return _id_problem(object_id) or scale_problem(value)
+    return id_problem(object_id) or scale_problem(value)
 
 
-def _id_problem(object_id: str) -> str:
+def id_problem(object_id: str) -> str:
+    """Why an object's id cannot name a file below the folder of the objects; empty where it can."""
     path = PurePosixPath(object_id)
     if not path.name or object_id != object_id.strip():
         return "is not a file's path; give one relative to --object-dataset, with no space at its ends"
