@@ -16,7 +16,7 @@ def view(settings: ViewCommand, console: Console) -> ExitCode:
     from graspgen_cli.execution.scenes import GraspSource, open_source
     from graspgen_cli.execution.view_run import export, serve
 
-    source = open_source(settings)
+    source = open_source(settings.source, settings)
     damaged = source.collection.damaged if isinstance(source, GraspSource) else ()
     for file in damaged:
         console.error(f"{file.path}: {file.reason}")

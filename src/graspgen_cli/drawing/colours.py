@@ -11,8 +11,8 @@ Colour = tuple[int, int, int]
 OUTCOMES: dict[Outcome, Colour] = {
     Outcome.HELD: (0, 114, 178),
     Outcome.COLLISION: (213, 94, 0),
-    Outcome.DROPPED: (230, 159, 0),
-    Outcome.UNSTABLE: (204, 121, 167),
+    Outcome.DROPPED: (204, 121, 167),
+    Outcome.UNSTABLE: (240, 228, 66),
     Outcome.UNVALIDATED: (120, 126, 135),
 }
 OBJECT: Colour = (222, 214, 198)

@@ -16,7 +16,8 @@ from graspgen_cli.grippers.saved import saved_grippers
 from graspgen_cli.objects.read import read_mesh
 from graspgen_cli.objects.scales import id_problem, resolve_object_paths
 from graspgen_cli.records import GraspBatch, Gripper, Outcome, TriangleMesh
-from graspgen_cli.settings.commands import ViewCommand
+from graspgen_cli.settings.commands import SceneSettings
+from graspgen_cli.settings.models import ObjectSettings
 
 _MODELS = (".xml", ".mjcf", ".urdf", ".sdf", ".usd", ".usda", ".usdc", ".usdz")
 _SAME_FRAME = 1e-6
@@ -30,7 +31,7 @@ class GraspSource:
     """Where scenes come from: the entries of a collection, and the settings that say how to complete them."""
 
     collection: Collection
-    settings: ViewCommand
+    settings: SceneSettings
 
     @property
     def titles(self) -> tuple[str, ...]:
@@ -55,15 +56,15 @@ class GraspSource:
         """The scene of an entry. Raises GraspFileError where the file cannot be read, InputError where the settings leave no grasp."""
         entry = self.collection.entries[number]
         grasps = read_entry(entry)
-        gripper, gripper_note = self._gripper(entry, grasps)
+        gripper, gripper_note = self.gripper(entry, grasps)
         mesh, mesh_note = self._mesh(grasps)
-        chosen = self._chosen(grasps, entry.shown)
-        dataset = replace(grasps.dataset, grasps=_in_our_frame(grasps, gripper)[chosen])
+        chosen = self.chosen(grasps, entry.shown)
+        dataset = replace(grasps.dataset, grasps=in_our_frame(grasps, gripper)[chosen])
         notes = tuple(note for note in (mesh_note, gripper_note, *grasps.notes) if note)
         title = f"{grasps.dataset.object_id}  ·  {grasps.dataset.gripper_name or 'unnamed gripper'}"
         return GraspScene(title, dataset, chosen, mesh, gripper, notes)
 
-    def _chosen(self, grasps: ObjectGrasps, path: Path) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    def chosen(self, grasps: ObjectGrasps, path: Path) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
         """Indices of the grasps that the settings ask for."""
         outcome, count = grasps.dataset.grasps.outcome, len(grasps.dataset.grasps)
         if self.settings.grasp is not None:
@@ -79,17 +80,16 @@ class GraspSource:
 
     def _mesh(self, grasps: ObjectGrasps) -> tuple[TriangleMesh | None, str]:
         """The object's mesh, or None and why."""
-        dataset, settings = grasps.dataset, self.settings
+        dataset = grasps.dataset
         # The name comes from a file that anybody may have written.
         if problem := id_problem(dataset.object_id):
             return None, f"the object is not drawn: {dataset.object_id[:80]!r} {problem}"
-        _, root = resolve_object_paths(object_scales_json=settings.object_scales_json, object_dataset=settings.object_dataset)
         try:
-            return read_mesh(root / dataset.object_id, dataset.scale).mesh, ""
+            return read_mesh(object_root(self.settings) / dataset.object_id, dataset.scale).mesh, ""
         except ObjectError as error:
             return None, f"the object is not drawn: {error}"
 
-    def _gripper(self, entry: Entry, grasps: ObjectGrasps) -> tuple[Gripper | None, str]:
+    def gripper(self, entry: Entry, grasps: ObjectGrasps) -> tuple[Gripper | None, str]:
         """The gripper that the settings name, else the file, else the file's folder; or None and why."""
         if "gripper_config" in self.settings.model_fields_set:
             return named_gripper(self.settings), ""
@@ -99,7 +99,7 @@ class GraspSource:
         return named_gripper(self.settings.model_copy(update={"gripper_config": name})), ""
 
 
-def _in_our_frame(grasps: ObjectGrasps, gripper: Gripper | None) -> GraspBatch:
+def in_our_frame(grasps: ObjectGrasps, gripper: Gripper | None) -> GraspBatch:
     """The grasps with poses of our gripper's base, or of GraspGen's frame where the gripper is not known. The file's frame may be
     another one: what both have in common is GraspGen's."""
     batch, offset = grasps.dataset.grasps, grasps.pose_graspgen_in_gripper
@@ -111,17 +111,22 @@ def _in_our_frame(grasps: ObjectGrasps, gripper: Gripper | None) -> GraspBatch:
     return replace(batch, pose_gripper_in_object=batch.pose_gripper_in_object @ pose_ours_in_theirs)
 
 
-def open_source(settings: ViewCommand) -> GraspSource | Gripper:
-    """What `view` is to show: grasps under a path, or a gripper by name or file.
+def open_source(source: str, settings: SceneSettings) -> GraspSource | Gripper:
+    """What is to be shown: grasps under a path, or a gripper by name or file.
 
     Raises InputError where there is neither, GripperError where the gripper cannot be used.
     """
-    path = Path(settings.source).expanduser()
-    if _is_gripper(settings.source, path):
-        return named_gripper(settings.model_copy(update={"gripper_config": settings.source}))
+    path = Path(source).expanduser()
+    if _is_gripper(source, path):
+        return named_gripper(settings.model_copy(update={"gripper_config": source}))
     if not path.exists():
-        raise InputError(f"{settings.source}: no such dataset, grasp file or gripper; grippers are {', '.join(sorted(known_names()))}")
+        raise InputError(f"{source}: no such dataset, grasp file or gripper; grippers are {', '.join(sorted(known_names()))}")
     return GraspSource(open_collection(path), settings)
+
+
+def object_root(settings: ObjectSettings) -> Path:
+    """The folder that the names of the objects start from."""
+    return resolve_object_paths(object_scales_json=settings.object_scales_json, object_dataset=settings.object_dataset)[1]
 
 
 def _is_gripper(source: str, path: Path) -> bool:
@@ -145,7 +150,7 @@ def known_names() -> frozenset[str]:
     return frozenset((*builtin_grippers(), *saved_grippers()))
 
 
-def named_gripper(settings: ViewCommand) -> Gripper:
+def named_gripper(settings: SceneSettings) -> Gripper:
     """The measured gripper of the settings."""
     return load_gripper(settings.gripper_config, options=settings)
 

@@ -122,7 +122,11 @@ class DoctorCommand(ObjectSettings, DatasetSettings, DoctorSettings):
     """Settings of `doctor`."""
 
 
-class ViewCommand(ObjectSettings, GripperSettings, PickSettings, ViewSettings):
+class SceneSettings(ObjectSettings, GripperSettings, PickSettings):
+    """What finding grasps, their object and their gripper needs."""
+
+
+class ViewCommand(SceneSettings, ViewSettings):
     """Settings of `view`."""
 
     @model_validator(mode="after")
@@ -131,7 +135,7 @@ class ViewCommand(ObjectSettings, GripperSettings, PickSettings, ViewSettings):
         return self
 
 
-class ReplayCommand(ObjectSettings, GripperSettings, SimulationSettings, PickSettings, ReplaySettings):
+class ReplayCommand(SceneSettings, SimulationSettings, ReplaySettings):
     """Settings of `replay`."""
 
     @model_validator(mode="after")

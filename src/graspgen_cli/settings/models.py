@@ -305,6 +305,7 @@ class AnalyzeSettings(Section):
 class PickSettings(Section):
     """Which grasps."""
 
+    object: str | None = Field(None, min_length=1, description="The first object in whose name this text is; default: the first of all.")
     grasp: Count | None = Field(None, description="Index of one grasp in its file, from 0.")
     outcome: OutcomeName | None = Field(None, description="Only grasps with this outcome.")
 
@@ -318,7 +319,6 @@ class ViewSettings(Section):
         description="A dataset, a folder of grasp files, one grasp file, or a gripper's name or file.",
         json_schema_extra={"allowed": "a path or a gripper's name"},
     )
-    object: str | None = Field(None, min_length=1, description="The first object in whose name this text is.")
     figure: FigureKind = Field(FigureKind.LINES, description="What stands for a grasp.")
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 lets other machines in.")
     port: Annotated[int, Field(ge=1, le=65535)] = Field(8080, description="Port to listen on; the next free one where it is taken.")
@@ -331,7 +331,7 @@ class ViewSettings(Section):
 class ReplaySettings(Section):
     """What to show of the trial."""
 
-    grasp_file: UserPath | None = Field(None, description="The grasp file.")
+    grasps: UserPath | None = Field(None, description="The grasp file; or a dataset or folder, with --object.")
     video: UserPath | None = Field(
         None, description="Draw the trial: FILE.mp4 or .gif for a video, .png for a strip of moments, with the plot below it."
     )
