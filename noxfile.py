@@ -16,14 +16,14 @@ TEST_PACKAGES = ["pytest>=8.3,<10", "hypothesis>=6.120,<7"]
 @nox.session
 def tests(session: nox.Session) -> None:
     """Fast tests, those of USD files among them."""
-    session.install(".[usd]", *TEST_PACKAGES)
+    session.install(".[usd,view,replay]", *TEST_PACKAGES)
     session.run("pytest", *session.posargs)
 
 
 @nox.session
 def slow(session: nox.Session) -> None:
     """Tests that take minutes: a run killed a hundred times, thousands of objects, files of a gigabyte."""
-    session.install(".[usd]", *TEST_PACKAGES)
+    session.install(".[usd,view,replay]", *TEST_PACKAGES)
     session.run("pytest", "-m", "slow", *session.posargs)
 
 
@@ -33,6 +33,13 @@ def grippers(session: nox.Session) -> None:
     session.install(".[usd,grippers]", *TEST_PACKAGES)
     session.run("pytest", "tests/grippers", *session.posargs)
     session.run("pytest", "-m", "download", "-s", "tests/grippers/test_gripper_real.py", *session.posargs)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Pages in a real Chromium, the system's: apt-get install chromium. Skips with the reason where there is none."""
+    session.install(".[view,replay]", "playwright>=1.50,<2", *TEST_PACKAGES)
+    session.run("pytest", "-m", "browser", "-rs", *session.posargs)
 
 
 @nox.session

@@ -17,12 +17,15 @@ import graspgen_cli
 
 PACKAGE = Path(graspgen_cli.__file__).parent
 HEAVY = ("numpy", "scipy", "trimesh", "mujoco", "fcl", "embreex", "manifold3d", "torch", "warp", "pxr", "coacd", "PIL", "pydantic_settings")
+OPTIONAL = ("viser", "matplotlib", "imageio_ffmpeg", "OpenGL", "glfw", "playwright")
+"""Only within the functions that need them: whoever does without them may import every module."""
 LAYERS = (
     {"errors"},
     {"records", "settings", "console", "files"},
     {"geometry"},
     {"grippers", "objects"},
     {"guess", "validate", "dataset", "analysis"},
+    {"drawing"},
     {"execution"},
     {"commands"},
     {"app"},
@@ -96,6 +99,11 @@ def loaded_after(statement: str) -> set[str]:
 )
 def test_the_command_line_starts_light(statement: str) -> None:
     assert loaded_after(statement) & set(HEAVY) == set()
+
+
+def test_no_module_needs_an_optional_package_to_be_imported() -> None:
+    imports = "import graspgen_cli.execution.view_run, graspgen_cli.execution.replay_run, graspgen_cli.drawing.viewer"
+    assert loaded_after(imports) & set(OPTIONAL) - {"glfw", "OpenGL"} == set()
 
 
 def test_help_does_not_even_load_the_settings() -> None:

@@ -16,6 +16,8 @@ from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Gripper, Tria
 
 LINE = 0.0012
 """m: thickness of the lines."""
+LINES = 4
+"""Lines of one grasp, which follow each other."""
 _UNIT = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
 _SIDES = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3))
 UNIT_BOX = triangle_mesh(_UNIT[np.array(_SIDES)].reshape(-1, 3), [(4 * s, 4 * s + i, 4 * s + i + 1) for s in range(6) for i in (1, 2)])
@@ -68,7 +70,7 @@ def line_figure(dataset: GraspDataset, gripper: Gripper | None) -> list[Instance
     ends = transform_points(grasps.pose_gripper_in_object[:, None], base)  # (N, 4, 2, 3)
     poses, lengths = _along(ends.reshape(-1, 2, 3))
     scale = np.column_stack([np.full((len(lengths), 2), LINE), lengths + LINE])
-    return [Instances(UNIT_BOX, poses, scale, np.repeat(np.arange(len(grasps)), 4))]
+    return [Instances(UNIT_BOX, poses, scale, np.repeat(np.arange(len(grasps)), LINES))]
 
 
 def _gripper_lines(gripper: Gripper, openings: NDArray[np.intp]) -> Floats:

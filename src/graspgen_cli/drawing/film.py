@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +25,12 @@ _SIZE = {".mp4": (960, 600), ".gif": (640, 400)}
 _PLOT_SHARE = 0.35
 """Height of the plot, as a share of the picture's above it."""
 _MOMENTS, _MOMENT_SIZE = 6, (360, 400)
+_BEFORE = 0.3
+"""s before a failure that a strip shows in detail."""
 _COLOURS = 128
 
 
-def trial_film(
-    trace: TrialTrace, gripper: Gripper, target: TargetObject, *, title: str, form: str, slow_motion: float
-) -> bytes:
+def trial_film(trace: TrialTrace, gripper: Gripper, target: TargetObject, *, title: str, form: str, slow_motion: float) -> bytes:
     """The trial as the content of a file: .mp4 or .gif, a video with the plot below; .png, a strip of moments with the plot below.
 
     Raises OutputError where no OpenGL works or a package is missing.
@@ -40,7 +41,7 @@ def trial_film(
     steps = _video_steps(trace, _RATE[form] * slow_motion)
     plot = PlotStrip(trace, (width, _even(height * _PLOT_SHARE)))
     with trial_drawing(trace, gripper, target, title=title, size=(width, height)) as drawing:
-        frames = (_stacked([drawing.at(step)], plot.at(float(trace.time[step]))) for step in steps)
+        frames = _frames(drawing, plot, steps)
         return _mp4(frames, _RATE[form]) if form == ".mp4" else _gif(list(frames), _RATE[form])
 
 
@@ -50,6 +51,14 @@ def _video_steps(trace: TrialTrace, rate: float) -> list[int]:
     steps = np.minimum(np.searchsorted(trace.time, times), len(trace.time) - 1)
     last = len(trace.time) - 1
     return [*(int(step) for step in steps), *([last] * max(1, round(_REST * rate)))]
+
+
+def _frames(drawing: TrialDrawing, plot: PlotStrip, steps: Sequence[int]) -> Iterator[Image.Image]:
+    """A picture for each of the steps; what does not change is not drawn again."""
+    for step, same in groupby(steps):
+        frame = _stacked([drawing.at(step)], plot.at(float(drawing.trace.time[step])))
+        for _ in same:
+            yield frame
 
 
 def _even(value: float) -> int:
@@ -68,20 +77,23 @@ def _stacked(row: Sequence[Image.Image], below: Image.Image) -> Image.Image:
 
 
 def _strip(trace: TrialTrace, gripper: Gripper, target: TargetObject, title: str) -> bytes:
-    """Moments from the start to the end, that of failure among them."""
-    last = len(trace.time) - 1
-    steps = {int(step) for step in np.linspace(0, last, _MOMENTS)}
-    if trace.failed_at:
-        failure = int(np.searchsorted(trace.time, trace.failed_at))
-        between = steps - {0, last}
-        steps = steps - {min(between, key=lambda step: abs(step - failure))} | {failure} if between else steps
-    ordered = sorted(steps)
+    """Moments from the start to the end, side by side."""
+    ordered = _moments(trace)
     plot = PlotStrip(trace, (_MOMENT_SIZE[0] * len(ordered), round(_MOMENT_SIZE[1] * 0.7)))
     with trial_drawing(trace, gripper, target, title="", size=_MOMENT_SIZE) as drawing:
         pictures = [drawing.at(step) for step in ordered]
     content = io.BytesIO()
     _stacked(pictures, plot.at(*(float(trace.time[step]) for step in ordered))).save(content, "PNG", optimize=True)
     return content.getvalue()
+
+
+def _moments(trace: TrialTrace) -> list[int]:
+    """The steps to show, ascending: the start, the end, and what led to the failure; evenly spaced where there was none, or at once."""
+    last = len(trace.time) - 1
+    if not trace.failed_at or trace.failed_at < _BEFORE:
+        return sorted({int(step) for step in np.linspace(0, last, _MOMENTS)})
+    times = trace.failed_at - np.linspace(_BEFORE, 0.0, _MOMENTS - 2)
+    return sorted({0, *(int(step) for step in np.searchsorted(trace.time, times - 1e-9)), last})
 
 
 def _gif(frames: list[Image.Image], rate: int) -> bytes:

@@ -21,7 +21,7 @@ from graspgen_cli.records import Floats, Gripper
 if TYPE_CHECKING:
     import viser
 
-_AXES = 0.25
+_AXES = 1.1
 """Length of the axes, as a share of the gripper's depth."""
 _PAD_FACES = np.array([[0, 1, 2], [0, 2, 3]])
 
@@ -110,16 +110,16 @@ def add_marks(scene: viser.SceneApi, gripper: Gripper, opening: int) -> None:
     scene.add_frame(
         f"{_place('axes')}/graspgen",
         axes_length=length,
-        axes_radius=length / 30,
+        axes_radius=length / 110,
         wxyz=quaternion_wxyz(axes[None, :3, :3])[0],
         position=axes[:3, 3],
     )
     for finger, (corners, colour) in enumerate(zip(pad_corners(gripper, opening), FINGERS, strict=True)):
-        bright = tuple(int((channel + 2 * 255) / 3) for channel in colour)
+        bright = (np.array(colour) + 2 * 255) // 3
         scene.add_mesh_simple(f"{_place('pads')}/{finger}", corners, _PAD_FACES, color=bright, side="double", cast_shadow=False)
     contacts = contact_points(gripper, opening)
-    scene.add_icosphere(f"{_place('bite point')}/middle", radius=length / 18, color=BITE, position=contacts.mean(axis=0))
-    scene.add_line_segments(f"{_place('bite point')}/opening", contacts[None], BITE, thickness=length / 50)
+    scene.add_icosphere(f"{_place('bite point')}/middle", radius=length / 70, color=BITE, position=contacts.mean(axis=0))
+    scene.add_line_segments(f"{_place('bite point')}/opening", contacts[None], BITE, thickness=length / 200)
 
 
 def _corners(gripper: Gripper) -> Floats:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 
 from graspgen_cli.errors import OutputError
 
@@ -35,13 +36,13 @@ def offscreen(size: tuple[int, int]) -> Iterator[None]:
 @cache
 def working_system() -> str:
     """`egl` or `osmesa`: the one that MUJOCO_GL names, else the first that works. Raises OutputError where none does."""
+    if find_spec("OpenGL") is None:
+        raise OutputError("drawing pictures needs PyOpenGL; run: pip install 'graspgen-cli[replay]'")
     named = os.environ.get("MUJOCO_GL", "").lower()
     problems = {system: _problem(system) for system in ((named,) if named in SYSTEMS else SYSTEMS)}
     for system, problem in problems.items():
         if not problem:
             return system
-    if any("No module named 'OpenGL'" in problem for problem in problems.values()):
-        raise OutputError("drawing pictures needs PyOpenGL; run: pip install 'graspgen-cli[replay]'")
     found = ", ".join(f"{system}: {problem}" for system, problem in problems.items())
     raise OutputError(f"drawing pictures without a screen needs EGL or OSMesa ({found}); run `{_LIBRARIES}`")
 

@@ -36,6 +36,7 @@ class GraspPage:
         self._server, self._titles, self._load = server, titles, load
         self._lock = threading.RLock()
         self._shown: GraspScene | None = None
+        self._title = ""
         self._figures: dict[Outcome, list[tuple[Instances, viser.BatchedMeshHandle]]] = {}
         self._chosen_nodes: list[viser.BatchedMeshHandle] = []
         gui = server.gui
@@ -53,7 +54,7 @@ class GraspPage:
 
     def _connect(self) -> None:
         self._search.on_update(lambda _: self._list())
-        self._object.on_update(lambda _: self._open(self._object.value))
+        self._object.on_update(lambda _: self.pick(self._object.value))
         self._kind.on_update(lambda _: self._draw())
         self._number.on_update(lambda _: self._choose())
         self._alone.on_update(lambda _: self._filter())
@@ -76,7 +77,12 @@ class GraspPage:
             if found:
                 self._object.options = tuple(found)
 
-    def _open(self, title: str) -> None:
+    @property
+    def summary(self) -> str:
+        """What the page says of the object, as HTML."""
+        return self._summary.content
+
+    def pick(self, title: str) -> None:
         """Shows the object that was picked from the list; what is wrong with its file is said on the page."""
         with self._lock:
             if self._shown is not None and self._title == title:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _DPI = 100
 _SLIP: Colour = (90, 90, 90)
 _TUG: Colour = (236, 238, 242)
-_FORCE_ROOM = 1.15
+_FORCE_ROOM = 1.25
 """Of the axis above the force that is shown; impacts of a step or two may be higher."""
 
 
@@ -56,7 +56,7 @@ class PlotStrip:
         low, high = (self._height - float(y) for y in self._axes.bbox.intervaly)
         for time in times:
             x = float(self._axes.transData.transform((time, 0.0))[0])
-            drawing.line((x, high, x, low), CHOSEN, 2)
+            drawing.line((x, high, x, low), CHOSEN, 1)
         return picture
 
 
@@ -77,9 +77,8 @@ def _figure(trace: TrialTrace, *, size: tuple[int, int], title: str) -> Figure:
     force.set(xlabel="time (s)", ylabel="contact force (N)", xlim=(0.0, _duration(trace)), ylim=(0.0, _highest_force(trace)))
     slip.set(ylabel="slip (mm)", ylim=(0.0, _highest_slip(trace)))
     lines = [*force.get_lines()[: len(FINGERS)], slip.get_lines()[0]]
-    force.legend(lines, [str(line.get_label()) for line in lines], loc="upper left", ncols=3, frameon=False, fontsize=9)
-    if title:
-        force.set_title(title, fontsize=11, color=css(INK))
+    figure.legend(lines, [str(line.get_label()) for line in lines], loc="outside upper left", ncols=3, frameon=False, fontsize=9)
+    force.set_title(title, fontsize=10, color=css(INK), loc="right")
     return figure
 
 
@@ -91,7 +90,7 @@ def _draw_stages(axes: Any, trace: TrialTrace) -> None:
         if number % 2:
             axes.axvspan(start, end, color=css(_TUG), lw=0)
         text = f"tug {number}" if number else "closing"
-        axes.text((start + end) / 2, 0.02, text, transform=axes.get_xaxis_transform(), ha="center", va="bottom", fontsize=8, color="#666666")
+        axes.text((start + end) / 2, 0.98, text, transform=axes.get_xaxis_transform(), ha="center", va="top", fontsize=8, color="#666666")
         start = end
 
 
@@ -103,7 +102,7 @@ def _mark_failure(axes: Any, trace: TrialTrace) -> None:
     right = trace.failed_at > _duration(trace) * 0.7
     axes.annotate(
         f"{trace.outcome.label} at {trace.failed_at:.2f} s",
-        (trace.failed_at, 0.8),
+        (trace.failed_at, 0.5),
         xycoords=axes.get_xaxis_transform(),
         xytext=(-6 if right else 6, 0),
         textcoords="offset points",

@@ -17,8 +17,6 @@ from graspgen_cli.geometry.poses import rotation_from_wxyz
 from graspgen_cli.records import Floats, TriangleMesh
 
 Pixels = NDArray[np.uint8]
-_MARGIN = 1.08
-"""Of the picture around what it shows."""
 _FINER = 2
 """Every pixel is the mean of this many times as many each way: not every OpenGL smooths edges by itself."""
 _LIGHTS = (((0.45, -0.75, -0.75), 0.5, True), ((-0.8, -0.15, -0.3), 0.16, False))
@@ -51,14 +49,15 @@ class Camera:
     half_height: float = 0.25
 
 
-def camera_around(points: Floats, *, towards: Floats, up: Floats, aspect: float) -> Camera:
-    """A camera that looks along `towards` and holds all points (P, 3) in its picture, whose width is `aspect` times its height."""
+def camera_around(points: Floats, *, towards: Floats, up: Floats, aspect: float, margin: float = 1.08) -> Camera:
+    """A camera that looks along `towards` and holds all points (P, 3) in its picture, whose width is `aspect` times its height, with
+    the share `margin` - 1 of it to spare."""
     forward = towards / np.linalg.norm(towards)
     right = np.cross(forward, up)
     right /= np.linalg.norm(right)
     upward = np.cross(right, forward)
     camera = Camera(np.zeros(3), forward, upward)
-    slope = np.tan(camera.half_height) / _MARGIN
+    slope = np.tan(camera.half_height) / margin
     seen = points @ np.stack([right, upward, forward]).T
     # For every point the distance at which it just enters the picture, for the middle of the extents.
     middle = (seen[:, :2].min(axis=0) + seen[:, :2].max(axis=0)) / 2
@@ -123,7 +122,7 @@ def _model(meshes: Sequence[TriangleMesh], size: tuple[int, int], radius: float)
     spec.stat.extent, spec.stat.center = radius, [0.0, 0.0, 0.0]
     visual = spec.visual
     visual.global_.offwidth, visual.global_.offheight = size
-    visual.quality.shadowsize, visual.quality.offsamples = 4096, 8
+    visual.quality.shadowsize, visual.quality.offsamples = 4096, 0
     # Far beyond everything, in units of the extent.
     visual.map.zfar, visual.map.znear, visual.map.shadowclip = 100.0, 0.01, 2.0
     paper = [channel / 255 for channel in PAPER]

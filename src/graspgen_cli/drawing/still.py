@@ -9,7 +9,7 @@ import trimesh
 from PIL import Image
 
 from graspgen_cli.drawing.colours import OBJECT, OUTCOMES, Colour, body_colour
-from graspgen_cli.drawing.figures import Instances
+from graspgen_cli.drawing.figures import LINES, Instances
 from graspgen_cli.drawing.legend import with_legend
 from graspgen_cli.drawing.render import Solid, camera_around, renderer
 from graspgen_cli.drawing.scene import GraspScene
@@ -60,7 +60,7 @@ def colour_of(scene: GraspScene, grasp: int) -> Colour:
 
 
 def grasp_model(scene: GraspScene, kind: FigureKind) -> bytes:
-    """A binary glTF in metres: the object, and for every grasp a node `grasp_<index in the file>_<outcome>`.
+    """A binary glTF in metres: the object, and for every grasp the nodes `grasp_<index in the file>_<outcome>/<body or line>`.
 
     A mesh is in the file once for every outcome, and each grasp refers to it.
     """
@@ -68,17 +68,23 @@ def grasp_model(scene: GraspScene, kind: FigureKind) -> bytes:
     if scene.mesh is not None:
         model.add_geometry(_painted(scene.mesh, OBJECT), geom_name="object", node_name="object")
     for number, part in enumerate(scene.figure(kind)):
-        for place, stretch, grasp in zip(part.pose, part.scale, part.grasp, strict=True):
+        for row, (place, stretch, grasp) in enumerate(zip(part.pose, part.scale, part.grasp, strict=True)):
             outcome = Outcome(int(scene.dataset.grasps.outcome[grasp]))
             name = f"{outcome.label}_{number}"
             if name not in model.geometry:
                 model.geometry[name] = _painted(part.mesh, OUTCOMES[outcome])
-            node = f"grasp_{scene.grasp[grasp]}_{outcome.label}"
+            node = f"grasp_{scene.grasp[grasp]}_{outcome.label}/{_part_name(scene, part, row)}"
             matrix = place @ np.diag([*stretch, 1.0])
-            model.graph.update(frame_to=f"{node}/{len(model.graph.nodes)}", frame_from=model.graph.base_frame, matrix=matrix, geometry=name)
+            model.graph.update(frame_to=node, frame_from=model.graph.base_frame, matrix=matrix, geometry=name)
     content = model.export(file_type="glb")
     assert isinstance(content, bytes), "a glTF in one file"
     return content
+
+
+def _part_name(scene: GraspScene, part: Instances, row: int) -> str:
+    if part.body < 0 or scene.gripper is None:
+        return f"line_{row % LINES}"
+    return scene.gripper.body_names[part.body]
 
 
 def gripper_model(gripper: Gripper) -> bytes:
@@ -94,6 +100,8 @@ def gripper_model(gripper: Gripper) -> bytes:
 
 
 def _painted(mesh: TriangleMesh, colour: Colour) -> trimesh.Trimesh:
-    material = trimesh.visual.material.PBRMaterial(baseColorFactor=[*colour, 255], metallicFactor=0.0, roughnessFactor=0.7, doubleSided=True)
+    material = trimesh.visual.material.PBRMaterial(
+        baseColorFactor=[*colour, 255], metallicFactor=0.0, roughnessFactor=0.7, doubleSided=True
+    )
     visual = trimesh.visual.TextureVisuals(material=material)
     return trimesh.Trimesh(mesh.vertices, mesh.faces, visual=visual, process=False)

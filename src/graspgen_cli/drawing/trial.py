@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from graspgen_cli.drawing.colours import INK, OBJECT, OUTCOMES, PAPER, Colour, body_colour
 from graspgen_cli.drawing.legend import letters
 from graspgen_cli.drawing.render import Camera, Renderer, Solid, camera_around, renderer
-from graspgen_cli.geometry.meshes import join_meshes, triangle_mesh
+from graspgen_cli.geometry.meshes import bounds, extents, join_meshes, triangle_mesh
 from graspgen_cli.geometry.poses import pose, transform_points
 from graspgen_cli.records import Floats, Gripper, Outcome, TargetObject, TriangleMesh
 from graspgen_cli.validate.trace import TrialTrace
@@ -22,8 +22,10 @@ from graspgen_cli.validate.trace import TrialTrace
 _TOWARDS = np.array([0.35, 1.0, 0.3])
 """In GraspGen's axes: along y, a little from the left and from above; the gripper comes from above, so that its approach points down."""
 _UP = np.array([0.0, 0.0, -1.0])
+_MARGIN = 1.3
+"""Room for an object that leaves."""
 _TUG: Colour = (192, 38, 60)
-_TUG_LENGTH = 0.45
+_TUG_LENGTH = 0.35
 """Of the arrow of the strongest tug, as a share of the gripper's depth."""
 
 
@@ -62,11 +64,12 @@ class TrialDrawing:
         return np.asarray(force) / strongest * _TUG_LENGTH * self.gripper.depth
 
     def _arrow(self, step: int, force: Floats) -> Floats:
-        """Pose (4, 4) of the arrow, which starts at the object's centre of mass."""
+        """Pose (4, 4) of the arrow, which starts where the line of the force leaves the box around the object."""
         z = force / np.linalg.norm(force)
         x = np.cross([1.0, 0.0, 0.0] if abs(z[0]) < 0.9 else [0.0, 1.0, 0.0], z)
         x /= np.linalg.norm(x)
-        start = transform_points(self.trace.pose_object_in_gripper[step], self.target.center_of_mass[None])[0]
+        place = self.trace.pose_object_in_gripper[step]
+        start = transform_points(place, self.target.center_of_mass[None])[0] + _way_out(self.target, place[:3, :3].T @ z) * z
         return pose(np.stack([x, np.cross(z, x), z], axis=-1), start)
 
     def stage(self, step: int) -> int:
@@ -75,7 +78,7 @@ class TrialDrawing:
         return min(int(np.searchsorted(ends, step, side="right")), len(ends) - 1)
 
     def _written(self, picture: Image.Image, step: int) -> Image.Image:
-        drawing, size = ImageDraw.Draw(picture), max(11, picture.width // 48)
+        drawing, size = ImageDraw.Draw(picture), max(15, picture.height // 28)
         stage, time = self.stage(step), float(self.trace.time[step])
         doing = f"tug {stage} of {len(self.trace.stages) - 1}" if stage else "closing"
         drawing.text((size, size), self.title, INK, letters(size))
@@ -109,8 +112,8 @@ def trial_drawing(
     meshes = [join_meshes(list(parts)) for parts in gripper.collision_parts if parts] + [target.mesh, _arrow_mesh()]
     upright = gripper.pose_base_in_graspgen[:3, :3]
     corners = _corners(trace, gripper, target)
-    camera = camera_around(corners, towards=_TOWARDS @ upright, up=_UP @ upright, aspect=size[0] / size[1])
-    radius = float(np.linalg.norm(corners, axis=1).max()) + _TUG_LENGTH * gripper.depth
+    camera = camera_around(corners, towards=_TOWARDS @ upright, up=_UP @ upright, aspect=size[0] / size[1], margin=_MARGIN)
+    radius = float(np.linalg.norm(corners, axis=1).max()) + _TUG_LENGTH * gripper.depth + float(extents(target.mesh).max())
     with renderer(meshes, size, radius=radius) as drawing:
         yield TrialDrawing(trace, gripper, target, title, drawing, camera)
 
@@ -133,8 +136,15 @@ def _body_poses(trace: TrialTrace, gripper: Gripper, step: int) -> Floats:
     return pose(np.array([body.xmat.reshape(3, 3) for body in bodies]), np.array([body.xpos for body in bodies]))
 
 
+def _way_out(target: TargetObject, direction: Floats) -> float:
+    """Distance, m, from the object's centre of mass to the side of its box in a direction, in its frame."""
+    low, high = bounds(target.mesh) - target.center_of_mass
+    with np.errstate(divide="ignore"):
+        return float(np.where(direction > 0, high / direction, np.where(direction < 0, low / direction, np.inf)).min())
+
+
 def _arrow_mesh() -> TriangleMesh:
     """An arrow along z, 1 m long, from the origin."""
-    shaft = trimesh.creation.cylinder(radius=0.035, segment=[[0.0, 0.0, 0.0], [0.0, 0.0, 0.75]])
-    head = trimesh.creation.cone(radius=0.09, height=0.25, transform=trimesh.transformations.translation_matrix([0.0, 0.0, 0.75]))
+    shaft = trimesh.creation.cylinder(radius=0.05, segment=[[0.0, 0.0, 0.0], [0.0, 0.0, 0.75]])
+    head = trimesh.creation.cone(radius=0.13, height=0.25, transform=trimesh.transformations.translation_matrix([0.0, 0.0, 0.75]))
     return join_meshes([triangle_mesh(part.vertices, part.faces) for part in (shaft, head)])

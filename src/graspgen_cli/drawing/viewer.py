@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-import mujoco
-
 from graspgen_cli.errors import OutputError
 from graspgen_cli.validate.trace import TrialTrace
 
@@ -21,9 +19,9 @@ def show(trace: TrialTrace) -> None:
         import mujoco.viewer
     except (ImportError, RuntimeError) as error:
         raise OutputError(f"MuJoCo's viewer cannot be opened ({error}); run: pip install 'graspgen-cli[replay]'") from None
+    _require_screen()
     model, data = trace.scene.model, mujoco.MjData(trace.scene.model)
     stride = max(1, round(1 / (_RATE * model.opt.timestep)))
-    _require_screen()
     with mujoco.viewer.launch_passive(model, data, show_left_ui=False, show_right_ui=False) as window:
         while window.is_running():
             for position in trace.position[::stride]:

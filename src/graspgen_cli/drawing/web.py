@@ -25,7 +25,7 @@ ANY_PORT = 0
 """The system picks a free one."""
 _DISTANCE = 1.7
 """Of the camera from the middle of what it shows, in radii."""
-_LIGHTS = (("key", (-1.0, -2.0, 2.0), 0.9), ("fill", (2.0, -0.5, 0.5), 0.3), ("back", (0.0, 2.0, 1.0), 0.4))
+_LIGHTS = (("key", (-1.0, -2.0, 2.0), 1.5), ("fill", (2.0, -0.5, 0.5), 0.3), ("back", (0.0, 2.0, 1.0), 0.4))
 """Name, direction from which it shines, strength."""
 
 
@@ -57,7 +57,7 @@ def _light(scene: viser.SceneApi) -> None:
     """Soft white light from above and two sides, so that the colours of the outcomes are what they are in other pictures."""
     scene.configure_default_lights(enabled=False)
     scene.configure_environment_map(None)
-    scene.add_light_hemisphere("/light/sky", sky_color=(255, 255, 255), ground_color=(185, 185, 190), intensity=0.9)
+    scene.add_light_hemisphere("/light/sky", sky_color=(255, 255, 255), ground_color=(185, 185, 190), intensity=1.4)
     for name, position, intensity in _LIGHTS:
         scene.add_light_directional(f"/light/{name}", intensity=intensity, position=position)
 
@@ -68,7 +68,9 @@ def add_object(scene: viser.SceneApi, shown: GraspScene) -> None:
         scene.add_mesh_simple("/object", shown.mesh.vertices, shown.mesh.faces, color=OBJECT, flat_shading=False, side="double")
 
 
-def add_figures(scene: viser.SceneApi, shown: GraspScene, kind: FigureKind) -> dict[Outcome, list[tuple[Instances, viser.BatchedMeshHandle]]]:
+def add_figures(
+    scene: viser.SceneApi, shown: GraspScene, kind: FigureKind
+) -> dict[Outcome, list[tuple[Instances, viser.BatchedMeshHandle]]]:
     """The grasps, a few nodes for each outcome, so that an outcome is hidden without sending its grasps again."""
     figure = shown.figure(kind)
     added: dict[Outcome, list[tuple[Instances, viser.BatchedMeshHandle]]] = {}
@@ -90,12 +92,20 @@ def add_instances(scene: viser.SceneApi, name: str, part: Instances, colour: Col
         batched_wxyzs=quaternion_wxyz(part.pose[:, :3, :3]),
         batched_positions=part.pose[:, :3, 3],
         batched_scales=part.scale,
-        batched_colors=colour,
+        batched_colors=_linear(colour),
         flat_shading=True,
         lod="off",
         cast_shadow=False,
         receive_shadow=False,
     )
+
+
+def _linear(colour: Colour) -> Colour:
+    """The colour without the curve of sRGB (IEC 61966-2-1): the page takes the colours of batched meshes, alone of all, for linear."""
+    share = np.array(colour) / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    red, green, blue = (int(channel) for channel in np.round(255 * linear))
+    return red, green, blue
 
 
 def aim(cameras: Iterable[viser.CameraHandle | viser.InitialCameraConfig], corners: Floats) -> None:

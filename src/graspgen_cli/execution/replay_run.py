@@ -112,9 +112,7 @@ def _target(grasps: ObjectGrasps, settings: ReplayCommand, simulation: Simulatio
     if problem := id_problem(dataset.object_id):
         raise ObjectError(f"{dataset.object_id[:80]!r} {problem}")
     approximation = simulation.collision_approximation
-    return load_object(
-        dataset.object_id, dataset.scale, root=object_root(settings), approximation=approximation, cache=default_cache()
-    )
+    return load_object(dataset.object_id, dataset.scale, root=object_root(settings), approximation=approximation, cache=default_cache())
 
 
 def _with_opening(grasp: GraspBatch, gripper: Gripper, target: TargetObject) -> GraspBatch:

@@ -325,7 +325,9 @@ class ViewSettings(Section):
     export: UserPath | None = Field(
         None, description="Write what would be shown to a FILE.png, .glb or .html, without a browser or a screen, and stop."
     )
-    picture_width: Annotated[int, Field(ge=64, le=8192)] = Field(1200, description="Width (pixels) of a picture; its height is three quarters.")
+    picture_width: Annotated[int, Field(ge=64, le=8192)] = Field(
+        1200, description="Width (pixels) of a picture; its height is three quarters."
+    )
 
 
 class ReplaySettings(Section):

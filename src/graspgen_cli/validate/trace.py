@@ -106,7 +106,7 @@ def trace_trial(gripper: Gripper, target: TargetObject, grasp: GraspBatch, setti
     return TrialTrace(
         scene=scene,
         stages=stages(gripper, settings, scene.mass),
-        time=np.arange(1, len(position) + 1) * float(scene.model.opt.timestep),
+        time=np.arange(1.0, len(position) + 1) * float(scene.model.opt.timestep),
         position=position,
         pose_object_in_gripper=pose(rotation_from_wxyz(quaternion), position[:, at : at + 3]),
         joint_position=position[:, scene.joint_qpos],
