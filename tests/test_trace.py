@@ -14,7 +14,7 @@ from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject, Tri
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.backend import make_backend
 from graspgen_cli.validate.judge import judge
-from graspgen_cli.validate.trace import TrialTrace, trace_trial
+from graspgen_cli.validate.trace import TrialTrace, touching_bodies, trace_trial
 from shapes import box
 
 SETTINGS = SimulationSettings()
@@ -60,6 +60,7 @@ def test_watching_changes_no_bit_of_the_end_state(gripper: Gripper, where: str) 
 def test_a_held_box_is_pressed_to_the_end_and_slips_as_much_as_its_end_state_says(gripper: Gripper) -> None:
     trace = trace_of(gripper, BOXES["between the pads"])
     assert trace.outcome is Outcome.HELD and trace.failed_at is None
+    assert set(touching_bodies(trace)) == set(gripper.finger_bodies)
     assert trace.pressed[-1] and trace.time[-1] == pytest.approx(3.5)
     assert np.isnan(trace.slip[trace.time < trace.closed_at - 1e-9]).all()
     assert trace.slip[-1] == pytest.approx(trace.state.slip[0], abs=1e-12)
@@ -83,7 +84,8 @@ def test_a_box_that_is_pulled_out_fails_in_the_tug_that_pulls(gripper: Gripper) 
 
 
 def test_what_is_never_gripped_fails_from_the_start(gripper: Gripper) -> None:
-    assert trace_of(gripper, BOXES["beside them"]).failed_at == 0.0
+    trace = trace_of(gripper, BOXES["beside them"])
+    assert trace.failed_at == 0.0 and touching_bodies(trace) == ()
 
 
 def test_a_trial_that_diverges_fails_where_it_ends(gripper: Gripper) -> None:

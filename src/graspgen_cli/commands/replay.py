@@ -49,6 +49,7 @@ def _print(done: Replay, settings: ReplayCommand, console: Console) -> None:
         ("failed at", "-" if trace.failed_at is None else f"{trace.failed_at:.3f} s"),
         ("steps", f"{len(trace.time)}, {trace.time[-1]:.3f} s"),
         ("contact force at the end", f"{forces[0]:.2f} N, {forces[1]:.2f} N"),
+        ("touch the object at the end", ", ".join(done.touching) or "-"),
         ("slip since the grip closed", "-" if slip[0] != slip[0] else f"{1000 * slip[0]:.2f} mm, {57.29578 * slip[1]:.2f}°"),
     ]
     console.table(("trial", ""), rows, text=True)
@@ -72,6 +73,7 @@ def _document(done: Replay, settings: ReplayCommand) -> dict[str, object]:
         "failed_at": trace.failed_at,
         "steps": len(trace.time),
         "finger_contact_force": trace.state.finger_contact_force[0].tolist(),
+        "touching": list(done.touching),
         "slip": slip,
         "notes": list(done.notes),
         "video": None if settings.video is None else str(settings.video),

@@ -25,8 +25,12 @@ _FORCE_ROOM = 1.25
 def plot_file(trace: TrialTrace, *, title: str, form: str) -> bytes:
     """The plot as a file of a form that matplotlib knows: png, svg or pdf."""
     figure = _figure(trace, size=(900, 420), title=title)
+    from matplotlib import rc_context
+
     content = io.BytesIO()
-    figure.savefig(content, format=form, metadata=_TIMELESS.get(form))
+    # Names within an SVG are random unless they are made from something.
+    with rc_context({"svg.hashsalt": "graspgen"}):
+        figure.savefig(content, format=form, metadata=_TIMELESS.get(form))
     return content.getvalue()
 
 

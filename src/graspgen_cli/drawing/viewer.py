@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 
 from graspgen_cli.errors import OutputError
 from graspgen_cli.validate.trace import TrialTrace
@@ -39,5 +40,8 @@ def _require_screen() -> None:
     """MuJoCo's viewer ends the process where there is no screen."""
     import glfw
 
-    if not glfw.init():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the error below says the same
+        there = glfw.init()
+    if not there:
         raise OutputError("MuJoCo's viewer needs a screen, and there is none here (DISPLAY); --video FILE.mp4 needs none")

@@ -23,7 +23,7 @@ from graspgen_cli.objects.scales import id_problem
 from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject
 from graspgen_cli.settings.commands import ReplayCommand
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.trace import TrialTrace, trace_trial
+from graspgen_cli.validate.trace import TrialTrace, touching_bodies, trace_trial
 
 _TRIED = (Outcome.HELD, Outcome.DROPPED, Outcome.UNSTABLE)
 
@@ -48,6 +48,11 @@ class Replay:
     def title(self) -> str:
         """What is shown, in a line."""
         return f"{self.target.object_id}  ·  {self.gripper.name}  ·  grasp {self.grasp}"
+
+    @property
+    def touching(self) -> tuple[str, ...]:
+        """The gripper's bodies that touch the object at the end."""
+        return touching_bodies(self.trace)
 
     @property
     def agrees(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import mujoco
 import numpy as np
 from mujoco import batch
 from numpy.typing import NDArray
@@ -74,6 +75,17 @@ class TrialTrace:
     @property
     def _half_step(self) -> float:
         return float(self.scene.model.opt.timestep) / 2
+
+
+def touching_bodies(trace: TrialTrace) -> tuple[str, ...]:
+    """The gripper's bodies that touch the object at the end of the trial, in the order of the model; what a finger's force does not say:
+    whether other parts of the gripper met the object first."""
+    model = trace.scene.model
+    data = mujoco.MjData(model)
+    data.qpos[:] = np.nan_to_num(trace.position[-1])
+    mujoco.mj_fwdPosition(model, data)
+    pairs = [model.geom_bodyid[contact.geom] for contact in data.contact[: data.ncon] if contact.dist <= 0]
+    return tuple(str(model.body(body).name) for body in sorted({int(b) for pair in pairs for b in pair} - {trace.scene.object_body}))
 
 
 class _Recorder:
