@@ -200,7 +200,7 @@ def test_the_table_has_a_row_for_every_step(made_dataset: Path, tmp_path: Path, 
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        ([], 3, "name a grasp file"),
+        (["nothing"], 3, "nothing"),
         (["nowhere.json"], 3, "nowhere.json"),
         (["{box}", "--grasp", "999"], 3, "there is no grasp 999"),
         (["{box}", "--grasp", "1", "--outcome", "held"], 2, "grasp and outcome exclude each other"),

@@ -25,7 +25,7 @@ from graspgen_cli.settings.commands import (
     GuessCommand,
     SplitsCommand,
 )
-from graspgen_cli.settings.fields import Kind, allowed, environment_names, field_names, fields_by_section, kind, known_fields
+from graspgen_cli.settings.fields import Kind, allowed, choices, environment_names, field_names, fields_by_section, kind, known_fields
 from graspgen_cli.settings.models import REGEX_ALLOWED, Section
 from graspgen_cli.settings.show import settings_document, settings_text
 from graspgen_cli.settings.sources import MAX_FILE_BYTES
@@ -40,10 +40,13 @@ OTHER_VALUES: dict[Kind, tuple[object, ...]] = {
 """Three valid values of each kind, none a default."""
 
 
-JSON_VALUES: dict[str, tuple[object, ...]] = {
+NAMED_VALUES: dict[str, tuple[object, ...]] = {
     "tug_sequences": OTHER_VALUES[Kind.JSON],
     "finger_colliders": (["a", "b"], ["left", "right"], ["b", "a"]),
     "approach_axis": ([1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]),
+    "export": ("a_b.png", "c-d.glb", "e f.html"),
+    "video": ("a_b.mp4", "c-d.gif", "e f.png"),
+    "plot": ("a_b.png", "c-d.svg", "e f.csv"),
     "open_configuration": ({"left": 0.04}, {"left": 0.5, "right": -0.5}, {"left": 0.0}),
 }
 
@@ -77,8 +80,9 @@ def values_for(name: str) -> tuple[object, ...]:
         default = section.model_fields[name].default
         return (not default, default, not default)
     if field_kind is Kind.CHOICE:
-        return ("antipodal", "acronym", "finger-pads") if name == "sampler" else ("sdf", "coacd", "convex-hull")
-    return JSON_VALUES.get(name, OTHER_VALUES[field_kind])
+        names = choices(section, name)
+        return (names[1], names[0], names[-1])
+    return NAMED_VALUES.get(name, OTHER_VALUES[field_kind])
 
 
 def owner(name: str) -> type[Section]:

@@ -34,8 +34,7 @@ FIGURES = list(FigureKind)
 
 
 def source_of(path: Path | str, **settings: object) -> GraspSource:
-    command = ViewCommand(source=str(path), object_dataset=OBJECTS, **settings)
-    found = open_source(command.source, command)
+    found = open_source(ViewCommand(grasp_dataset=path, object_dataset=OBJECTS, **settings))
     assert isinstance(found, GraspSource)
     return found
 

@@ -84,12 +84,12 @@ def _document(done: Replay, settings: ReplayCommand) -> dict[str, object]:
 COMMAND = Command(
     settings=ReplayCommand,
     run=replay,
-    argument="grasps",
+    argument="grasp_dataset",
     about=(
-        "Tries one grasp of a file again, on the scene and the simulation settings that the file records, and says how it ended: exit "
-        "code 1 where that is not what the file says. --video draws the trial with MuJoCo's renderer (EGL or OSMesa; no screen is needed) "
-        "above a plot of contact force and slip with the moment of failure marked; --plot writes the plot alone, or the numbers of every "
-        "step. Without --grasp it takes the first grasp that was tried, or the first with --outcome."
+        "Tries one grasp of a dataset or a grasp file again, on the scene and the simulation settings that the file records, and says how "
+        "it ended: exit code 1 where that is not what the file says. --video draws the trial with MuJoCo's renderer (EGL or OSMesa; no "
+        "screen is needed) above a plot of contact force and slip with the moment of failure marked; --plot writes the plot alone, or the "
+        "numbers of every step. Without --grasp it takes the first grasp that was tried, or the first with --outcome."
     ),
     examples=(
         "graspgen replay results/grasp_data/robotiq_2f_85/mug.0.001.grasps.json --grasp 3 --video mug.mp4",

@@ -13,22 +13,20 @@ from graspgen_cli.settings.commands import ViewCommand
 
 def view(settings: ViewCommand, console: Console) -> ExitCode:
     """Serve the page until Ctrl-C, or write the file; name the grasp files that cannot be read."""
-    from graspgen_cli.execution.scenes import GraspSource, open_source
-    from graspgen_cli.execution.view_run import export, serve
+    from graspgen_cli.execution.view_run import export, open_view, serve
 
-    source = open_source(settings.source, settings)
-    damaged = source.collection.damaged if isinstance(source, GraspSource) else ()
-    for file in damaged:
+    opened = open_view(settings)
+    for file in opened.damaged:
         console.error(f"{file.path}: {file.reason}")
     if settings.export is not None:
-        for note in export(source, settings, settings.export):
+        for note in export(opened, settings.export):
             console.note(note)
         _tell(console, "file", str(settings.export))
     else:
         # Ctrl-C is how one leaves the page.
         with contextlib.suppress(KeyboardInterrupt):
-            serve(source, settings, lambda address: _tell(console, "address", address))
-    return ExitCode.FAILED if damaged else ExitCode.OK
+            serve(opened, lambda address: _tell(console, "address", address))
+    return ExitCode.FAILED if opened.damaged else ExitCode.OK
 
 
 def _tell(console: Console, what: str, value: str) -> None:
@@ -45,12 +43,12 @@ def _tell(console: Console, what: str, value: str) -> None:
 COMMAND = Command(
     settings=ViewCommand,
     run=view,
-    argument="source",
+    argument="grasp_dataset",
     about=(
-        "Shows the grasps of a dataset, a folder or a file (GraspGen JSON, isaac_grasp YAML, WebDataset, ACRONYM) on their objects, in the "
-        "colour of their outcome: list and search objects, filter by outcome, go through the grasps, click one for its numbers. Or shows a "
-        "gripper at any opening with its axes, pads and bite point. The page is served on this machine alone unless --host says otherwise. "
-        "--export writes a picture (needs EGL or OSMesa), a model or a page in one file instead."
+        "Shows the grasps of a dataset, a folder or a file (GraspGen JSON, isaac_grasp YAML, WebDataset, ACRONYM) on their objects, in "
+        "the colour of their outcome: list and search objects, filter by outcome, go through the grasps, click one for its numbers. Or "
+        "shows, by name or file, a gripper at any opening with its axes, pads and bite point. The page is served on this machine alone "
+        "unless --host says otherwise. --export writes a picture (needs EGL or OSMesa), a model or a page in one file instead."
     ),
     examples=(
         "graspgen view results",

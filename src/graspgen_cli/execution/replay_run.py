@@ -65,9 +65,7 @@ def run_replay(settings: ReplayCommand) -> Replay:
 
     Raises InputError, GraspFileError, GripperError or ObjectError where the file, the gripper or the object cannot be used.
     """
-    if settings.grasps is None:
-        raise InputError("name a grasp file, such as results/grasp_data/robotiq_2f_85/mug.0.001.grasps.json")
-    source = GraspSource(open_collection(settings.grasps), settings)
+    source = GraspSource(open_collection(settings.grasp_dataset), settings)
     entry = source.collection.entries[source.first()]
     grasps = read_entry(entry)
     gripper, problem = source.gripper(entry, grasps)

@@ -111,12 +111,12 @@ def in_our_frame(grasps: ObjectGrasps, gripper: Gripper | None) -> GraspBatch:
     return replace(batch, pose_gripper_in_object=batch.pose_gripper_in_object @ pose_ours_in_theirs)
 
 
-def open_source(source: str, settings: SceneSettings) -> GraspSource | Gripper:
+def open_source(settings: SceneSettings) -> GraspSource | Gripper:
     """What is to be shown: grasps under a path, or a gripper by name or file.
 
     Raises InputError where there is neither, GripperError where the gripper cannot be used.
     """
-    path = Path(source).expanduser()
+    path, source = settings.grasp_dataset, str(settings.grasp_dataset)
     if _is_gripper(source, path):
         return named_gripper(settings.model_copy(update={"gripper_config": source}))
     if not path.exists():

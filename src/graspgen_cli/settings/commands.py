@@ -122,8 +122,8 @@ class DoctorCommand(ObjectSettings, DatasetSettings, DoctorSettings):
     """Settings of `doctor`."""
 
 
-class SceneSettings(ObjectSettings, GripperSettings, PickSettings):
-    """What finding grasps, their object and their gripper needs."""
+class SceneSettings(ObjectSettings, GripperSettings, DatasetSettings, PickSettings):
+    """What finding grasps, their object and their gripper needs. The dataset may be a folder or a file of grasps as well."""
 
 
 class ViewCommand(SceneSettings, ViewSettings):

@@ -313,12 +313,6 @@ class PickSettings(Section):
 class ViewSettings(Section):
     """What to look at, and where."""
 
-    source: str = Field(
-        "results",
-        min_length=1,
-        description="A dataset, a folder of grasp files, one grasp file, or a gripper's name or file.",
-        json_schema_extra={"allowed": "a path or a gripper's name"},
-    )
     figure: FigureKind = Field(FigureKind.LINES, description="What stands for a grasp.")
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 lets other machines in.")
     port: Annotated[int, Field(ge=1, le=65535)] = Field(8080, description="Port to listen on; the next free one where it is taken.")
@@ -333,7 +327,6 @@ class ViewSettings(Section):
 class ReplaySettings(Section):
     """What to show of the trial."""
 
-    grasps: UserPath | None = Field(None, description="The grasp file; or a dataset or folder, with --object.")
     video: UserPath | None = Field(
         None, description="Draw the trial: FILE.mp4 or .gif for a video, .png for a strip of moments, with the plot below it."
     )
