@@ -16,7 +16,7 @@ OUTCOMES: dict[Outcome, Colour] = {
     Outcome.UNVALIDATED: (120, 126, 135),
 }
 OBJECT: Colour = (222, 214, 198)
-CHOSEN: Colour = (25, 28, 34)
+CHOSEN: Colour = (92, 100, 114)
 """Of the grasp that was picked out of many."""
 BASE: Colour = (112, 120, 132)
 LINK: Colour = (168, 176, 187)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from graspgen_cli.drawing.colours import CHOSEN, FINGERS, INK, OUTCOMES, Colour, css
+from graspgen_cli.drawing.colours import FINGERS, INK, OUTCOMES, Colour, css
 from graspgen_cli.errors import OutputError
 from graspgen_cli.validate.trace import TrialTrace
 
@@ -60,7 +60,7 @@ class PlotStrip:
         low, high = (self._height - float(y) for y in self._axes.bbox.intervaly)
         for time in times:
             x = float(self._axes.transData.transform((time, 0.0))[0])
-            drawing.line((x, high, x, low), CHOSEN, 1)
+            drawing.line((x, high, x, low), INK, 1)
         return picture
 
 

@@ -81,8 +81,9 @@ class TrialDrawing:
         drawing, size = ImageDraw.Draw(picture), max(15, picture.height // 28)
         stage, time = self.stage(step), float(self.trace.time[step])
         doing = f"tug {stage} of {len(self.trace.stages) - 1}" if stage else "closing"
-        drawing.text((size, size), self.title, INK, letters(size))
-        drawing.text((size, picture.height - 2 * size), f"{time:.2f} s   {doing}", INK, letters(size))
+        # The outline keeps the text readable where something is drawn behind it.
+        for y, text in ((size, self.title), (picture.height - 2 * size, f"{time:.2f} s   {doing}")):
+            drawing.text((size, y), text, INK, letters(size), stroke_width=size // 6, stroke_fill=PAPER)
         outcome = self._known_outcome(step)
         if outcome is not None:
             _badge(drawing, picture.width - size, size, outcome, size)

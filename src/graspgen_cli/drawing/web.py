@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ANY_PORT = 0
 """The system picks a free one."""
-_DISTANCE = 1.7
+_DISTANCE = 1.5
 """Of the camera from the middle of what it shows, in radii."""
 _LIGHTS = (("key", (-1.0, -2.0, 2.0), 1.5), ("fill", (2.0, -0.5, 0.5), 0.3), ("back", (0.0, 2.0, 1.0), 0.4))
 """Name, direction from which it shines, strength."""
