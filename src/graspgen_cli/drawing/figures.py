@@ -18,10 +18,10 @@ LINE = 0.0012
 """m: thickness of the lines."""
 LINES = 4
 """Lines of one grasp, which follow each other."""
-_UNIT = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
+_CORNERS = [[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)]
 _SIDES = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3))
-UNIT_BOX = triangle_mesh(_UNIT[np.array(_SIDES)].reshape(-1, 3), [(4 * s, 4 * s + i, 4 * s + i + 1) for s in range(6) for i in (1, 2)])
-"""A cube of edge 1 m about the origin; its sides share no vertices, so that they are drawn flat."""
+UNIT_BOX = triangle_mesh(_CORNERS, [(side[0], side[i], side[i + 1]) for side in _SIDES for i in (1, 2)])
+"""A cube of edge 1 m about the origin."""
 
 
 @dataclass(frozen=True, eq=False)
