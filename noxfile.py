@@ -1,5 +1,5 @@
 """Sessions: `nox` runs tests, lint, types and the smoke test of the built wheel; `nox -s slow` the tests that take minutes;
-`nox -s grippers` reads models that other people wrote."""
+`nox -s grippers` reads models that other people wrote; `nox -s browser` opens the pages in Chromium."""
 
 from __future__ import annotations
 

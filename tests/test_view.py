@@ -198,6 +198,14 @@ def test_a_damaged_archive_beside_good_files_is_named_and_the_exit_code_says_so(
     assert (tmp_path / "a.glb").exists()
 
 
+def test_a_folder_of_nothing_but_a_damaged_archive_names_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "shard_000.tar").write_bytes(b"no archive at all" * 100)
+    assert view(tmp_path, "--export", tmp_path / "a.glb") == 3
+    assert "shard_000.tar" in capsys.readouterr().err
+    assert main(["replay", str(tmp_path)]) == 3
+    assert "shard_000.tar" in capsys.readouterr().err
+
+
 def test_without_viser_the_error_names_the_extra(
     made_dataset: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,7 +43,8 @@ class GraspSource:
         """Number of the entry to show first: that with the text of `object` in its title. Raises InputError where there is none."""
         wanted = self.settings.object
         if not self.collection.entries:
-            raise InputError(f"{self.collection.path}: no grasp file in it can be read")
+            first = self.collection.damaged[0]
+            raise InputError(f"{first.path}: {first.reason}")
         if wanted is None:
             return 0
         found = [number for number, title in enumerate(self.titles) if wanted.lower() in title.lower()]
