@@ -184,6 +184,14 @@ def test_a_broken_file_is_named_and_nothing_is_written(tmp_path: Path, capsys: p
     assert not (tmp_path / "a.glb").exists()
 
 
+@pytest.mark.parametrize("host", ["198.51.100.7", "no such name", "x" * 70])
+def test_an_address_that_is_not_this_machines_is_refused(made_dataset: Path, capsys: pytest.CaptureFixture[str], host: str) -> None:
+    pytest.importorskip("viser", reason="viser is not installed")
+    assert view(made_dataset, "--host", host) == 4
+    error = capsys.readouterr().err
+    assert f"--host {host}: cannot be listened on" in error and error.count("\n") == 1
+
+
 def test_an_unwritable_place_is_named(made_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     assert view(made_dataset, "--export", tmp_path / "file" / "a.glb") == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
@@ -36,13 +37,11 @@ def web_server(*, host: str, port: int) -> Iterator[viser.ViserServer]:
         import viser
     except ModuleNotFoundError as error:
         raise OutputError(f"a page needs {error.name}; run: pip install 'graspgen-cli[view]'") from None
+    _require_host(host)
     # What viser says of its coming and going would be mixed with the command's own output.
     silence = io.StringIO()
-    try:
-        with redirect_stdout(silence):
-            server = viser.ViserServer(host=host, port=port, verbose=False)
-    except (OSError, RuntimeError) as error:
-        raise OutputError(f"cannot listen on {host}:{port} ({' '.join(str(error).split())}); choose another --host or --port") from error
+    with redirect_stdout(silence):
+        server = viser.ViserServer(host=host, port=port, verbose=False)
     try:
         server.gui.configure_theme(show_logo=False, show_share_button=False, control_width="large")
         server.scene.set_up_direction("+z")
@@ -51,6 +50,16 @@ def web_server(*, host: str, port: int) -> Iterator[viser.ViserServer]:
     finally:
         with redirect_stdout(silence):
             server.stop()
+
+
+def _require_host(host: str) -> None:
+    """Raises OutputError where this machine has no such address: viser would wait for ever."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.bind(address)
+    except (OSError, UnicodeError) as error:
+        raise OutputError(f"--host {host}: cannot be listened on ({error}); give an address of this machine, such as 127.0.0.1") from error
 
 
 def _light(scene: viser.SceneApi) -> None:
