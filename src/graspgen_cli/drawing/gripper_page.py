@@ -11,7 +11,7 @@ import numpy as np
 
 from graspgen_cli.drawing.colours import BITE, FINGERS, body_colour
 from graspgen_cli.drawing.marks import contact_points, pad_corners
-from graspgen_cli.drawing.web import ANY_PORT, aim, web_server
+from graspgen_cli.drawing.web import ANY_PORT, aim, rows_table, web_server
 from graspgen_cli.errors import GraspgenError
 from graspgen_cli.geometry.meshes import join_meshes
 from graspgen_cli.geometry.poses import inverse, quaternion_wxyz, transform_points
@@ -53,7 +53,7 @@ class GripperPage:
             low, high = 1000 * gripper.opening_width[[0, -1]]
             self._opening.min, self._opening.max = float(low), float(high)
             self._opening.value = float(high)
-            self._table.content = _table(gripper_table(gripper))
+            self._table.content = rows_table(gripper_table(gripper))
             add_gripper(self._server.scene, gripper, len(gripper.opening_width) - 1)
             aim([self._server.initial_camera, *(client.camera for client in self._server.get_clients().values())], _corners(gripper))
             self._move()
@@ -126,11 +126,6 @@ def _corners(gripper: Gripper) -> Floats:
     poses = zip(gripper.pose_body_in_base[-1], gripper.collision_parts, strict=True)
     points = np.concatenate([transform_points(pose, part.vertices) for pose, parts in poses for part in parts])
     return transform_points(gripper.pose_base_in_graspgen, points)
-
-
-def _table(rows: Sequence[tuple[str, str]]) -> str:
-    cells = "".join(f'<tr><td style="padding-right:1em;opacity:0.7">{html.escape(a)}</td><td>{html.escape(b)}</td></tr>' for a, b in rows)
-    return f'<table style="padding:0 1em;font-size:0.85em">{cells}</table>'
 
 
 def gripper_html(gripper: Gripper) -> str:

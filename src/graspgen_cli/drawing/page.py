@@ -13,7 +13,7 @@ from graspgen_cli.drawing.colours import CHOSEN, OUTCOMES, css
 from graspgen_cli.drawing.figures import Instances
 from graspgen_cli.drawing.numbers import grasp_numbers
 from graspgen_cli.drawing.scene import GraspScene
-from graspgen_cli.drawing.web import add_figures, add_instances, add_object, aim
+from graspgen_cli.drawing.web import add_figures, add_instances, add_object, aim, rows_table
 from graspgen_cli.errors import GraspgenError
 from graspgen_cli.records import Outcome
 from graspgen_cli.settings.models import FigureKind
@@ -154,7 +154,7 @@ class GraspPage:
             only = np.arange(len(scene.grasp)) == row
             figure = [part.of(only) for part in scene.figure(FigureKind.GRIPPER)]
             self._chosen_nodes = [add_instances(self._server.scene, f"/chosen/{n}", part, CHOSEN) for n, part in enumerate(figure)]
-            self._numbers.content = _table(grasp_numbers(scene, row))
+            self._numbers.content = rows_table(grasp_numbers(scene, row))
 
 
 def _summary(scene: GraspScene) -> str:
@@ -166,8 +166,3 @@ def _summary(scene: GraspScene) -> str:
     ]
     notes = "".join(f"<p><i>{html.escape(note)}</i></p>" for note in scene.notes)
     return f'<div style="padding:0 1em;font-size:0.85em"><p><b>{html.escape(scene.title)}</b></p><p>{"&ensp;".join(bars)}</p>{notes}</div>'
-
-
-def _table(rows: Sequence[tuple[str, str]]) -> str:
-    cells = "".join(f'<tr><td style="padding-right:1em;opacity:0.7">{html.escape(a)}</td><td>{html.escape(b)}</td></tr>' for a, b in rows)
-    return f'<table style="padding:0 1em;font-size:0.85em">{cells}</table>'

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import io
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 
@@ -126,6 +127,12 @@ def aim(cameras: Iterable[viser.CameraHandle | viser.InitialCameraConfig], corne
         camera.look_at = middle
         camera.near = radius / 100
         camera.far = radius * 100
+
+
+def rows_table(rows: Sequence[tuple[str, str]]) -> str:
+    """Names and values as HTML; whatever they hold is shown as text."""
+    cells = "".join(f'<tr><td style="padding-right:1em;opacity:0.7">{html.escape(a)}</td><td>{html.escape(b)}</td></tr>' for a, b in rows)
+    return f'<table style="padding:0 1em;font-size:0.85em">{cells}</table>'
 
 
 def grasp_page(shown: GraspScene, kind: FigureKind) -> str:
