@@ -1,6 +1,6 @@
 """Sessions: `nox` runs tests, lint, types and the smoke test of the built wheel; `nox -s slow` the tests that take minutes;
 `nox -s grippers` reads models that other people wrote, `nox -s isaaclab` the sources of Isaac Lab; `nox -s numpy1` tests with the
-versions that Isaac Sim pins; `nox -s docs` builds the documentation."""
+versions that Isaac Sim pins; `nox -s docs` builds the documentation; `nox -s browser` opens pages in Chromium."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ ISAAC_SIM_PINS = ["numpy==1.26.*", "packaging<24", "pillow==11.3.0"]
 @nox.session
 def tests(session: nox.Session) -> None:
     """Fast tests, those of USD files among them."""
-    session.install(".[usd,report]", *TEST_PACKAGES)
+    session.install(".[usd,report,view,replay]", *TEST_PACKAGES)
     session.run("pytest", *session.posargs)
 
 
 @nox.session
 def slow(session: nox.Session) -> None:
     """Tests that take minutes: a run killed a hundred times, thousands of objects, files of a gigabyte."""
-    session.install(".[usd]", *TEST_PACKAGES)
+    session.install(".[usd,view,replay]", *TEST_PACKAGES)
     session.run("pytest", "-m", "slow", *session.posargs)
 
 
@@ -64,7 +64,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def browser(session: nox.Session) -> None:
     """Pages in a real Chromium, the system's: apt-get install chromium. Skips with the reason where there is none."""
-    session.install(".[report]", "playwright>=1.50,<2", *TEST_PACKAGES)
+    session.install(".[report,view,replay]", "playwright>=1.50,<2", *TEST_PACKAGES)
     session.run("pytest", "-m", "browser", "-rs", *session.posargs)
 
 

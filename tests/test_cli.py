@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 
@@ -27,6 +28,7 @@ from graspgen_cli.dataset.splits import SplitPlan
 from graspgen_cli.errors import ExitCode, GripperError, InputError, OutputError
 from graspgen_cli.execution.reports import ObjectReport, Phase, RunSummary, Status
 from graspgen_cli.objects.scales import ScalesList
+from graspgen_cli.records import Outcome
 from graspgen_cli.settings.commands import COMMAND_CLASSES, AllCommand, AnalyzeCommand, GraspCommand
 from graspgen_cli.settings.fields import flag, known_fields, off_flag
 
@@ -123,6 +125,18 @@ class FakeRun(ModuleType):
         figures = {"preparation_s_per_object": self.preparation, "validated_grasps_per_s": {"mujoco": 60.5, "mujoco-warp": 4000}}
         return {"machine": machine, "gripper": "g", **figures, "whole_run_backend": "mujoco", "objects": rows}
 
+    def open_view(self, settings: Any) -> SimpleNamespace:
+        self.note("view", settings)
+        return SimpleNamespace(damaged=())
+
+    def run_replay(self, settings: Any) -> SimpleNamespace:
+        self.note("replay", settings)
+        state = SimpleNamespace(finger_contact_force=np.array([[1.0, 2.0]]), slip=np.array([[0.001, np.nan]]))
+        trace = SimpleNamespace(state=state, outcome=Outcome.HELD, failed_at=None, time=np.array([0.1]))
+        target, gripper = SimpleNamespace(object_id="mug.obj"), SimpleNamespace(name="g")
+        told = {"path": Path("mug.json"), "grasp": 3, "recorded": Outcome.HELD, "agrees": True, "notes": (), "touching": ("finger",)}
+        return SimpleNamespace(trace=trace, target=target, gripper=gripper, **told)
+
     def note(self, name: str, settings: Any) -> None:
         self.calls.append((name, settings))
         if self.error is not None:
@@ -153,8 +167,15 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRun]:
     training_run = ModuleType("graspgen_cli.execution.training_run")
     training_run.make_training_scripts = fake.make_training_scripts  # type: ignore[attr-defined]
     training_run.make_inference_config = fake.make_inference_config  # type: ignore[attr-defined]
+    view_run, replay_run = ModuleType("graspgen_cli.execution.view_run"), ModuleType("graspgen_cli.execution.replay_run")
+    view_run.open_view, view_run.export = fake.open_view, lambda view, path: ()  # type: ignore[attr-defined]
+    view_run.serve = lambda view, on_ready: on_ready("http://127.0.0.1:8080")  # type: ignore[attr-defined]
+    replay_run.run_replay = fake.run_replay  # type: ignore[attr-defined]
+    replay_run.write_video = replay_run.write_plot = lambda replay, path, **options: None  # type: ignore[attr-defined]
+    viewer = ModuleType("graspgen_cli.drawing.viewer")
+    viewer.show = lambda trace: None  # type: ignore[attr-defined]
     fakes = (fake, gripper_run, summary, machine, inspection, convert, scales_run, training_run, bench)
-    for module in (*fakes, analysis_run, compare_run, subset_run):
+    for module in (*fakes, analysis_run, compare_run, subset_run, view_run, replay_run, viewer):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setenv("COLUMNS", "80")
     for name in [name for name in os.environ if name.startswith("GRASPGEN_")]:
@@ -191,6 +212,9 @@ def names(fake: FakeRun) -> list[str]:
         (["doctor", "results", "--machine"], ["machine", "doctor"]),
         (["bench"], ["bench"]),
         (["all", "--shard", "0/3"], ["gripper-config", "objects all"]),
+        (["view"], ["view"]),
+        (["view", "franka_panda", "--export", "a.png"], ["view"]),
+        (["replay", "results", "--video", "a.mp4"], ["replay"]),
         (["all"], ["gripper-config", "objects all", "splits"]),
         (["all", "--guess-only"], ["gripper-config", "objects guess", "splits"]),
     ],

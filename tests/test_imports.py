@@ -36,10 +36,10 @@ HEAVY = (
     "webdataset",
     "mujoco_warp",
     "ray",
-    "viser",
     "plotly",
-    "playwright",
 )
+OPTIONAL = ("viser", "matplotlib", "imageio_ffmpeg", "OpenGL", "glfw", "playwright")
+"""Only within the functions that need them: whoever does without them may import every module."""
 LAYERS = (
     {"errors"},
     {"records", "settings", "console", "files"},
@@ -47,6 +47,7 @@ LAYERS = (
     {"geometry"},
     {"grippers", "objects"},
     {"guess", "validate", "dataset", "analysis", "training"},
+    {"drawing"},
     {"execution"},
     {"commands"},
     {"app", "api"},
@@ -123,6 +124,11 @@ def loaded_after(statement: str) -> set[str]:
 )
 def test_the_command_line_starts_light(statement: str) -> None:
     assert loaded_after(statement) & set(HEAVY) == set()
+
+
+def test_no_module_needs_an_optional_package_to_be_imported() -> None:
+    imports = "import graspgen_cli.execution.view_run, graspgen_cli.execution.replay_run, graspgen_cli.drawing.viewer"
+    assert loaded_after(imports) & set(OPTIONAL) - {"glfw", "OpenGL"} == set()
 
 
 def test_help_does_not_even_load_the_settings() -> None:

@@ -40,7 +40,7 @@ OTHER_VALUES: dict[Kind, tuple[object, ...]] = {
 """Three valid values of each kind, none a default."""
 
 
-JSON_VALUES: dict[str, tuple[object, ...]] = {
+NAMED_VALUES: dict[str, tuple[object, ...]] = {
     "tug_sequences": OTHER_VALUES[Kind.JSON],
     "finger_colliders": (["a", "b"], ["left", "right"], ["b", "a"]),
     "approach_axis": ([1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]),
@@ -50,6 +50,9 @@ JSON_VALUES: dict[str, tuple[object, ...]] = {
     "approach_direction": ([1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, -1.0]),
     "paths": (["a"], ["b", "c d"], ["[e]"]),
     "output": (["a.json"], ["b.csv", "c.html"], ["d.csv"]),
+    "export": ("a_b.png", "c-d.glb", "e f.html"),
+    "video": ("a_b.mp4", "c-d.gif", "e f.png"),
+    "plot": ("a_b.png", "c-d.svg", "e f.csv"),
     "open_configuration": ({"left": 0.04}, {"left": 0.5, "right": -0.5}, {"left": 0.0}),
 }
 
@@ -85,7 +88,7 @@ def values_for(name: str) -> tuple[object, ...]:
     if field_kind is Kind.CHOICE:
         names = choices(section, name)
         return (names[-1], names[0], names[-1])
-    return JSON_VALUES[name] if name in JSON_VALUES else OTHER_VALUES[field_kind]
+    return NAMED_VALUES[name] if name in NAMED_VALUES else OTHER_VALUES[field_kind]
 
 
 def owner(name: str) -> type[Section]:

@@ -33,6 +33,8 @@ COMMANDS = {
     "object-scales": ("graspgen_cli.commands.object_scales", "Make the list of objects and scales from meshes or from grasps."),
     "training-scripts": ("graspgen_cli.commands.training_scripts", "Write GraspGen's training scripts for a gripper."),
     "inference-config": ("graspgen_cli.commands.inference_config", "Join two training runs into a model that GraspGen's demos load."),
+    "view": ("graspgen_cli.commands.view", "Look at grasps or at a gripper in the browser; or export a picture, a model or a page."),
+    "replay": ("graspgen_cli.commands.replay", "Play one grasp's trial back: a video, a plot of forces and slip, or MuJoCo's viewer."),
     "doctor": ("graspgen_cli.commands.doctor", "Check this machine, or every file of a dataset; repair what can be made anew."),
     "bench": ("graspgen_cli.commands.bench", "Time every phase on this machine."),
 }

@@ -8,7 +8,7 @@ from graspgen_cli.commands.command import Command
 from graspgen_cli.console import Console, printable
 from graspgen_cli.errors import ExitCode
 from graspgen_cli.settings.commands import ConvertCommand
-from graspgen_cli.settings.models import ConvertFormat
+from graspgen_cli.settings.handoff_models import ConvertFormat
 
 if TYPE_CHECKING:
     from graspgen_cli.dataset.convert import Conversion

@@ -24,7 +24,7 @@ from graspgen_cli.errors import InputError, OutputError
 from graspgen_cli.files import read_bounded, write_atomically
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.settings.commands import ConvertCommand
-from graspgen_cli.settings.models import ConvertFormat
+from graspgen_cli.settings.handoff_models import ConvertFormat
 
 UUID_MAP = "map_uuid_to_path.json"
 """What the trainer looks for in the folder of the meshes where an id is no path in it: {uuid: path}."""

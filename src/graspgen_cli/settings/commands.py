@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Self
 
 from pydantic import model_validator
 
 from graspgen_cli.settings.analysis_models import AnalyzeSettings, BalanceSettings, CopySettings, FilterSettings, InputSettings
+from graspgen_cli.settings.handoff_models import ConvertSettings, InferenceSettings, ScalesSettings, ScriptSettings, TrainingResultsSettings
 from graspgen_cli.settings.models import (
     BackendSettings,
     BenchSettings,
     CheckoutSettings,
-    ConvertSettings,
     DatasetSettings,
     DoctorSettings,
     ExecutionSettings,
@@ -20,28 +21,28 @@ from graspgen_cli.settings.models import (
     GripperFileSettings,
     GripperSettings,
     GuessSettings,
-    InferenceSettings,
     LimitSettings,
     MeshSettings,
     ModeSettings,
     ObjectSettings,
     PickUpSettings,
     QuotaSettings,
-    ScalesSettings,
-    ScriptSettings,
     Section,
     SeedSettings,
     SimulationSettings,
     SplitSettings,
-    TrainingResultsSettings,
     WorkerSettings,
 )
+from graspgen_cli.settings.view_models import PickSettings, ReplaySettings, ViewSettings
 
 OUTPUT_FORMS = (".json", ".csv", ".html")
 """What the suffix of an --output of `analyze` may be."""
 
 SECTIONS: tuple[type[Section], ...] = (
     InputSettings,
+    ViewSettings,
+    ReplaySettings,
+    PickSettings,
     ObjectSettings,
     MeshSettings,
     GripperSettings,
@@ -205,6 +206,36 @@ class BenchCommand(SimulatedSettings, BenchSettings):
         return GraspCommand(**{name: value for name, value in self if name in GraspCommand.model_fields})
 
 
+class SceneSettings(ObjectSettings, GripperSettings, DatasetSettings, PickSettings):
+    """What finding grasps, their object and their gripper needs. The dataset may be a folder or a file of grasps as well."""
+
+
+class ViewCommand(SceneSettings, ViewSettings):
+    """Settings of `view`."""
+
+    @model_validator(mode="after")
+    def _known_form(self) -> Self:
+        _require_suffix(self.export, "export", (".png", ".glb", ".html"))
+        return self
+
+
+class ReplayCommand(SceneSettings, SimulationSettings, ReplaySettings):
+    """Settings of `replay`."""
+
+    @model_validator(mode="after")
+    def _known_forms(self) -> Self:
+        _require_suffix(self.video, "video", (".mp4", ".gif", ".png"))
+        _require_suffix(self.plot, "plot", (".png", ".svg", ".pdf", ".csv"))
+        if self.grasp is not None and self.outcome is not None:
+            raise ValueError("grasp and outcome exclude each other; set one of them")
+        return self
+
+
+def _require_suffix(path: Path | None, name: str, suffixes: tuple[str, ...]) -> None:
+    if path is not None and path.suffix.lower() not in suffixes:
+        raise ValueError(f"{name} {path}: the form of the file is not known; end its name in {', '.join(suffixes)}")
+
+
 class AllCommand(GraspCommand, GripperConfigCommand, SplitsCommand):  # type: ignore[misc]  # the plugin types model_construct a class
     """Settings of `all`, which are the settings of the commands that it runs."""
 
@@ -225,6 +256,8 @@ COMMAND_CLASSES: tuple[type[Section], ...] = (
     TrainingScriptsCommand,
     InferenceConfigCommand,
     BenchCommand,
+    ViewCommand,
+    ReplayCommand,
     AllCommand,
 )
 """The settings class of every subcommand; a settings file may hold the fields of all of them."""
