@@ -25,8 +25,8 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """Tests that take minutes: a run killed a hundred times, thousands of objects, files of a gigabyte."""
-    session.install(".[usd,view,replay]", *TEST_PACKAGES)
+    """Tests that take minutes: a run killed a hundred times, thousands of objects, the GPU backend on Warp's CPU device."""
+    session.install(".[usd,gpu,report,view,replay]", *TEST_PACKAGES)
     session.run("pytest", "-m", "slow", *session.posargs)
 
 

@@ -440,7 +440,7 @@ def last_line(capsys: Streams) -> str:
         (["--sed"], "graspgen: No such option: --sed; `graspgen --help` shows what there is"),
         (
             ["all", "--sead", "3"],
-            "graspgen: No such option: --sead (Possible options: --seed, --shard); `graspgen all --help` shows what there is",
+            "graspgen: No such option: --sead (Possible options: --headed, --seed, --shard); `graspgen all --help` shows what there is",
         ),
         (["splits", "--fps", "3"], "graspgen: No such option: --fps; `graspgen splits --help` shows what there is"),
         (["all", "--seed"], "graspgen: Option '--seed' requires an argument; `graspgen all --help` shows what there is"),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from graspgen_cli.api import balance_grasps as balance_grasps
     from graspgen_cli.api import compare_grasps as compare_grasps
     from graspgen_cli.api import convert_grasps as convert_grasps
+    from graspgen_cli.api import export_view as export_view
     from graspgen_cli.api import fill_grasps as fill_grasps
     from graspgen_cli.api import filter_grasps as filter_grasps
     from graspgen_cli.api import guess_grasps as guess_grasps
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from graspgen_cli.api import make_training_scripts as make_training_scripts
     from graspgen_cli.api import measure_machine as measure_machine
     from graspgen_cli.api import prepare_gripper as prepare_gripper
+    from graspgen_cli.api import replay_trial as replay_trial
     from graspgen_cli.api import try_grasps as try_grasps
     from graspgen_cli.api import update_splits as update_splits
     from graspgen_cli.api import validate_grasps as validate_grasps
@@ -51,6 +53,7 @@ _PLACES = {
         "balance_grasps",
         "compare_grasps",
         "convert_grasps",
+        "export_view",
         "fill_grasps",
         "filter_grasps",
         "guess_grasps",
@@ -62,6 +65,7 @@ _PLACES = {
         "make_training_scripts",
         "measure_machine",
         "prepare_gripper",
+        "replay_trial",
         "try_grasps",
         "update_splits",
         "validate_grasps",

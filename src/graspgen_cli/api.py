@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from graspgen_cli.dataset.splits import SplitPlan
     from graspgen_cli.execution.gripper_run import PreparedGripper
     from graspgen_cli.execution.inspection import Inspection
+    from graspgen_cli.execution.replay_run import Replay
     from graspgen_cli.execution.reports import ObjectReport, RunSummary
     from graspgen_cli.execution.subset_run import Subset
     from graspgen_cli.objects.scales import ScalesList
@@ -163,6 +164,34 @@ def make_inference_config(*, config: Path | None = None, **settings: object) -> 
     from graspgen_cli.settings.commands import InferenceConfigCommand
 
     return training_run.make_inference_config(_resolved(InferenceConfigCommand, settings, config))
+
+
+def export_view(export: Path, *, config: Path | None = None, **settings: object) -> tuple[str, ...]:
+    """`graspgen view` ``--export``: writes a picture, a model or a page, and returns what is missing in it, a line each.
+
+    Raises SettingsError, InputError, GripperError, GraspFileError or OutputError.
+    """
+    from graspgen_cli.execution import view_run
+    from graspgen_cli.settings.commands import ViewCommand
+
+    return view_run.export(view_run.open_view(_resolved(ViewCommand, settings, config)), Path(export))
+
+
+def replay_trial(*, config: Path | None = None, **settings: object) -> Replay:
+    """`graspgen replay`: one grasp, tried again, with the trace of its trial; `video` and `plot` are written.
+
+    Errors as for `export_view`, and ObjectError.
+    """
+    from graspgen_cli.execution import replay_run
+    from graspgen_cli.settings.commands import ReplayCommand
+
+    resolved = _resolved(ReplayCommand, settings, config)
+    replay = replay_run.run_replay(resolved)
+    if resolved.video is not None:
+        replay_run.write_video(replay, resolved.video, slow_motion=resolved.slow_motion)
+    if resolved.plot is not None:
+        replay_run.write_plot(replay, resolved.plot)
+    return replay
 
 
 def measure_machine(*, config: Path | None = None, **settings: object) -> dict[str, Any]:

@@ -119,7 +119,8 @@ def _takes_several(command: Command[Any]) -> bool:
 def _with_argument(command: Command[Any], arguments: dict[str, Any]) -> dict[str, Any]:
     """The flags' values with the argument under its field's name; SettingsError where the field's flag is given as well."""
     given = arguments.pop(_ARGUMENT, None)
-    if command.argument is None or not given:
+    # Typer gives an empty list where several may be given and none is; an empty text was given.
+    if command.argument is None or given is None or given == []:
         return arguments
     if arguments[command.argument]:
         raise SettingsError(f"{given!r} and {flag(command.argument)} exclude each other; give one of them")

@@ -332,6 +332,7 @@ class BackendSettings(Section):
     )
     device: str | None = Field(None, min_length=1, description="GPU, such as cuda:1; default: cuda:0. The backend mujoco needs none.")
     devices: str | None = Field(None, min_length=1, description="Several GPUs, with commas: cuda:0,cuda:1. Each has a process of its own.")
+    headed: bool = Field(False, description="With the backend isaaclab: show the trials in a window.")
 
 
 class WorkerSettings(Section):
