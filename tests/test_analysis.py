@@ -100,6 +100,7 @@ def test_nothing_tested_is_under_any_share() -> None:
     assert DatasetAnalysis(paths=(), objects=(), thresholds=Thresholds(fail_under=0.1)).under
 
 
+@pytest.mark.slow
 def test_the_result_does_not_depend_on_the_processes(tmp_path: Path) -> None:
     write_dataset(tmp_path / "made", [made(f"{k}.obj", [HELD] * (5 + k % 3) + [DROPPED] * 2) for k in range(70)])
     one, two = analysed(tmp_path / "made", workers=1), analysed(tmp_path / "made", workers=2)

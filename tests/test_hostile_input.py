@@ -372,7 +372,8 @@ for command in sys.argv[1].split(";"):
 """
 
 
-@pytest.mark.parametrize("fill", [pytest.param("zeros", marks=pytest.mark.slow), "nested"])
+@pytest.mark.slow
+@pytest.mark.parametrize("fill", ["zeros", "nested"])
 def test_files_that_would_not_fit_into_memory_are_refused(fill: str, meshes: Path, tmp_path: Path) -> None:
     """1 GB of nothing, or 10⁷ nested lists, in the place of each kind of file, with 1 GiB of memory to spare."""
 

@@ -328,6 +328,7 @@ def test_a_run_tries_its_grasps_in_isaac_lab_and_records_that(fake: Any, tmp_pat
 
 
 @needs_usd
+@pytest.mark.slow
 def test_a_process_that_dies_is_one_line_and_the_next_object_gets_a_new_one(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = IsaacLabBackend(device="cpu")
     with monkeypatch.context() as patch:
@@ -342,6 +343,7 @@ def test_a_process_that_dies_is_one_line_and_the_next_object_gets_a_new_one(fake
 
 
 @needs_usd
+@pytest.mark.slow
 def test_an_error_within_isaac_lab_is_one_line_with_the_log(fake: Any) -> None:
     backend = IsaacLabBackend(device="cpu")
     gripper, target, grasps, settings = trial(1, settings=SHORT)
@@ -364,6 +366,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @needs_usd
+@pytest.mark.slow
 def test_the_process_ends_with_its_owner(fake: Any) -> None:
     done = subprocess.run([sys.executable, "-c", OWNER], capture_output=True, text=True)
     pid, log = done.stdout.split()

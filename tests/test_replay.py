@@ -139,7 +139,7 @@ def badge(frame: np.ndarray[Any, Any], outcome: Outcome) -> int:
 
 
 @needs_opengl
-@pytest.mark.parametrize("suffix", [".mp4", ".gif"])
+@pytest.mark.parametrize("suffix", [pytest.param(".mp4", marks=pytest.mark.slow), ".gif"])
 def test_the_last_frame_of_a_video_shows_how_it_ended(
     made_dataset: Path, tmp_path: Path, replay: Answer, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
