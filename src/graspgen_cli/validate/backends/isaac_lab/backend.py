@@ -23,7 +23,7 @@ from graspgen_cli.settings.models import BackendSettings, ExecutionSettings, Sim
 from graspgen_cli.validate.backends.isaac_lab.mechanism import mechanism
 from graspgen_cli.validate.backends.isaac_lab.server import READY
 from graspgen_cli.validate.backends.isaac_lab.simulate import Job
-from graspgen_cli.validate.batches import ObjectResults, ObjectTrials, Simulator
+from graspgen_cli.validate.batches import More, ObjectResults, ObjectTrials, Simulator
 from graspgen_cli.validate.scene import build_scene, started_inside
 from graspgen_cli.validate.states import join_states
 
@@ -107,10 +107,12 @@ class IsaacLabBackend:
 class _OneByOne:
     """The backend with one gripper, as a simulator."""
 
+    takes_more = False
+
     def __init__(self, backend: IsaacLabBackend, gripper: Gripper, settings: SimulationSettings) -> None:
         self._backend, self._gripper, self._settings = backend, gripper, settings
 
-    def run(self, trials: Sequence[ObjectTrials]) -> Iterator[ObjectResults]:
+    def run(self, trials: Sequence[ObjectTrials], more: More) -> Iterator[ObjectResults]:
         """See `Simulator.run`."""
         for each in trials:
             yield ObjectResults(each.number, self._backend.run(self._gripper, each.target, each.grasps, self._settings))
