@@ -365,6 +365,12 @@ def test_modes_that_exclude_each_other(first: str, second: str) -> None:
     assert mistakes(flags={first: True}, environ={f"GRASPGEN_{second.upper()}": "1"}) == [f"{names} exclude each other; set one of them"]
 
 
+def test_the_gap_is_one_of_a_decomposition() -> None:
+    given = {"max_surface_gap": "0.001", "collision_approximation": "coacd"}
+    wanted = "max-surface-gap goes with collision-approximation convex-decomposition only; leave one of them out"
+    assert mistakes(flags=given) == [wanted]
+
+
 def test_one_way_to_name_devices() -> None:
     given = {"device": "cuda:1", "devices": "cuda:0,cuda:1"}
     assert mistakes(flags=given) == ["device and devices exclude each other; set one of them"]

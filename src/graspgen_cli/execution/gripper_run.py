@@ -148,6 +148,7 @@ def _control_box(gripper: Gripper) -> TargetObject:
         watertight=True,
         pieces=(mesh,),
         mean_gap=0.0,
+        gap_95=0.0,
         largest_gap=0.0,
         center_of_mass=mass.center_of_mass,
         volume=mass.volume,

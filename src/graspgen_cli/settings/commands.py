@@ -13,6 +13,7 @@ from graspgen_cli.settings.models import (
     BackendSettings,
     BenchSettings,
     CheckoutSettings,
+    CollisionApproximation,
     DatasetSettings,
     DoctorSettings,
     ExecutionSettings,
@@ -90,6 +91,13 @@ class SimulatedSettings(ProposalSettings, SimulationSettings, BackendSettings):
     def _one_way_to_name_devices(self) -> Self:
         if self.device is not None and self.devices is not None:
             raise ValueError("device and devices exclude each other; set one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _gap_of_a_decomposition(self) -> Self:
+        decomposed = self.collision_approximation is CollisionApproximation.CONVEX_DECOMPOSITION
+        if self.max_surface_gap is not None and not decomposed:
+            raise ValueError("max-surface-gap goes with collision-approximation convex-decomposition only; leave one of them out")
         return self
 
 

@@ -292,6 +292,11 @@ class SimulationSettings(Section):
     collision_approximation: CollisionApproximation = Field(
         CollisionApproximation.CONVEX_DECOMPOSITION, description="What stands for the object in the simulation."
     )
+    max_surface_gap: PositiveFloat | None = Field(
+        None,
+        description="Distance (m) that pieces of convex-decomposition may stand off the mesh; "
+        "default: 0.0015 or 1.5 % of the object's size, whichever is more.",
+    )
     max_num_envs: Count = Field(0, description="Most trials in flight at once; 0 = as many as there are grasps.")
     max_num_grasps: Count = Field(0, description="Most grasps tested of each object; 0 = all.")
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from graspgen_cli.geometry.poses import inverse
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.validate.contact import DEFAULT_CONTACT, ContactModel
 from graspgen_cli.validate.progress import Observation, Progress, bounds
 from graspgen_cli.validate.protocol import stages
 from graspgen_cli.validate.scene import Scene, build_scene, contacts, object_pose, start_position, started_inside
@@ -33,15 +34,15 @@ class _Trials:
 
 
 class MujocoBackend:
-    """The reference backend."""
+    """The reference backend. observer: called after every step. contact: other than the default only to study what it changes."""
 
-    def __init__(self, *, threads: int, observer: Observer | None = None) -> None:
-        self._threads = threads
+    def __init__(self, *, threads: int, observer: Observer | None = None, contact: ContactModel = DEFAULT_CONTACT) -> None:
+        self._threads, self._contact = threads, contact
         self._observer = observer
 
     def run(self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings) -> TrialState:
         """See `Backend.run`."""
-        scene = build_scene(gripper, target, settings)
+        scene = build_scene(gripper, target, settings, self._contact)
         chunk = settings.max_num_envs or max(len(grasps), 1)
         states = [self._run_chunk(scene, gripper, target, grasps[i : i + chunk], settings) for i in range(0, len(grasps), chunk)]
         return join_states(states, len(gripper.joint_names))
