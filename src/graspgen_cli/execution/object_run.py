@@ -178,7 +178,7 @@ def _tested_again(work: ObjectWork, state: ObjectState, *, ours: bool) -> Object
     fitted = state.grasps if ours else fit_openings(work.shape, work.gripper, state.grasps)
     outcome = np.where(fitted.outcome == Outcome.COLLISION, Outcome.COLLISION, Outcome.UNVALIDATED).astype(np.int8)
     unlimited = replace(work, settings=work.settings.model_copy(update={"num_collision_free_grasps": len(fitted)}))
-    return test_pending(unlimited, replace(state, grasps=replace(fitted, outcome=outcome)))
+    return test_pending(unlimited, replace(state, grasps=replace(fitted, outcome=outcome, quality=None)))
 
 
 def _content(task: ObjectTask, work: ObjectWork, state: ObjectState, existing: GraspDataset | None) -> bytes:

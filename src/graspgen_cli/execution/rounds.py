@@ -119,9 +119,11 @@ def test_pending(work: ObjectWork, state: ObjectState) -> ObjectState:
     result: TrialResult = run_trials(work.backend, work.gripper.gripper, work.target, state.grasps[pending], work.settings)
     outcome = state.grasps.outcome.copy()
     outcome[pending] = result.grasps.outcome
+    quality = state.grasps.measured.copy()
+    quality[pending] = result.grasps.measured
     surplus = pending & (outcome == Outcome.HELD)
     surplus &= np.cumsum(outcome == Outcome.HELD) > work.settings.num_collision_free_grasps
-    kept = replace(state.grasps, outcome=outcome)[~surplus]
+    kept = replace(state.grasps, outcome=outcome, quality=quality)[~surplus]
     return replace(
         state,
         grasps=kept,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.backend import Backend
-from graspgen_cli.validate.judge import judge
+from graspgen_cli.validate.judge import judge, measures
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,4 +38,6 @@ def run_trials(backend: Backend, gripper: Gripper, target: TargetObject, grasps:
     state = backend.run(gripper, target, grasps[tested], settings)
     outcome = grasps.outcome.copy()
     outcome[tested] = judge(state)
-    return TrialResult(replace(grasps, outcome=outcome), tested, int(state.started_inside.sum()), int(state.steps.sum()))
+    quality = grasps.measured.copy()
+    quality[tested] = measures(state)
+    return TrialResult(replace(grasps, outcome=outcome, quality=quality), tested, int(state.started_inside.sum()), int(state.steps.sum()))
