@@ -116,7 +116,8 @@ def test_pending(work: ObjectWork, state: ObjectState) -> ObjectState:
     pending = state.grasps.outcome == Outcome.UNVALIDATED
     if work.backend is None or not pending.any():
         return state
-    result: TrialResult = run_trials(work.backend, work.gripper.gripper, work.target, state.grasps[pending], work.settings)
+    model, settings = work.gripper.gripper, work.settings
+    result: TrialResult = run_trials(work.backend, model, work.target, state.grasps[pending], settings, criterion=settings)
     outcome = state.grasps.outcome.copy()
     outcome[pending] = result.grasps.outcome
     quality = state.grasps.measured.copy()

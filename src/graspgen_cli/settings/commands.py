@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import model_validator
 
+from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import (
     AnalyzeSettings,
     BackendSettings,
@@ -51,6 +52,7 @@ SECTIONS: tuple[type[Section], ...] = (
     GuessSettings,
     PickUpSettings,
     SimulationSettings,
+    JudgeSettings,
     SplitSettings,
     AnalyzeSettings,
     DoctorSettings,
@@ -83,7 +85,7 @@ class SimulatedSettings(ProposalSettings, SimulationSettings, BackendSettings):
         return self
 
 
-class GraspCommand(SimulatedSettings, ModeSettings):
+class GraspCommand(SimulatedSettings, JudgeSettings, ModeSettings):
     """Settings of `validate`, and of the loop over the objects whichever command runs it."""
 
     @model_validator(mode="after")
@@ -103,7 +105,7 @@ class GuessCommand(ProposalSettings, ExistingFileSettings):
         return GraspCommand(**dict(self), guess_only=True)
 
 
-class FillCommand(SimulatedSettings):
+class FillCommand(SimulatedSettings, JudgeSettings):
     """Settings of `fill`."""
 
     def grasp_command(self) -> GraspCommand:
@@ -137,6 +139,10 @@ class GripperCommand(GripperConfigCommand, GripperFileSettings):
     def chosen(self) -> GripperCommand:
         """The same with the gripper's file, where one is given, as the gripper."""
         return self if self.gripper_file is None else self.model_copy(update={"gripper_config": str(self.gripper_file)})
+
+
+class RelabelCommand(GripperSettings, DatasetSettings, JudgeSettings):
+    """Settings of `relabel`."""
 
 
 class AnalyzeCommand(GripperSettings, DatasetSettings, QuotaSettings, AnalyzeSettings):
@@ -181,6 +187,7 @@ COMMAND_CLASSES: tuple[type[Section], ...] = (
     FillCommand,
     SplitsCommand,
     GripperCommand,
+    RelabelCommand,
     AnalyzeCommand,
     DoctorCommand,
     ConvertCommand,

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject
+from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.backend import Backend
-from graspgen_cli.validate.judge import judge, measures
+from graspgen_cli.validate.judge import BOTH_FINGERS, judge, measures
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +28,15 @@ class TrialResult:
     steps: int
 
 
-def run_trials(backend: Backend, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings) -> TrialResult:
+def run_trials(
+    backend: Backend,
+    gripper: Gripper,
+    target: TargetObject,
+    grasps: GraspBatch,
+    settings: SimulationSettings,
+    *,
+    criterion: JudgeSettings = BOTH_FINGERS,
+) -> TrialResult:
     """Tries every grasp that is not a geometric negative, the first `max_num_grasps` of them if that is set; the others keep the
     outcome that they have."""
     tested = grasps.outcome != Outcome.COLLISION
@@ -37,7 +46,7 @@ def run_trials(backend: Backend, gripper: Gripper, target: TargetObject, grasps:
         return TrialResult(grasps, tested, 0, 0)
     state = backend.run(gripper, target, grasps[tested], settings)
     outcome = grasps.outcome.copy()
-    outcome[tested] = judge(state)
+    outcome[tested] = judge(state, criterion)
     quality = grasps.measured.copy()
     quality[tested] = measures(state)
     return TrialResult(replace(grasps, outcome=outcome, quality=quality), tested, int(state.started_inside.sum()), int(state.steps.sum()))

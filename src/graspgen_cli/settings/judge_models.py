@@ -1,0 +1,33 @@
+"""The sections that say when a grasp counts as held."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from graspgen_cli.settings.models import PositiveFloat, Section
+
+
+class JudgeSettings(Section):
+    """When a grasp counts as held, besides that both fingers press at the end."""
+
+    max_slip: PositiveFloat | None = Field(
+        None, description="Largest distance (m) that the object may move in the gripper after the grip closed; default: any."
+    )
+    max_turn: Annotated[float, Field(gt=0.0, le=180.0)] | None = Field(
+        None, description="Largest angle (degrees) that it may turn in the gripper after the grip closed; default: any."
+    )
+    min_contact_force: PositiveFloat | None = Field(
+        None,
+        description="Least force (N) of each finger, ten times a second, from when the grip has closed; a tiny one asks for contact "
+        "throughout. Default: only at the end.",
+    )
+    still: PositiveFloat | None = Field(
+        None, description="Largest motion (m) of the object's farthest point in the last 0.2 s; default: any."
+    )
+
+    @property
+    def asks_more(self) -> bool:
+        """Whether anything is asked for besides both fingers at the end."""
+        return any(getattr(self, name) is not None for name in JudgeSettings.model_fields)
