@@ -83,6 +83,12 @@ class FakeRun(ModuleType):
         self.note("analyze", settings)
         return SimpleNamespace(objects=self.objects, total=total_counts(self.objects), broken=self.broken)
 
+    def relabel_dataset(self, settings: Any, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> SimpleNamespace:
+        self.note("relabel", settings)
+        on_start(1)
+        on_object("mug")
+        return SimpleNamespace(objects=(), broken=())
+
     def convert(self, settings: Any, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> SimpleNamespace:
         self.note("convert", settings)
         on_start(1)
@@ -139,7 +145,9 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRun]:
     training_run = ModuleType("graspgen_cli.execution.training_run")
     training_run.make_training_scripts = fake.make_training_scripts  # type: ignore[attr-defined]
     training_run.make_inference_config = fake.make_inference_config  # type: ignore[attr-defined]
-    for module in (fake, gripper_run, summary, machine, inspection, convert, scales_run, training_run, bench):
+    relabel_run = ModuleType("graspgen_cli.execution.relabel_run")
+    relabel_run.relabel_dataset = fake.relabel_dataset  # type: ignore[attr-defined]
+    for module in (relabel_run, fake, gripper_run, summary, machine, inspection, convert, scales_run, training_run, bench):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setenv("COLUMNS", "80")
     for name in [name for name in os.environ if name.startswith("GRASPGEN_")]:
@@ -168,6 +176,7 @@ def names(fake: FakeRun) -> list[str]:
         (["object-scales"], ["object-scales"]),
         (["training-scripts"], ["training-scripts"]),
         (["inference-config"], ["inference-config"]),
+        (["relabel"], ["relabel"]),
         (["doctor"], ["machine"]),
         (["doctor", "results"], ["doctor"]),
         (["doctor", "results", "--machine"], ["machine", "doctor"]),

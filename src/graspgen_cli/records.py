@@ -44,7 +44,7 @@ class Measure(IntEnum):
     """What is measured of a grasp in its trial: the columns of `GraspBatch.quality`. The lower-case name is what the files hold."""
 
     SLIP = 0
-    """m: distance that the object moved in the gripper since the grip closed; NaN where the object was lost."""
+    """m: distance that the object's centre of mass moved in the gripper since the grip closed; NaN where the object was lost."""
     TURN = 1
     """rad: angle that it turned."""
     SMALLEST_FORCE = 2
@@ -249,7 +249,8 @@ class TrialState:
     finite: NDArray[np.bool_]
     """(N,): the simulation stayed finite and warned of nothing."""
     slip: Floats
-    """(N, 2): distance (m) and angle (rad) that the object moved in the gripper since the grip closed; NaN if it never held."""
+    """(N, 2): distance (m) that the object's centre of mass moved in the gripper since the grip closed, and angle (rad) that the object
+    turned; NaN if it never held."""
     smallest_force: Floats
     """(N,) N: see `Measure.SMALLEST_FORCE`."""
     loss_time: Floats

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from graspgen_cli.records import Floats, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.protocol import check_steps, is_steady
-from graspgen_cli.validate.watch import Watch, farthest_motion, relative_motion
+from graspgen_cli.validate.watch import Watch, center_in_gripper, farthest_motion, relative_motion
 
 Bools = NDArray[np.bool_]
 Indices = NDArray[np.intp]
@@ -121,7 +121,7 @@ class Progress:
     def state(self, slots: Indices, seen: Observation, started_inside: Bools) -> TrialState:
         """The end states of the trials in `slots`, which have just ended. started_inside: (S,)."""
         force = np.where(self._held_on[slots, None], seen.finger_contact_force[slots], 0.0)
-        slip = relative_motion(self._when_closed[slots], seen.pose_object_in_gripper[slots])
+        slip = relative_motion(self._when_closed[slots], seen.pose_object_in_gripper[slots], self._center[slots])
         watched = self._watch.measured(slots)
         return TrialState(
             pose_object_in_gripper=seen.pose_object_in_gripper[slots],
@@ -145,7 +145,7 @@ class Progress:
 
     def _lost(self, seen: Observation) -> Bools:
         """(S,) objects that nothing can hold any more: no finger touches them, and the gripper has closed or they are out of reach."""
-        away = np.linalg.norm(seen.pose_object_in_gripper[:, :3, 3], axis=1) > self._reach
+        away = np.linalg.norm(center_in_gripper(seen.pose_object_in_gripper, self._center), axis=1) > self._reach
         driven = self._gripper.joint_effort != 0
         closed, opened = self._gripper.joint_position[0, driven], self._gripper.joint_position[-1, driven]
         has_closed = (np.abs(seen.joint_position[:, driven] - closed) < _CLOSED * np.abs(opened - closed)).all(axis=1)

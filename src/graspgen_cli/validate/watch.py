@@ -68,15 +68,20 @@ class Watch:
 
 def farthest_motion(before: Floats, after: Floats, center: Floats, radius: Floats) -> Floats:
     """(N,) m that the farthest point of objects moved between poses (N, 4, 4), at most. center: (N, 3) m; radius: (N,) m about it."""
-    moved = after - before
-    shift = np.linalg.norm(np.einsum("nij,nj->ni", moved[:, :3, :3], center) + moved[:, :3, 3], axis=1)
-    farthest: Floats = shift + radius * relative_motion(before, after)[:, 1]
+    motion = relative_motion(before, after, center)
+    farthest: Floats = motion[:, 0] + radius * motion[:, 1]
     return farthest
 
 
-def relative_motion(before: Floats, after: Floats) -> Floats:
-    """(N, 2): distance (m) between the origins and angle (rad) between poses (N, 4, 4), the angle from the chord between the
-    rotations: the Frobenius norm of their difference is 2 sqrt(2) sin(angle / 2)."""
+def relative_motion(before: Floats, after: Floats, center: Floats) -> Floats:
+    """(N, 2): distance (m) that the objects' centres (N, 3), in the objects' frames, moved, and angle (rad) between poses (N, 4, 4),
+    the angle from the chord between the rotations: the Frobenius norm of their difference is 2 sqrt(2) sin(angle / 2)."""
     moved = after - before
+    shift = np.einsum("nij,nj->ni", moved[:, :3, :3], center) + moved[:, :3, 3]
     chord = np.linalg.norm(moved[:, :3, :3], axis=(1, 2)) / math.sqrt(8.0)
-    return np.stack([np.linalg.norm(moved[:, :3, 3], axis=1), 2.0 * np.arcsin(np.minimum(chord, 1.0))], axis=1)
+    return np.stack([np.linalg.norm(shift, axis=1), 2.0 * np.arcsin(np.minimum(chord, 1.0))], axis=1)
+
+
+def center_in_gripper(pose_object_in_gripper: Floats, center: Floats) -> Floats:
+    """(N, 3) m: the objects' centres (N, 3), in the gripper's base frame."""
+    return np.einsum("nij,nj->ni", pose_object_in_gripper[:, :3, :3], center) + pose_object_in_gripper[:, :3, 3]

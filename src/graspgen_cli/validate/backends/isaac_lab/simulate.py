@@ -103,7 +103,9 @@ def _run_chunk(job: Job, parts: Mechanism, folder: Path, grasps: GraspBatch) -> 
                 watch.look(_object_pose(world), _finger_force(world, len(grasps)), stage=number, left=left, closed=closed)
             if number == 0:
                 when_closed = _object_pose(world)
-        return _end_state(world, when_closed, sum(stage.steps for stage in plan), watch.measured(every))
+        return _end_state(
+            world, when_closed, bounds(job.gripper, job.target).center_of_mass, sum(stage.steps for stage in plan), watch.measured(every)
+        )
 
 
 def _watch(job: Job, steps: tuple[int, ...], pose_object_in_gripper: Floats) -> tuple[Watch, int]:
@@ -236,7 +238,7 @@ def _force(world: _World, stage: Stage, count: int) -> Any:
     return _to_device(world, in_world.reshape(count, 1, 3))
 
 
-def _end_state(world: _World, when_closed: Floats, steps: int, watched: Watched) -> TrialState:
+def _end_state(world: _World, when_closed: Floats, center: Floats, steps: int, watched: Watched) -> TrialState:
     """Nothing ends a trial early: all environments are stepped together."""
     ended = _object_pose(world)
     position, _ = _joint_motion(world)
@@ -244,7 +246,7 @@ def _end_state(world: _World, when_closed: Floats, steps: int, watched: Watched)
     count = len(finite)
     force = _finger_force(world, count)
     lost = (force == 0).all(axis=1)
-    slip = relative_motion(when_closed, ended)
+    slip = relative_motion(when_closed, ended, np.tile(center, (len(ended), 1)))
     slip[lost] = np.nan
     return TrialState(
         pose_object_in_gripper=ended,
