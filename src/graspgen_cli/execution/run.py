@@ -17,6 +17,7 @@ from graspgen_cli.dataset.object_map import own_files, read_object_map, write_ob
 from graspgen_cli.dataset.paths import DatasetPaths, grasp_file_names
 from graspgen_cli.dataset.splits import SplitPlan, update_splits
 from graspgen_cli.errors import GraspFileError, InputError
+from graspgen_cli.execution.controls import require_controls
 from graspgen_cli.execution.engines import Engine, choose_engine
 from graspgen_cli.execution.object_run import ObjectTask
 from graspgen_cli.execution.ownership import object_lock, owned
@@ -54,6 +55,8 @@ def run_objects(
     engine = choose_engine(settings, executor=settings.executor)
     if phase is Phase.GUESS:
         engine = Engine(engine.name)  # no device is needed
+    if phase is not Phase.GUESS and settings.controls:
+        require_controls(gripper, settings)
     require_writable(paths.grasps)
     with owned(paths, _deciding(phase, settings, engine), first=partial(_clean, paths)):
         tasks = _tasks(scales, root, paths, phase, settings, engine)

@@ -31,3 +31,11 @@ class JudgeSettings(Section):
     def asks_more(self) -> bool:
         """Whether anything is asked for besides both fingers at the end."""
         return any(getattr(self, name) is not None for name in JudgeSettings.model_fields)
+
+
+class ControlSettings(Section):
+    """What is made sure of first."""
+
+    controls: bool = Field(
+        True, description="Before the first run with a gripper: trials that must hold and trials that must not, in known ways (0.3 s)."
+    )
