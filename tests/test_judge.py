@@ -18,7 +18,7 @@ from graspgen_cli.dataset.object_map import write_object_map
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.dataset.provenance import digest, judged_by, simulation_provenance
 from graspgen_cli.geometry.poses import pose
-from graspgen_cli.records import Outcome, TrialState
+from graspgen_cli.records import Measure, Outcome, TrialState
 from graspgen_cli.settings.commands import GraspCommand
 from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import SimulationSettings
@@ -42,7 +42,7 @@ CRITERIA = (
 
 
 def row(*, slip: float = 0.001, turn: float = 0.01, force: float = 5.0, lost: float = np.nan, motion: float = 0.0001) -> list[float]:
-    return [slip, turn, force, lost, motion]
+    return [slip, turn, force, lost, motion, np.nan, np.nan]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_limit_that_is_just_met_is_met() -> None:
 
 def test_what_was_not_judged_by_a_trial_stays_as_it_is() -> None:
     outcome = np.array([COLLISION, UNVALIDATED, UNSTABLE, HELD, DROPPED], np.int8)
-    quality = np.array([row(slip=1.0), row(slip=1.0), row(slip=1.0), [np.nan] * 5, [np.nan] * 5])
+    quality = np.array([row(slip=1.0), row(slip=1.0), row(slip=1.0), [np.nan] * len(Measure), [np.nan] * len(Measure)])
     np.testing.assert_array_equal(judge_again(outcome, quality, JudgeSettings(max_slip=0.001)), outcome)
 
 
@@ -114,7 +114,7 @@ def test_the_record_of_relabelled_trials_is_that_of_trials_judged_so() -> None:
 def measured_dataset(root: Path) -> Path:
     """Six held grasps that slid 1 to 6 mm, a collision and a dropped one."""
     made = grasp_dataset("mug.obj")
-    quality = np.array([*(row(slip=0.001 * (i + 1)) for i in range(6)), [np.nan] * 5, row(lost=1.2, force=0.0)])
+    quality = np.array([*(row(slip=0.001 * (i + 1)) for i in range(6)), [np.nan] * len(Measure), row(lost=1.2, force=0.0)])
     record = simulation_provenance(object_digest="o", gripper_digest="g", settings=GraspCommand(), backend="mujoco")
     provenance = {**made.provenance, "simulation": record}
     paths = DatasetPaths(root, GRIPPER)

@@ -54,6 +54,10 @@ class Measure(IntEnum):
     clock counts a stage that ended early, because nothing moved any more, with its whole duration."""
     MOTION = 4
     """m: motion of the object's farthest point in the last 0.2 s, by the difference of its poses; NaN where it was lost."""
+    OFFSET = 5
+    """m: of a hard negative, how far between the pads it lies from the held grasp that it was made from; NaN for all others."""
+    OFFSET_TURN = 6
+    """rad: angle between the two."""
 
     @property
     def label(self) -> str:

@@ -59,8 +59,8 @@ def encode(dataset: GraspDataset, offset: tuple[list[float], list[float]] | None
         },
         "provenance": dataset.provenance,
     }
-    if grasps.quality is not None:
-        document["grasps"][QUALITY] = _quality_columns(grasps.quality)
+    if grasps.quality is not None and (columns := _quality_columns(grasps.quality)):
+        document["grasps"][QUALITY] = columns
     document = _joined(document, beside) if beside else document
     return orjson.dumps({**document, CHECKSUM: checksum(document)}) + b"\n"
 

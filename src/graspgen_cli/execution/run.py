@@ -28,7 +28,7 @@ from graspgen_cli.files import append_line, remove_leftovers, require_writable
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.objects.scales import ScalesList, read_scales, resolve_object_paths
 from graspgen_cli.settings.commands import AnalyzeCommand, GraspCommand, SplitsCommand
-from graspgen_cli.settings.judge_models import JudgeSettings
+from graspgen_cli.settings.judge_models import HardNegativeSettings, JudgeSettings
 from graspgen_cli.settings.models import (
     GuessSettings,
     LimitSettings,
@@ -102,7 +102,16 @@ def _update_map(paths: DatasetPaths, made: Mapping[str, str]) -> dict[str, str]:
 _MAP = "map_uuid_to_path.json"
 """Stands for the map among the objects that can be locked."""
 
-_DECIDING = (GuessSettings, SimulationSettings, JudgeSettings, QuotaSettings, LimitSettings, ModeSettings, PickUpSettings)
+_DECIDING = (
+    GuessSettings,
+    SimulationSettings,
+    JudgeSettings,
+    HardNegativeSettings,
+    QuotaSettings,
+    LimitSettings,
+    ModeSettings,
+    PickUpSettings,
+)
 
 
 def _effective(phase: Phase, settings: GraspCommand) -> tuple[Phase, GraspCommand]:

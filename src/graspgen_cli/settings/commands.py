@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from graspgen_cli.settings.judge_models import ControlSettings, JudgeSettings
+from graspgen_cli.settings.judge_models import ControlSettings, HardNegativeSettings, JudgeSettings
 from graspgen_cli.settings.models import (
     AnalyzeSettings,
     BackendSettings,
@@ -53,6 +53,7 @@ SECTIONS: tuple[type[Section], ...] = (
     PickUpSettings,
     SimulationSettings,
     JudgeSettings,
+    HardNegativeSettings,
     ControlSettings,
     SplitSettings,
     AnalyzeSettings,
@@ -86,7 +87,7 @@ class SimulatedSettings(ProposalSettings, SimulationSettings, BackendSettings):
         return self
 
 
-class GraspCommand(SimulatedSettings, JudgeSettings, ControlSettings, ModeSettings):
+class GraspCommand(SimulatedSettings, JudgeSettings, HardNegativeSettings, ControlSettings, ModeSettings):
     """Settings of `validate`, and of the loop over the objects whichever command runs it."""
 
     @model_validator(mode="after")
@@ -106,7 +107,7 @@ class GuessCommand(ProposalSettings, ExistingFileSettings):
         return GraspCommand(**dict(self), guess_only=True)
 
 
-class FillCommand(SimulatedSettings, JudgeSettings, ControlSettings):
+class FillCommand(SimulatedSettings, JudgeSettings, HardNegativeSettings, ControlSettings):
     """Settings of `fill`."""
 
     def grasp_command(self) -> GraspCommand:

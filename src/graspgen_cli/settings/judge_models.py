@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from graspgen_cli.settings.models import PositiveFloat, Section
+from graspgen_cli.settings.models import Count, PositiveFloat, Section
 
 
 class JudgeSettings(Section):
@@ -38,4 +38,12 @@ class ControlSettings(Section):
 
     controls: bool = Field(
         True, description="Before the first run with a gripper: trials that must hold and trials that must not, in known ways (0.3 s)."
+    )
+
+
+class HardNegativeSettings(Section):
+    """Failed grasps next to held ones."""
+
+    hard_negatives: Count = Field(
+        0, description="Dropped grasps wanted of each object that are held ones moved by small random offsets until they drop the object."
     )

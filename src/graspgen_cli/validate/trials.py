@@ -8,11 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graspgen_cli.geometry.poses import pose
-from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject, TriangleMesh
+from graspgen_cli.records import GraspBatch, Gripper, Measure, Outcome, TargetObject, TriangleMesh
 from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.backend import Backend
 from graspgen_cli.validate.judge import BOTH_FINGERS, judge, measures
+
+_OF_TRIALS = ~np.isin(np.arange(len(Measure)), [Measure.OFFSET, Measure.OFFSET_TURN])
+"""(number of Measures,): those that a trial says; the others are known before."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +52,7 @@ def run_trials(
     outcome = grasps.outcome.copy()
     outcome[tested] = judge(state, criterion)
     quality = grasps.measured.copy()
-    quality[tested] = measures(state)
+    quality[tested] = np.where(_OF_TRIALS, measures(state), quality[tested])
     return TrialResult(replace(grasps, outcome=outcome, quality=quality), tested, int(state.started_inside.sum()), int(state.steps.sum()))
 
 
