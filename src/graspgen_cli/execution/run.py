@@ -38,6 +38,7 @@ from graspgen_cli.settings.models import (
     QuotaSettings,
     SimulationSettings,
 )
+from graspgen_cli.validate.protocols import protocol_tugs
 
 
 def run_objects(
@@ -115,7 +116,8 @@ _DECIDING = (
 
 
 def _effective(phase: Phase, settings: GraspCommand) -> tuple[Phase, GraspCommand]:
-    """`fill` is `all` with --fill-grasps, and --guess-only makes any phase stop after the guesses."""
+    """`fill` is `all` with --fill-grasps, --guess-only makes any phase stop after the guesses, and a protocol is its tugs."""
+    settings = settings.model_copy(update={"tug_sequences": protocol_tugs(settings.protocol, settings.tug_sequences)})
     if phase is Phase.FILL:
         phase, settings = Phase.ALL, settings.model_copy(update={"fill_grasps": True})
     return Phase.GUESS if settings.guess_only else phase, settings

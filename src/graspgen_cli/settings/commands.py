@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from graspgen_cli.settings.judge_models import ControlSettings, HardNegativeSettings, JudgeSettings
+from graspgen_cli.settings.judge_models import ControlSettings, HardNegativeSettings, JudgeSettings, ProtocolSettings
 from graspgen_cli.settings.models import (
     AnalyzeSettings,
     BackendSettings,
@@ -52,6 +52,7 @@ SECTIONS: tuple[type[Section], ...] = (
     GuessSettings,
     PickUpSettings,
     SimulationSettings,
+    ProtocolSettings,
     JudgeSettings,
     HardNegativeSettings,
     ControlSettings,
@@ -87,7 +88,7 @@ class SimulatedSettings(ProposalSettings, SimulationSettings, BackendSettings):
         return self
 
 
-class GraspCommand(SimulatedSettings, JudgeSettings, HardNegativeSettings, ControlSettings, ModeSettings):
+class GraspCommand(SimulatedSettings, ProtocolSettings, JudgeSettings, HardNegativeSettings, ControlSettings, ModeSettings):
     """Settings of `validate`, and of the loop over the objects whichever command runs it."""
 
     @model_validator(mode="after")
@@ -107,7 +108,7 @@ class GuessCommand(ProposalSettings, ExistingFileSettings):
         return GraspCommand(**dict(self), guess_only=True)
 
 
-class FillCommand(SimulatedSettings, JudgeSettings, HardNegativeSettings, ControlSettings):
+class FillCommand(SimulatedSettings, ProtocolSettings, JudgeSettings, HardNegativeSettings, ControlSettings):
     """Settings of `fill`."""
 
     def grasp_command(self) -> GraspCommand:

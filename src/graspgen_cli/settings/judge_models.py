@@ -47,3 +47,14 @@ class HardNegativeSettings(Section):
     hard_negatives: Count = Field(
         0, description="Dropped grasps wanted of each object that are held ones moved by small random offsets until they drop the object."
     )
+
+
+class ProtocolSettings(Section):
+    """What is done to the object once it is gripped."""
+
+    protocol: str = Field(
+        "tug",
+        min_length=1,
+        description="tug: --tug-sequences; gravity: its weight from six sides, 0.5 s each; or a YAML file with tugs of your own.",
+        json_schema_extra={"allowed": "tug, gravity or the path of a YAML file"},
+    )
