@@ -42,7 +42,7 @@ CRITERIA = (
 
 
 def row(*, slip: float = 0.001, turn: float = 0.01, force: float = 5.0, lost: float = np.nan, motion: float = 0.0001) -> list[float]:
-    return [slip, turn, force, lost, motion, np.nan, np.nan]
+    return [slip, turn, force, lost, motion, *[np.nan] * (len(Measure) - 5)]
 
 
 @pytest.mark.parametrize(

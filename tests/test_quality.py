@@ -100,7 +100,7 @@ def test_the_farthest_point_moves_by_the_shift_and_the_turn() -> None:
 
 def quality(count: int) -> Floats:
     values = np.arange(count * len(Measure), dtype=np.float64).reshape(count, len(Measure)) / 1000
-    values[:, [Measure.LOSS_TIME, Measure.OFFSET, Measure.OFFSET_TURN]] = np.nan
+    values[:, [Measure.LOSS_TIME, Measure.OFFSET, Measure.OFFSET_TURN, Measure.ROBUSTNESS]] = np.nan
     values[1] = np.nan
     return values
 

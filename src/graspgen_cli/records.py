@@ -58,6 +58,8 @@ class Measure(IntEnum):
     """m: of a hard negative, how far between the pads it lies from the held grasp that it was made from; NaN for all others."""
     OFFSET_TURN = 6
     """rad: angle between the two."""
+    ROBUSTNESS = 7
+    """g: largest force with which the whole protocol was found to leave the grasp held; NaN where it was not asked for."""
 
     @property
     def label(self) -> str:

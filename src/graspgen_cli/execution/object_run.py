@@ -16,6 +16,7 @@ from graspgen_cli.errors import GraspgenError
 from graspgen_cli.execution.hard_negatives import STEP, STEP_TURN, add_hard_negatives, missing_hard_negatives
 from graspgen_cli.execution.ownership import ObjectLocks
 from graspgen_cli.execution.reports import ObjectReport, Phase, Status
+from graspgen_cli.execution.robustness import LARGEST, ROUNDS, add_robustness
 from graspgen_cli.execution.rounds import FAILED, ObjectState, ObjectWork, fill_quotas, guess_missing, is_short, test_pending
 from graspgen_cli.files import default_cache, write_atomically
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
@@ -159,10 +160,15 @@ def _advance(task: ObjectTask, work: ObjectWork, existing: GraspDataset | None) 
     if task.settings.load_guesses:
         guess, _ = current_records(task, work.target.content_hash, work.gripper.gripper)
         ours = existing is not None and existing.provenance.get("guess") == guess
-        return add_hard_negatives(work, _tested_again(work, state, ours=ours))
+        return _with_extras(work, _tested_again(work, state, ours=ours))
     if task.phase is Phase.GUESS:
         return guess_missing(work, state)
-    return add_hard_negatives(work, fill_quotas(work, state))
+    return _with_extras(work, fill_quotas(work, state))
+
+
+def _with_extras(work: ObjectWork, state: ObjectState) -> ObjectState:
+    """What is done beyond the quotas, where it is asked for."""
+    return add_robustness(work, add_hard_negatives(work, state))
 
 
 def _initial_state(existing: GraspDataset | None) -> ObjectState:
@@ -222,6 +228,8 @@ def _provenance(task: ObjectTask, work: ObjectWork, state: ObjectState, existing
         made["simulation"] = simulation
         if task.settings.hard_negatives:
             made["hard_negatives"] = {"seed": task.settings.seed, "step": STEP, "step_turn": STEP_TURN}
+        if task.settings.robustness:
+            made["robustness"] = {"largest": LARGEST, "rounds": ROUNDS}
         made["object"] |= {"pieces": len(target.pieces), "mean_gap": target.mean_gap, "largest_gap": target.largest_gap}
     return {**made, "earlier": earlier} if earlier else made
 

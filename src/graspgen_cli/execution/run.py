@@ -28,7 +28,7 @@ from graspgen_cli.files import append_line, remove_leftovers, require_writable
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.objects.scales import ScalesList, read_scales, resolve_object_paths
 from graspgen_cli.settings.commands import AnalyzeCommand, GraspCommand, SplitsCommand
-from graspgen_cli.settings.judge_models import HardNegativeSettings, JudgeSettings
+from graspgen_cli.settings.judge_models import HardNegativeSettings, JudgeSettings, RobustnessSettings
 from graspgen_cli.settings.models import (
     GuessSettings,
     LimitSettings,
@@ -108,6 +108,7 @@ _DECIDING = (
     SimulationSettings,
     JudgeSettings,
     HardNegativeSettings,
+    RobustnessSettings,
     QuotaSettings,
     LimitSettings,
     ModeSettings,

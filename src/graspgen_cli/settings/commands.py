@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from graspgen_cli.settings.judge_models import ControlSettings, HardNegativeSettings, JudgeSettings, ProtocolSettings
+from graspgen_cli.settings.judge_models import ControlSettings, HardNegativeSettings, JudgeSettings, ProtocolSettings, RobustnessSettings
 from graspgen_cli.settings.models import (
     AnalyzeSettings,
     BackendSettings,
@@ -55,6 +55,7 @@ SECTIONS: tuple[type[Section], ...] = (
     ProtocolSettings,
     JudgeSettings,
     HardNegativeSettings,
+    RobustnessSettings,
     ControlSettings,
     SplitSettings,
     AnalyzeSettings,
@@ -88,7 +89,9 @@ class SimulatedSettings(ProposalSettings, SimulationSettings, BackendSettings):
         return self
 
 
-class GraspCommand(SimulatedSettings, ProtocolSettings, JudgeSettings, HardNegativeSettings, ControlSettings, ModeSettings):
+class GraspCommand(
+    SimulatedSettings, ProtocolSettings, JudgeSettings, HardNegativeSettings, RobustnessSettings, ControlSettings, ModeSettings
+):
     """Settings of `validate`, and of the loop over the objects whichever command runs it."""
 
     @model_validator(mode="after")
@@ -97,6 +100,8 @@ class GraspCommand(SimulatedSettings, ProtocolSettings, JudgeSettings, HardNegat
             raise ValueError("overwrite-grasps and fill-grasps exclude each other; set one of them")
         if self.guess_only and self.load_guesses:
             raise ValueError("guess-only and load-guesses exclude each other; set one of them")
+        if self.robustness and not self.force_magnitude:
+            raise ValueError("robustness needs a force-magnitude above 0, of which to find a multiple")
         return self
 
 
@@ -108,7 +113,7 @@ class GuessCommand(ProposalSettings, ExistingFileSettings):
         return GraspCommand(**dict(self), guess_only=True)
 
 
-class FillCommand(SimulatedSettings, ProtocolSettings, JudgeSettings, HardNegativeSettings, ControlSettings):
+class FillCommand(SimulatedSettings, ProtocolSettings, JudgeSettings, HardNegativeSettings, RobustnessSettings, ControlSettings):
     """Settings of `fill`."""
 
     def grasp_command(self) -> GraspCommand:

@@ -58,3 +58,11 @@ class ProtocolSettings(Section):
         description="tug: --tug-sequences; gravity: its weight from six sides, 0.5 s each; or a YAML file with tugs of your own.",
         json_schema_extra={"allowed": "tug, gravity or the path of a YAML file"},
     )
+
+
+class RobustnessSettings(Section):
+    """How much more a held grasp survives."""
+
+    robustness: bool = Field(
+        False, description="Find the largest force (g) up to 32 times the protocol's that each held grasp survives; five trials a grasp."
+    )
