@@ -33,19 +33,24 @@ def panda() -> GripperShape:
     return gripper_by_name("franka_panda")
 
 
+def pull(direction: tuple[float, float, float], force: float, *, friction: float) -> SimulationSettings:
+    """A steady force (N) for half a second, looked at to its end."""
+    return SimulationSettings(
+        tug_sequences=((0.5, direction, 1.0),),
+        friction=friction,
+        object_mass=MASS,
+        force_magnitude=force / (MASS * STANDARD_GRAVITY),
+        steady_motion=0.0,
+    )
+
+
 def slipping_force(panda: GripperShape, held: TargetObject, *, friction: float, direction: tuple[float, float, float]) -> float:
     """N: largest steady force along a direction (z approach, x closing) under which both fingers still touch after half a second."""
     gripper, backend = panda.gripper, make_backend("mujoco", threads=1)
     low, high = 0.0, 8 * friction * gripper.grip_force
     for _ in range(BISECTIONS):
         force = (low + high) / 2
-        settings = SimulationSettings(
-            tug_sequences=((0.5, direction, 1.0),),
-            friction=friction,
-            object_mass=MASS,
-            force_magnitude=force / (MASS * STANDARD_GRAVITY),
-            steady_motion=0.0,
-        )
+        settings = pull(direction, force, friction=friction)
         outcome = judge(backend.run(gripper, held, grasp_at_origin(gripper), settings))[0]
         low, high = (force, high) if outcome == Outcome.HELD else (low, force)
     return (low + high) / 2
@@ -63,6 +68,19 @@ def cylinder(*, along: tuple[float, float, float], radius: float = 0.012, height
 def test_a_box_slips_at_coulombs_force(panda: GripperShape, friction: float, direction: tuple[float, float, float]) -> None:
     found = slipping_force(panda, box(0.03, 0.02, 0.02), friction=friction, direction=direction)
     assert found == pytest.approx(2 * friction * panda.gripper.grip_force, rel=0.05)
+
+
+@pytest.mark.slow
+def test_a_box_slips_at_coulombs_force_on_the_other_engine(panda: GripperShape) -> None:
+    """Held at 95 % of it, lost at 105 %."""
+    pytest.importorskip("mujoco_warp", reason="the GPU backend needs the packages of the extra gpu")
+    from graspgen_cli.validate.backends.mujoco_warp import MujocoWarpBackend
+
+    gripper, backend = panda.gripper, MujocoWarpBackend(threads=1, device="cpu", worlds=2)
+    for share, expected in ((0.95, Outcome.HELD), (1.05, Outcome.DROPPED)):
+        force = share * 2 * 0.5 * gripper.grip_force
+        settings = pull((0.0, 0.0, 1.0), force, friction=0.5)
+        assert judge(backend.run(gripper, box(0.03, 0.02, 0.02), grasp_at_origin(gripper), settings))[0] == expected
 
 
 @pytest.mark.parametrize("shape", ["sphere", "cylinder by its ends", "cylinder along the approach", "cylinder across"])
