@@ -21,5 +21,9 @@ def join_states(states: list[TrialState], joints: int) -> TrialState:
 
 def in_order(state: TrialState, number: NDArray[np.intp]) -> TrialState:
     """The states sorted by the number (N,) of each."""
-    order = np.argsort(number, kind="stable")
-    return TrialState(**{name: getattr(state, name)[order] for name in _FIELDS})
+    return rows(state, np.argsort(number, kind="stable"))
+
+
+def rows(state: TrialState, index: NDArray[np.intp]) -> TrialState:
+    """The states at an index (M,)."""
+    return TrialState(**{name: getattr(state, name)[index] for name in _FIELDS})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warp as wp
 
+wp.config.quiet = True
+
 
 @wp.kernel
 def _copy_rows(source: wp.array2d[float], row_of_source: wp.array[int], target: wp.array2d[float], row_of_target: wp.array[int]):
