@@ -14,9 +14,9 @@ from graspgen_cli.dataset.graspgen_json import read_grasp_file
 from graspgen_cli.execution.robustness import LARGEST, add_robustness
 from graspgen_cli.execution.rounds import ObjectState, ObjectWork
 from graspgen_cli.geometry.collision import ObjectShape
-from graspgen_cli.records import Measure, Outcome
+from graspgen_cli.records import GraspBatch, Gripper, Measure, Outcome, TargetObject, TrialState
 from graspgen_cli.settings.commands import GraspCommand
-from graspgen_cli.validate.backend import make_backend
+from graspgen_cli.settings.models import SimulationSettings
 from shapes import box
 from test_hard_negatives import run
 from test_validate import grasp_at_origin
@@ -24,11 +24,18 @@ from test_validate import grasp_at_origin
 STEP = LARGEST ** (1 / 32)
 
 
+class FixedForce:
+    """Stands for an engine that has one force for all its trials, so that it cannot be asked for another."""
+
+    def run(self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings) -> TrialState:
+        raise AssertionError("asked for another force")
+
+
 def test_the_score_is_coulombs_force(tmp_path: Path) -> None:
-    """A single pull along the approach, which two pads resist with 2 x 0.5 x the grip force."""
+    """Whatever engine the run has. A single pull along the approach, which two pads resist with 2 x 0.5 x the grip force."""
     shape, held = gripper_by_name("franka_panda"), box(0.03, 0.02, 0.02)
     settings = GraspCommand(tug_sequences=((0.5, (0.0, 0.0, 1.0), 1.0),), friction=0.5, object_mass=0.5, robustness=True)
-    work = ObjectWork(held, ObjectShape(held), shape, make_backend("mujoco", threads=1), settings)
+    work = ObjectWork(held, ObjectShape(held), shape, FixedForce(), settings)
     grasps = grasp_at_origin(shape.gripper, count=3)
     outcome = np.array([Outcome.HELD, Outcome.DROPPED, Outcome.HELD], np.int8)
     found = add_robustness(work, ObjectState(replace(grasps, outcome=outcome), 0)).grasps

@@ -1,4 +1,7 @@
-"""How much more than the protocol asks for a held grasp survives: the protocol again, with larger and larger forces."""
+"""How much more than the protocol asks for a held grasp survives: the protocol again, with larger and larger forces.
+
+On the CPU engine, whichever engine the run takes: one that tries the grasps of many objects at once does so with one force.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graspgen_cli.execution.rounds import ObjectState, ObjectWork
-from graspgen_cli.records import Floats, Measure, Outcome
+from graspgen_cli.records import Floats, GraspBatch, Measure, Outcome
+from graspgen_cli.validate.backend import Backend, make_backend
 from graspgen_cli.validate.trials import run_trials
 
 LARGEST = 32.0
 """Times the protocol's force beyond which is not looked."""
+_BACKEND = "mujoco"
 ROUNDS = 5
 """Bisections, on a logarithmic scale: the score is known to a factor of 32^(1/32), 11 %."""
 
@@ -22,13 +27,14 @@ def add_robustness(work: ObjectWork, state: ObjectState) -> ObjectState:
     wanted = (state.grasps.outcome == Outcome.HELD) & np.isnan(state.grasps.measured[:, Measure.ROBUSTNESS])
     if not work.settings.robustness or not wanted.any():
         return state
+    backend = make_backend(_BACKEND, threads=1)
     survived = np.zeros(int(wanted.sum()), np.int64)  # rungs of a ladder of 2**ROUNDS, the lowest of which the grasps are known to hold
     for bit in reversed(range(ROUNDS)):
         higher = survived + (1 << bit)
         held = np.zeros(len(survived), bool)
         for rung in np.unique(higher):
             rows = np.flatnonzero(higher == rung)
-            held[rows] = _holds(work, state, np.flatnonzero(wanted)[rows], float(_force(work, rung)))
+            held[rows] = _holds(backend, work, state.grasps[np.flatnonzero(wanted)[rows]], float(_force(work, rung)))
         survived = np.where(held, higher, survived)
     quality = state.grasps.measured.copy()
     quality[wanted, Measure.ROBUSTNESS] = np.round(_force(work, survived), 4)
@@ -41,9 +47,8 @@ def _force(work: ObjectWork, rung: NDArray[np.int64] | int) -> Floats:
     return force
 
 
-def _holds(work: ObjectWork, state: ObjectState, rows: NDArray[np.intp], force: float) -> NDArray[np.bool_]:
-    """Which of the grasps in `rows` the protocol leaves held with a force in g."""
-    assert work.backend is not None
+def _holds(backend: Backend, work: ObjectWork, grasps: GraspBatch, force: float) -> NDArray[np.bool_]:
+    """Which of the grasps the protocol leaves held with a force in g."""
     settings = work.settings.model_copy(update={"force_magnitude": force, "max_num_grasps": 0})
-    grasps = state.grasps[rows]
-    return run_trials(work.backend, work.gripper.gripper, work.target, grasps, settings, criterion=settings).grasps.outcome == Outcome.HELD
+    tried = run_trials(backend, work.gripper.gripper, work.target, grasps, settings, criterion=settings).grasps
+    return tried.outcome == Outcome.HELD
