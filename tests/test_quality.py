@@ -144,3 +144,14 @@ def test_what_another_tool_calls_quality_is_not_read(tmp_path: Path, foreign: ob
     content = document()
     content["grasps"]["quality"] = foreign
     assert decode(tmp_path / "a.json", parse_document(tmp_path / "a.json", signed(content))).grasps.quality is None
+
+
+def test_measures_of_other_grasps_are_not_taken_over() -> None:
+    """What a file says beside its grasps is written again; the measures of grasps that are no longer there are not."""
+    made = grasp_dataset("a.obj")
+    old = orjson.loads(encode(replace(made, grasps=replace(made.grasps, quality=quality(len(made.grasps)))), OFFSET))
+    few = replace(made, grasps=made.grasps[:2])
+    again = orjson.loads(encode(few, OFFSET, beside={**old, "grasps": {**old["grasps"], "note": "mine"}}))
+    assert "quality" not in again["grasps"] and again["grasps"]["note"] == "mine"
+    foreign = orjson.loads(encode(few, OFFSET, beside={"grasps": {"quality": "good"}}))
+    assert foreign["grasps"]["quality"] == "good"

@@ -80,8 +80,14 @@ def _joined(document: dict[str, Any], beside: Mapping[str, Any]) -> dict[str, An
     joined = {**document, **{key: value for key, value in beside.items() if key not in document and key != CHECKSUM}}
     for section in ("object", "gripper", "grasps"):
         more = beside.get(section)
-        joined[section] = {**(more if isinstance(more, dict) else {}), **document[section]}
+        kept = {key: value for key, value in more.items() if not _is_quality(key, value)} if isinstance(more, dict) else {}
+        joined[section] = {**kept, **document[section]}
     return joined
+
+
+def _is_quality(key: str, value: object) -> bool:
+    """Whether it is our measures: those of grasps that are not the ones of this document must not be taken over."""
+    return key == QUALITY and isinstance(value, dict) and any(measure.label in value for measure in Measure)
 
 
 def checksum(document: Mapping[str, Any]) -> str:
@@ -216,9 +222,9 @@ def _openings(grasps: dict[str, Any], count: int) -> Floats:
 def _quality(grasps: dict[str, Any], count: int) -> Floats | None:
     """The measures that the file has; None where it has none of ours."""
     found = grasps.get(QUALITY)
-    columns = {measure: found[measure.label] for measure in Measure if measure.label in found} if isinstance(found, dict) else {}
-    if not columns:
+    if not isinstance(found, dict) or not _is_quality(QUALITY, found):
         return None
+    columns = {measure: found[measure.label] for measure in Measure if measure.label in found}
     quality = np.full((count, len(Measure)), np.nan)
     for measure, listed in columns.items():
         if not isinstance(listed, list) or not set(map(type, listed)) <= {float, int, type(None)} or len(listed) != count:
