@@ -64,6 +64,7 @@ def test_the_same_every_time(made: Path, tmp_path: Path) -> None:
     assert run("validate", tmp_path, "--hard-negatives", "3").read_bytes() == made.read_bytes()
 
 
+@pytest.mark.slow
 def test_without_the_flag_nothing_changes_and_fill_adds_them(made: Path, tmp_path: Path) -> None:
     file = run("validate", tmp_path)
     before = read_grasp_file(file).grasps
@@ -84,3 +85,12 @@ def test_trying_the_file_again_keeps_what_is_known_of_its_origin(made: Path, tmp
     again = read_grasp_file(run("validate", tmp_path, "--load-guesses", "--hard-negatives", "3")).grasps
     assert hard(again).sum() == 3 and (again.outcome[hard(again)] == Outcome.DROPPED).all()
     assert math.isclose(np.nanmin(again.measured[:, Measure.OFFSET]), np.nanmin(read_grasp_file(made).grasps.measured[:, Measure.OFFSET]))
+
+
+def test_what_cannot_be_found_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without friction nothing is held, so there is nothing to walk from."""
+    scales = tmp_path / "scales.json"
+    scales.write_text(json.dumps({"box.stl": EXAMPLES["box.stl"]}))
+    places = ["--object-scales-json", str(scales), "--object-dataset", str(OBJECTS), "--grasp-dataset", str(tmp_path / "out")]
+    main(["validate", *places, *QUOTAS, *HOW[:-1], "--friction", "0", "--max-guess-tries", "2", "--hard-negatives", "3"])
+    assert "0 of 3 hard negatives" in capsys.readouterr().err

@@ -38,13 +38,16 @@ def add_hard_negatives(work: ObjectWork, state: ObjectState) -> ObjectState:
     while (missing := missing_hard_negatives(work.settings.hard_negatives, state.grasps)) > 0 and walk < WALKS * len(held):
         # One walk from each held grasp before the second from any.
         sources = np.arange(walk, min(walk + missing, WALKS * len(held)))
-        found, tested = _walk(work, held[sources % len(held)], sources)
+        found, tested, tested_held = _walk(work, held[sources % len(held)], sources)
         walk = int(sources[-1]) + 1
         fresh = ~near_duplicates(work.gripper.gripper, state.grasps.pose_gripper_in_object, found.pose_gripper_in_object)
-        state = replace(state, grasps=GraspBatch.join([state.grasps, found[fresh]]), tested=state.tested + tested)
-    lacking = missing_hard_negatives(work.settings.hard_negatives, state.grasps)
-    reason = f"{lacking} of {work.settings.hard_negatives} hard negatives not found" if lacking > 0 else ""
-    return replace(state, reason="; ".join(part for part in (state.reason, reason) if part))
+        state = replace(
+            state,
+            grasps=GraspBatch.join([state.grasps, found[fresh]]),
+            tested=state.tested + tested,
+            tested_held=state.tested_held + tested_held,
+        )
+    return state
 
 
 def missing_hard_negatives(wanted: int, grasps: GraspBatch) -> int:
@@ -52,14 +55,14 @@ def missing_hard_negatives(wanted: int, grasps: GraspBatch) -> int:
     return wanted - int((~np.isnan(grasps.measured[:, Measure.OFFSET]) & (grasps.outcome == Outcome.DROPPED)).sum())
 
 
-def _walk(work: ObjectWork, start: GraspBatch, number: NDArray[np.intp]) -> tuple[GraspBatch, int]:
-    """The first dropped grasps of one walk from each of `start`, in order, and how many grasps were tried. number: of each walk, for its
-    draws."""
+def _walk(work: ObjectWork, start: GraspBatch, number: NDArray[np.intp]) -> tuple[GraspBatch, int, int]:
+    """The first dropped grasps of one walk from each of `start`, in order, and how many grasps were tried and held. number: of
+    each walk, for its draws."""
     model = work.gripper.gripper
     direction, axis = _directions(work, number)
     opening = model.nearest_opening(start.opening_width)
     center = _grip_center(model, opening)
-    walking, tested = np.arange(len(start)), 0
+    walking, tested, held = np.arange(len(start)), 0, 0
     found: dict[int, GraspBatch] = {}
     for step in range(1, STEPS + 1):
         motion = pose(Rotation.from_rotvec(step * STEP_TURN * axis[walking]).as_matrix(), step * STEP * direction[walking])
@@ -69,11 +72,11 @@ def _walk(work: ObjectWork, start: GraspBatch, number: NDArray[np.intp]) -> tupl
         if walking.size == 0:
             break
         result = _tried(work, replace(start[walking], pose_gripper_in_object=poses, outcome=np.zeros(len(walking), np.int8)), step)
-        tested += len(walking)
+        tested, held = tested + len(walking), held + result.count(Outcome.HELD)
         dropped = result.outcome == Outcome.DROPPED
         found |= {int(walking[row]): result[np.array([row])] for row in np.flatnonzero(dropped)}
         walking = walking[~dropped]
-    return GraspBatch.join([found[row] for row in sorted(found)]), tested
+    return GraspBatch.join([found[row] for row in sorted(found)]), tested, held
 
 
 def _tried(work: ObjectWork, grasps: GraspBatch, step: int) -> GraspBatch:

@@ -258,6 +258,9 @@ def _finished(task: ObjectTask, state: ObjectState) -> ObjectReport:
         lacks.append(f"{grasps.count(Outcome.HELD, wanted)} of {settings.num_collision_free_grasps} {kind}")
     if grasps.count(*FAILED) < settings.num_colliding_grasps:
         lacks.append(f"{grasps.count(*FAILED)} of {settings.num_colliding_grasps} failed")
+    lacking = 0 if task.phase is Phase.GUESS else missing_hard_negatives(settings.hard_negatives, grasps)
+    if lacking > 0:
+        lacks.append(f"{settings.hard_negatives - lacking} of {settings.hard_negatives} hard negatives")
     notes = [*lacks, *([state.reason] if lacks and state.reason else [])]
     if state.started_inside:
         notes.append(f"trials that began inside the gripper: {state.started_inside}")
