@@ -20,6 +20,7 @@ def target(mesh: trimesh.Trimesh, *, object_id: str = "made.obj") -> TargetObjec
         watertight=bool(mesh.is_watertight),
         pieces=(record,),
         mean_gap=0.0,
+        gap_95=0.0,
         largest_gap=0.0,
         center_of_mass=np.asarray(mesh.center_mass),
         volume=float(mesh.volume),

@@ -99,13 +99,10 @@ def test_the_pipeline_makes_the_same_bytes_in_every_way(run: Run, reference: dic
     assert contents(run(*CPU, "--workers", "2", *flags)) == reference
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("batch_engine")
 @pytest.mark.parametrize(
-    ("fault", "said"),
-    [
-        ("raise", "unexpected RuntimeError: no memory left"),
-        pytest.param("die", "its process ended with code -9", marks=pytest.mark.slow),
-    ],
+    ("fault", "said"), [("raise", "unexpected RuntimeError: no memory left"), ("die", "its process ended with code -9")]
 )
 def test_an_object_that_breaks_the_simulator_fails_alone(
     run: Run,

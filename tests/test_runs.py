@@ -97,6 +97,36 @@ def test_another_seed_gives_other_grasps(run: Run) -> None:
     assert first[f"{GRASPS}/ball.0.001.grasps.json"] != second[f"{GRASPS}/ball.0.001.grasps.json"]
 
 
+@pytest.fixture
+def ring(objects: Path, tmp_path: Path) -> Path:
+    """A list of one object, which needs several pieces."""
+    trimesh.creation.annulus(r_min=0.02, r_max=0.028, height=0.012).export(objects / "ring.stl")
+    (tmp_path / "ring.json").write_text('{"ring.stl": 1.0}')
+    return tmp_path / "ring.json"
+
+
+def test_the_gap_of_the_pieces_is_on_record_and_its_bound_is_kept(run: Run, ring: Path) -> None:
+    usual, tight = (
+        read_grasp_file(run("all", name, *QUOTAS, *flags, scales=ring) / GRASPS / "ring.1.0.grasps.json").provenance
+        for name, flags in (("usual", ()), ("tight", ("--max-surface-gap", "0.0004")))
+    )
+    for made in (usual["object"], tight["object"]):
+        assert 0 <= made["mean_gap"] <= made["gap_95"] <= made["largest_gap"] <= 0.0015
+    assert tight["object"]["largest_gap"] <= 0.0004 < usual["object"]["largest_gap"]
+    assert tight["object"]["pieces"] > usual["object"]["pieces"]
+    assert (usual["simulation"]["settings"]["max_surface_gap"], tight["simulation"]["settings"]["max_surface_gap"]) == (None, 0.0004)
+    assert usual["simulation"]["digest"] != tight["simulation"]["digest"]
+
+
+def test_pieces_that_cannot_keep_to_the_bound_are_reported(
+    run: Run, ring: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("graspgen_cli.geometry.convex.MOST_PARTS", 2)
+    run("validate", "loose", *QUOTAS, "--max-surface-gap", "0.00001", "--json", scales=ring)
+    (report,) = json.loads(capsys.readouterr().out)["objects"]
+    assert report["message"].endswith("mm off the mesh, 0.01 mm were asked for")
+
+
 def test_guesses_are_untested_and_positive(run: Run) -> None:
     grasps = read_grasp_file(run("guess", "g", *QUOTAS) / GRASPS / "brick.1.0.grasps.json").grasps
     assert (grasps.count(Outcome.UNVALIDATED), grasps.count(Outcome.COLLISION)) == (12, 4)

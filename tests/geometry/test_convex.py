@@ -90,18 +90,20 @@ def test_pieces_are_convex_and_cover_the_solid(cut: dict[str, tuple[TriangleMesh
 
 @pytest.mark.parametrize(("name", "most"), [("mug", 32), ("bowl", 80), ("ring", 8), ("table", 5), ("bottle", 3)])
 def test_pieces_are_few_and_near(cut: dict[str, tuple[TriangleMesh, ConvexPieces]], name: str, most: int) -> None:
+    """The bowl's first pieces, joined by the relaxed bound, stand off too far and are made again."""
     mesh, convex = cut[name]
     assert len(convex.pieces) <= most
     size = np.ptp(mesh.vertices, axis=0).max()
-    allowed = LARGEST_GAP * min(1, size / 0.03) * (RELAXED[-1] if name == "bowl" else 1)
-    assert 0 <= convex.mean_gap <= convex.largest_gap < 1.1 * allowed
+    aimed_at = LARGEST_GAP * min(1, size / 0.03)
+    allowed = max(aimed_at, 0.015 * size) if name == "bowl" else 1.1 * aimed_at
+    assert 0 <= convex.gaps.mean <= convex.gaps.p95 <= convex.gaps.largest <= allowed
 
 
 def test_boxes_of_a_table_come_out_exactly(cut: dict[str, tuple[TriangleMesh, ConvexPieces]]) -> None:
     mesh, convex = cut["table"]
     assert sum(signed_volume(piece) for piece in convex.pieces) == pytest.approx(signed_volume(mesh), rel=1e-9)
     assert all(len(piece.vertices) == 8 for piece in convex.pieces)
-    assert convex.largest_gap < 1e-9
+    assert convex.gaps.largest < 1e-9
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,7 @@ def test_a_box_is_its_own_only_piece(approximation: Approximation, size: tuple[f
     convex = convex_pieces(mesh, approximation)
     (piece,) = convex.pieces
     assert signed_volume(piece) == pytest.approx(np.prod(size), rel=1e-6)
-    assert convex.largest_gap < 1e-9
+    assert convex.gaps.largest < 1e-9
 
 
 @given(st.lists(st.tuples(*[st.floats(0, 0.08)] * 3, *[st.floats(0.004, 0.06)] * 3), min_size=2, max_size=5))
@@ -136,7 +138,7 @@ def test_any_pile_of_boxes_is_covered_and_nothing_far_is(boxes: list[tuple[float
     convex = convex_pieces(mesh, Approximation.CONVEX_DECOMPOSITION)
     # Steps between boxes of less than a micrometre are melted by the solids' own precision.
     assert outside(mesh.vertices, convex.pieces).max() < 1e-7
-    assert convex.largest_gap < 1.2 * LARGEST_GAP * RELAXED[-1]
+    assert convex.gaps.largest < 1.2 * LARGEST_GAP * RELAXED[-1]
     union = Manifold.batch_boolean([Manifold.hull_points(piece.vertices) for piece in convex.pieces], OpType.Add)
     assert (solid - union).volume() < 1e-6 * solid.volume()
 
@@ -145,7 +147,7 @@ def test_any_pile_of_boxes_is_covered_and_nothing_far_is(boxes: list[tuple[float
 def test_lengths_go_with_objects_below_the_ordinary_size(factor: float, proportional: bool) -> None:
     small, other = (convex_pieces(scaled(ring(), f), Approximation.CONVEX_DECOMPOSITION) for f in (0.5, 0.5 * factor))
     assert (len(small.pieces) == len(other.pieces)) == proportional
-    assert (other.mean_gap == pytest.approx(factor * small.mean_gap, rel=1e-3)) == proportional
+    assert (other.gaps.mean == pytest.approx(factor * small.gaps.mean, rel=1e-3)) == proportional
 
 
 def scaled(mesh: TriangleMesh, factor: float) -> TriangleMesh:
@@ -155,7 +157,7 @@ def scaled(mesh: TriangleMesh, factor: float) -> TriangleMesh:
 def test_a_turned_object_is_cut_as_well_as_an_upright_one(cut: dict[str, tuple[TriangleMesh, ConvexPieces]]) -> None:
     mesh, upright = cut["table"]
     turned = convex_pieces(triangle_mesh(mesh.vertices @ TURN.T, mesh.faces), Approximation.CONVEX_DECOMPOSITION)
-    assert len(turned.pieces) == len(upright.pieces) and turned.largest_gap < 1e-9
+    assert len(turned.pieces) == len(upright.pieces) and turned.gaps.largest < 1e-9
 
 
 def test_a_mesh_of_many_faces_is_covered_but_for_what_it_is_simplified_by(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,12 +167,12 @@ def test_a_mesh_of_many_faces_is_covered_but_for_what_it_is_simplified_by(monkey
     mesh = triangle_mesh(waves.vertices * height[:, None], waves.faces)
     convex = convex_pieces(mesh, Approximation.CONVEX_DECOMPOSITION)
     assert 1e-6 < outside(mesh.vertices, convex.pieces).max() < 1.2 * SIMPLIFIED
-    assert convex.largest_gap < 1.2 * LARGEST_GAP * RELAXED[-1]
+    assert convex.gaps.largest < 1.2 * LARGEST_GAP * RELAXED[-1]
 
 
 def digest(convex: ConvexPieces) -> str:
     content = b"".join(piece.vertices.tobytes() + piece.faces.tobytes() for piece in convex.pieces)
-    return f"{hashlib.sha256(content).hexdigest()} {convex.mean_gap.hex()} {convex.largest_gap.hex()}"
+    return f"{hashlib.sha256(content).hexdigest()} {convex.gaps.mean.hex()} {convex.gaps.largest.hex()}"
 
 
 def test_another_process_hash_seed_and_one_core_make_no_difference(cut: dict[str, tuple[TriangleMesh, ConvexPieces]]) -> None:
@@ -187,19 +189,21 @@ def test_another_process_hash_seed_and_one_core_make_no_difference(cut: dict[str
 
 
 def test_the_gap_of_a_hull_is_known() -> None:
-    """Two cubes of side a, a apart: their hull has four open faces, whose distance to the cubes averages a/4 and is a/2 at most."""
+    """Two cubes of side a, a apart: their hull has four open faces among fourteen, whose distance to the cubes is even from 0 to a/2:
+    a/4 on average, and more than t at (1 - 2 t / a) of them, which is a twentieth of all faces at 0.4125 a."""
     side = 0.02
     cubes = Manifold.cube((side,) * 3) + Manifold.cube((side,) * 3).translate((2 * side, 0, 0))
     convex = convex_pieces(mesh_from_solid(cubes), Approximation.CONVEX_HULL)
-    assert convex.largest_gap == pytest.approx(side / 2, rel=0.02)
-    assert convex.mean_gap == pytest.approx((4 * side / 4) / (4 * 3 + 2), rel=0.03)
+    assert convex.gaps.largest == pytest.approx(side / 2, rel=0.02)
+    assert convex.gaps.mean == pytest.approx((4 * side / 4) / (4 * 3 + 2), rel=0.03)
+    assert convex.gaps.p95 == pytest.approx(0.4125 * side, rel=0.03)
 
 
 def test_faces_between_pieces_are_no_gap() -> None:
     block = mesh_from_solid(Manifold.cube((0.06, 0.06, 0.06)))
     octants = [Manifold.cube((0.03,) * 3).translate((x, y, z)) for x in (0, 0.03) for y in (0, 0.03) for z in (0, 0.03)]
-    assert max(measure_gap([mesh_from_solid(octant) for octant in octants], block)) < 1e-12
-    assert max(measure_gap([block, block], block)) < 1e-12
+    assert measure_gap([mesh_from_solid(octant) for octant in octants], block).largest < 1e-12
+    assert measure_gap([block, block], block).largest < 1e-12
 
 
 @pytest.mark.parametrize("name", ["mug", "ring"])
@@ -215,13 +219,13 @@ def test_spheres_lie_inside_and_few_suffice(name: str) -> None:
     assert (radii < free + 1e-9).all()
     assert (winding_number(mesh, centers) > 0.5).all()
     gaps = (np.linalg.norm(mesh.vertices[:, None] - centers, axis=-1) - radii).min(axis=1)
-    assert gaps.max() < 1.5 * convex.largest_gap
+    assert gaps.max() < 1.5 * convex.gaps.largest
 
 
 def test_a_distance_field_has_the_mesh_for_its_piece() -> None:
     mesh = ring()
     convex = convex_pieces(mesh, Approximation.SDF)
-    assert convex.pieces == (mesh,) and convex.largest_gap == 0
+    assert convex.pieces == (mesh,) and convex.gaps.largest == 0
 
 
 def test_coacd_is_asked_for_only_when_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,9 +237,10 @@ def test_coacd_is_asked_for_only_when_wanted(monkeypatch: pytest.MonkeyPatch) ->
 def test_coacd_pieces_are_convex(capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("coacd", reason="coacd is not installed")
     convex = convex_pieces(table(), Approximation.COACD)
-    assert all(is_convex(piece) for piece in convex.pieces) and convex.mean_gap < 0.005
+    assert all(is_convex(piece) for piece in convex.pieces) and convex.gaps.mean < 0.005
     assert capfd.readouterr() == ("", "")
 
 
 def test_recipes_differ() -> None:
     assert len({recipe(approximation) for approximation in Approximation}) == len(Approximation)
+    assert len({recipe(Approximation.CONVEX_DECOMPOSITION, gap) for gap in (None, 0.001, 0.0015)}) == 3

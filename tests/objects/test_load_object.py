@@ -37,7 +37,7 @@ def root(tmp_path: Path) -> Path:
 
 def pieces_of(target: TargetObject) -> bytes:
     arrays = [array for piece in target.pieces for array in (piece.vertices, piece.faces)]
-    return b"".join(array.tobytes() for array in arrays) + np.array([target.mean_gap, target.largest_gap]).tobytes()
+    return b"".join(array.tobytes() for array in arrays) + np.array([target.mean_gap, target.gap_95, target.largest_gap]).tobytes()
 
 
 def loaded(root: Path, name: str = "ell.ply", *, cache: Path | None = None) -> TargetObject:
@@ -75,7 +75,7 @@ def test_scale_scales_everything(root: Path) -> None:
 def test_guesses_alone_need_no_pieces(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "convex_pieces", None)
     target = load_object("box.obj", 1.0, root=root, approximation=None, cache=None)
-    assert target.pieces == () and math.isnan(target.mean_gap) and math.isnan(target.largest_gap)
+    assert target.pieces == () and np.isnan([target.mean_gap, target.gap_95, target.largest_gap]).all()
     assert target.volume == pytest.approx(SIZE.prod(), rel=1e-5)
 
 
@@ -117,12 +117,14 @@ def test_what_the_pieces_depend_on_is_in_the_key(root: Path, tmp_path: Path, mon
     assert files() == 2
     load_object("ell.ply", 1.5, root=root, approximation=Approximation.CONVEX_DECOMPOSITION, cache=cache)
     assert files() == 3
+    load_object("ell.ply", 1.0, root=root, approximation=Approximation.CONVEX_DECOMPOSITION, cache=cache, max_surface_gap=0.0005)
+    assert files() == 4
     monkeypatch.setattr("graspgen_cli.geometry.convex.ALGORITHM", -1)
     loaded(root, cache=cache)
-    assert files() == 4
+    assert files() == 5
     (root / "copy.ply").write_bytes((root / "ell.ply").read_bytes())
     loaded(root, "copy.ply", cache=cache)
-    assert files() == 4
+    assert files() == 5
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "noise", "flipped", "other"])
@@ -157,6 +159,7 @@ def load_into(root: Path, cache: Path) -> bytes:
     return pieces_of(loaded(root, cache=cache))
 
 
+@pytest.mark.slow
 def test_processes_may_share_a_cache(root: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     with multiprocessing.get_context("spawn").Pool(2) as pool:

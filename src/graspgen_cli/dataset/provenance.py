@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import orjson
@@ -66,7 +66,10 @@ def _record(object_digest: str, gripper_digest: str, settings: Record, packages:
 
 @cache
 def _version(package: str) -> str:
-    return version(package)
+    try:
+        return version(package)
+    except PackageNotFoundError:  # a checkout of Isaac Lab on the path
+        return "unknown"
 
 
 def digest(record: Mapping[str, Any]) -> str:

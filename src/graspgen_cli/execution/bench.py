@@ -94,7 +94,14 @@ def _measure_objects(settings: BenchCommand, gripper: Gripper, on_note: Note) ->
         on_note(f"preparing and guessing {object_id}")
         try:
             start = time.perf_counter()
-            target = load_object(object_id, scale, root=root, approximation=settings.collision_approximation, cache=None)
+            target = load_object(
+                object_id,
+                scale,
+                root=root,
+                approximation=settings.collision_approximation,
+                cache=None,
+                max_surface_gap=settings.max_surface_gap,
+            )
             preparation = time.perf_counter() - start
         except ObjectError as error:
             on_note(str(error))

@@ -197,6 +197,7 @@ def _box(gripper: Gripper, thickness: float) -> TargetObject:
         watertight=True,
         pieces=(mesh,),
         mean_gap=0.0,
+        gap_95=0.0,
         largest_gap=0.0,
         center_of_mass=mass.center_of_mass,
         volume=mass.volume,

@@ -20,12 +20,14 @@ from graspgen_cli.execution.robustness import LARGEST, ROUNDS, add_robustness
 from graspgen_cli.execution.rounds import FAILED, ObjectState, ObjectWork, fill_quotas, guess_missing, is_short, test_pending
 from graspgen_cli.files import default_cache, write_atomically
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
+from graspgen_cli.geometry.convex import allowed_gap
 from graspgen_cli.grippers.export import graspgen_offset
 from graspgen_cli.guess.openings import fit_openings
 from graspgen_cli.objects.load import load_object
 from graspgen_cli.objects.read import content_hash
-from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Gripper, Measure, Outcome
+from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Gripper, Measure, Outcome, TargetObject
 from graspgen_cli.settings.commands import GraspCommand
+from graspgen_cli.settings.models import CollisionApproximation
 from graspgen_cli.validate.backend import Backend
 
 
@@ -126,7 +128,7 @@ def _make(task: ObjectTask, gripper: GripperShape, backend: Backend, existing: G
     if len(state.grasps) == 0:
         return _report(task, state, Status.SHORT, f"no grasp found, nothing written: {state.reason}")
     write_atomically(task.grasp_file, _content(task, work, state, existing))
-    return _finished(task, state)
+    return _finished(task, state, work.target)
 
 
 def _existing(task: ObjectTask) -> GraspDataset | None:
@@ -150,6 +152,7 @@ def _prepare(task: ObjectTask, gripper: GripperShape, backend: Backend) -> Objec
         root=task.object_root,
         approximation=task.settings.collision_approximation if simulated else None,
         cache=default_cache(),
+        max_surface_gap=task.settings.max_surface_gap,
     )
     return ObjectWork(target, ObjectShape(target), gripper, backend if simulated else None, task.settings)
 
@@ -230,7 +233,8 @@ def _provenance(task: ObjectTask, work: ObjectWork, state: ObjectState, existing
             made["hard_negatives"] = {"seed": task.settings.seed, "step": STEP, "step_turn": STEP_TURN}
         if task.settings.robustness:
             made["robustness"] = {"largest": LARGEST, "rounds": ROUNDS}
-        made["object"] |= {"pieces": len(target.pieces), "mean_gap": target.mean_gap, "largest_gap": target.largest_gap}
+        gaps = {"mean_gap": target.mean_gap, "gap_95": target.gap_95, "largest_gap": target.largest_gap}
+        made["object"] |= {"pieces": len(target.pieces), **gaps}
     return {**made, "earlier": earlier} if earlier else made
 
 
@@ -249,7 +253,7 @@ def _earlier(task: ObjectTask, existing: GraspDataset | None, guess: Record, sim
     return [*kept, {"guess": existing.provenance.get("guess"), "simulation": replaced, "outcome": outcomes}]
 
 
-def _finished(task: ObjectTask, state: ObjectState) -> ObjectReport:
+def _finished(task: ObjectTask, state: ObjectState, target: TargetObject) -> ObjectReport:
     settings, grasps = task.settings, state.grasps
     wanted = Outcome.UNVALIDATED if task.phase is Phase.GUESS else Outcome.HELD
     lacks = []
@@ -264,9 +268,20 @@ def _finished(task: ObjectTask, state: ObjectState) -> ObjectReport:
     notes = [*lacks, *([state.reason] if lacks and state.reason else [])]
     if state.started_inside:
         notes.append(f"trials that began inside the gripper: {state.started_inside}")
+    if gap := _wide_gap(target, settings):
+        notes.append(gap)
     if state.turned_down:
         notes.append("turned down: " + ", ".join(f"{count} {rule}" for rule, count in state.turned_down.items()))
     return _report(task, state, Status.SHORT if lacks else Status.MADE, "; ".join(notes))
+
+
+def _wide_gap(target: TargetObject, settings: GraspCommand) -> str:
+    """In words, that a decomposition stands farther off the mesh than it may; empty where it does not."""
+    allowed = allowed_gap(target.mesh, settings.max_surface_gap)
+    decomposed = settings.collision_approximation is CollisionApproximation.CONVEX_DECOMPOSITION
+    if not decomposed or not target.largest_gap > allowed:
+        return ""
+    return f"convex pieces stand up to {target.largest_gap * 1e3:.2f} mm off the mesh, {allowed * 1e3:.2f} mm were asked for"
 
 
 def _report(task: ObjectTask, state: ObjectState, status: Status, message: str) -> ObjectReport:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import zipfile
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from graspgen_cli.errors import OutputError
 from graspgen_cli.files import write_atomically
 from graspgen_cli.geometry.convex import ConvexPieces
+from graspgen_cli.geometry.gaps import Gaps
 from graspgen_cli.geometry.meshes import triangle_mesh
 from graspgen_cli.records import TriangleMesh
 
@@ -34,8 +36,8 @@ def load_pieces(path: Path) -> ConvexPieces | None:
         ends = np.cumsum(counts, axis=0)[:-1]
         pairs = zip(np.split(vertices, ends[:, 0]), np.split(faces, ends[:, 1]), strict=True)
         pieces = tuple(triangle_mesh(corners, triangles) for corners, triangles in pairs)
-        return ConvexPieces(pieces, float(gaps[0]), float(gaps[1]))
-    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile):
+        return ConvexPieces(pieces, Gaps(*gaps.tolist()))
+    except (OSError, ValueError, KeyError, IndexError, EOFError, TypeError, zipfile.BadZipFile):
         return None
 
 
@@ -47,7 +49,7 @@ def store_pieces(path: Path, convex: ConvexPieces) -> None:
         vertices=np.concatenate([piece.vertices for piece in convex.pieces]),
         faces=np.concatenate([piece.faces for piece in convex.pieces]),
         counts=np.array([[len(piece.vertices), len(piece.faces)] for piece in convex.pieces]),
-        gaps=np.array([convex.mean_gap, convex.largest_gap]),
+        gaps=np.array(astuple(convex.gaps)),
     )
     with contextlib.suppress(OutputError):
         write_atomically(path, content.getvalue())

@@ -8,6 +8,7 @@ from pathlib import Path
 from graspgen_cli.errors import ObjectError
 from graspgen_cli.files import default_cache
 from graspgen_cli.geometry.convex import ConvexPieces, convex_pieces, recipe
+from graspgen_cli.geometry.gaps import Gaps
 from graspgen_cli.geometry.meshes import is_closed, mass_properties
 from graspgen_cli.objects.cache import load_pieces, pieces_file, store_pieces
 from graspgen_cli.objects.read import read_mesh
@@ -18,15 +19,22 @@ from graspgen_cli.settings.models import CollisionApproximation
 
 __all__ = ["default_cache", "load_object"]
 
-NO_PIECES = ConvexPieces((), math.nan, math.nan)
+NO_PIECES = ConvexPieces((), Gaps(math.nan, math.nan, math.nan))
 
 
 def load_object(
-    object_id: str, scale: float, *, root: Path, approximation: CollisionApproximation | None, cache: Path | None
+    object_id: str,
+    scale: float,
+    *,
+    root: Path,
+    approximation: CollisionApproximation | None,
+    cache: Path | None,
+    max_surface_gap: float | None = None,
 ) -> TargetObject:
     """The object whose mesh file is `root` / `object_id`, at `scale` metres a mesh unit.
 
     approximation: what stands for it in the simulation; None leaves the pieces out, for guesses alone.
+    max_surface_gap: m that pieces of a decomposition should stand off the mesh at most; None: see geometry.convex.
     cache: folder in which pieces are kept from run to run; None keeps none.
 
     Raises ObjectError, in one line that names the file, where the object cannot be used.
@@ -38,7 +46,7 @@ def load_object(
     raw = read_mesh(path, scale)
     repaired = repair(raw.mesh, path=path)
     try:
-        convex = _pieces(repaired.mesh, approximation, cache) if approximation else NO_PIECES
+        convex = _pieces(repaired.mesh, approximation, max_surface_gap, cache) if approximation else NO_PIECES
     except ObjectError as error:
         raise ObjectError(f"{path}: {error}") from None
     mass = mass_properties(repaired.mesh)
@@ -49,8 +57,9 @@ def load_object(
         mesh=repaired.mesh,
         watertight=is_closed(repaired.mesh),
         pieces=convex.pieces,
-        mean_gap=convex.mean_gap,
-        largest_gap=convex.largest_gap,
+        mean_gap=convex.gaps.mean,
+        gap_95=convex.gaps.p95,
+        largest_gap=convex.gaps.largest,
         center_of_mass=mass.center_of_mass,
         volume=mass.volume,
         unit_inertia=mass.unit_inertia,
@@ -58,13 +67,13 @@ def load_object(
     )
 
 
-def _pieces(mesh: TriangleMesh, approximation: CollisionApproximation, cache: Path | None) -> ConvexPieces:
+def _pieces(mesh: TriangleMesh, approximation: CollisionApproximation, max_surface_gap: float | None, cache: Path | None) -> ConvexPieces:
     """The mesh's convex pieces, from the cache where they are there."""
     if cache is None:
-        return convex_pieces(mesh, approximation)
-    file = pieces_file(cache, mesh, recipe(approximation))
+        return convex_pieces(mesh, approximation, max_surface_gap)
+    file = pieces_file(cache, mesh, recipe(approximation, max_surface_gap))
     kept = load_pieces(file)
     if kept is None:
-        kept = convex_pieces(mesh, approximation)
+        kept = convex_pieces(mesh, approximation, max_surface_gap)
         store_pieces(file, kept)
     return kept

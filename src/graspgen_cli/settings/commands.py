@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Self
 
 from pydantic import model_validator
 
+from graspgen_cli.settings.analysis_models import AnalyzeSettings, BalanceSettings, CopySettings, FilterSettings, InputSettings
+from graspgen_cli.settings.handoff_models import ConvertSettings, InferenceSettings, ScalesSettings, ScriptSettings, TrainingResultsSettings
 from graspgen_cli.settings.judge_models import ControlSettings, HardNegativeSettings, JudgeSettings, ProtocolSettings, RobustnessSettings
 from graspgen_cli.settings.models import (
-    AnalyzeSettings,
     BackendSettings,
     BenchSettings,
     CheckoutSettings,
-    ConvertSettings,
+    CollisionApproximation,
     DatasetSettings,
     DoctorSettings,
     ExecutionSettings,
@@ -21,23 +23,28 @@ from graspgen_cli.settings.models import (
     GripperFileSettings,
     GripperSettings,
     GuessSettings,
-    InferenceSettings,
     LimitSettings,
     MeshSettings,
     ModeSettings,
     ObjectSettings,
     PickUpSettings,
     QuotaSettings,
-    ScalesSettings,
-    ScriptSettings,
     Section,
     SeedSettings,
     SimulationSettings,
     SplitSettings,
-    TrainingResultsSettings,
+    WorkerSettings,
 )
+from graspgen_cli.settings.view_models import PickSettings, ReplaySettings, ViewSettings
+
+OUTPUT_FORMS = (".json", ".csv", ".html")
+"""What the suffix of an --output of `analyze` may be."""
 
 SECTIONS: tuple[type[Section], ...] = (
+    InputSettings,
+    ViewSettings,
+    ReplaySettings,
+    PickSettings,
     ObjectSettings,
     MeshSettings,
     GripperSettings,
@@ -59,6 +66,9 @@ SECTIONS: tuple[type[Section], ...] = (
     ControlSettings,
     SplitSettings,
     AnalyzeSettings,
+    CopySettings,
+    BalanceSettings,
+    FilterSettings,
     DoctorSettings,
     ConvertSettings,
     ScalesSettings,
@@ -68,6 +78,7 @@ SECTIONS: tuple[type[Section], ...] = (
     BenchSettings,
     SeedSettings,
     BackendSettings,
+    WorkerSettings,
     ExecutionSettings,
 )
 """Every section, in the order in which help, tables and documentation show them."""
@@ -86,6 +97,13 @@ class SimulatedSettings(ProposalSettings, SimulationSettings, BackendSettings):
     def _one_way_to_name_devices(self) -> Self:
         if self.device is not None and self.devices is not None:
             raise ValueError("device and devices exclude each other; set one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _gap_of_a_decomposition(self) -> Self:
+        decomposed = self.collision_approximation is CollisionApproximation.CONVEX_DECOMPOSITION
+        if self.max_surface_gap is not None and not decomposed:
+            raise ValueError("max-surface-gap goes with collision-approximation convex-decomposition only; leave one of them out")
         return self
 
 
@@ -153,15 +171,40 @@ class RelabelCommand(GripperSettings, DatasetSettings, JudgeSettings):
     """Settings of `relabel`."""
 
 
-class AnalyzeCommand(GripperSettings, DatasetSettings, QuotaSettings, AnalyzeSettings):
+class AnalyzeCommand(InputSettings, ObjectSettings, GripperSettings, DatasetSettings, AnalyzeSettings, WorkerSettings):
     """Settings of `analyze`."""
+
+    @model_validator(mode="after")
+    def _outputs_have_forms(self) -> Self:
+        for path in self.output:
+            if path.suffix.lower() not in OUTPUT_FORMS:
+                raise ValueError(f"output: {path} has no form that is known; end it in one of {', '.join(OUTPUT_FORMS)}")
+        return self
+
+
+class CompareCommand(InputSettings, WorkerSettings):
+    """Settings of `compare`."""
+
+
+class BalanceCommand(InputSettings, GripperSettings, DatasetSettings, CopySettings, BalanceSettings):
+    """Settings of `balance`."""
+
+
+class FilterCommand(InputSettings, GripperSettings, DatasetSettings, CopySettings, FilterSettings):
+    """Settings of `filter`."""
+
+    @model_validator(mode="after")
+    def _openings_in_order(self) -> Self:
+        if self.min_opening is not None and self.max_opening is not None and self.min_opening > self.max_opening:
+            raise ValueError(f"min-opening {self.min_opening:g} is above max-opening {self.max_opening:g}; no grasp has both")
+        return self
 
 
 class DoctorCommand(ObjectSettings, DatasetSettings, DoctorSettings):
     """Settings of `doctor`."""
 
 
-class ConvertCommand(MeshSettings, DatasetSettings, ConvertSettings):
+class ConvertCommand(MeshSettings, DatasetSettings, CopySettings, ConvertSettings):
     """Settings of `convert`: the dataset is what is converted; absolute paths of meshes become relative to their folder."""
 
 
@@ -185,6 +228,36 @@ class BenchCommand(SimulatedSettings, BenchSettings):
         return GraspCommand(**{name: value for name, value in self if name in GraspCommand.model_fields})
 
 
+class SceneSettings(ObjectSettings, GripperSettings, DatasetSettings, PickSettings):
+    """What finding grasps, their object and their gripper needs. The dataset may be a folder or a file of grasps as well."""
+
+
+class ViewCommand(SceneSettings, ViewSettings):
+    """Settings of `view`."""
+
+    @model_validator(mode="after")
+    def _known_form(self) -> Self:
+        _require_suffix(self.export, "export", (".png", ".glb", ".html"))
+        return self
+
+
+class ReplayCommand(SceneSettings, SimulationSettings, ReplaySettings):
+    """Settings of `replay`."""
+
+    @model_validator(mode="after")
+    def _known_forms(self) -> Self:
+        _require_suffix(self.video, "video", (".mp4", ".gif", ".png"))
+        _require_suffix(self.plot, "plot", (".png", ".svg", ".pdf", ".csv"))
+        if self.grasp is not None and self.outcome is not None:
+            raise ValueError("grasp and outcome exclude each other; set one of them")
+        return self
+
+
+def _require_suffix(path: Path | None, name: str, suffixes: tuple[str, ...]) -> None:
+    if path is not None and path.suffix.lower() not in suffixes:
+        raise ValueError(f"{name} {path}: the form of the file is not known; end its name in {', '.join(suffixes)}")
+
+
 class AllCommand(GraspCommand, GripperConfigCommand, SplitsCommand):  # type: ignore[misc]  # the plugin types model_construct a class
     """Settings of `all`, which are the settings of the commands that it runs."""
 
@@ -197,12 +270,17 @@ COMMAND_CLASSES: tuple[type[Section], ...] = (
     GripperCommand,
     RelabelCommand,
     AnalyzeCommand,
+    CompareCommand,
+    BalanceCommand,
+    FilterCommand,
     DoctorCommand,
     ConvertCommand,
     ObjectScalesCommand,
     TrainingScriptsCommand,
     InferenceConfigCommand,
     BenchCommand,
+    ViewCommand,
+    ReplayCommand,
     AllCommand,
 )
 """The settings class of every subcommand; a settings file may hold the fields of all of them."""

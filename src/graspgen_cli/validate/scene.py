@@ -11,9 +11,16 @@ from numpy.typing import NDArray
 from graspgen_cli.geometry.poses import inverse, pose, quaternion_wxyz, rotation_from_wxyz, stable
 from graspgen_cli.records import Floats, GraspBatch, Gripper, TargetObject
 from graspgen_cli.settings.models import CollisionApproximation, SimulationSettings
+from graspgen_cli.validate.contact import DEFAULT_CONTACT, ContactModel, Integrator
 
 OBJECT = "graspgen_object"
 _GRIPPER_BIT, _OBJECT_BIT = 1, 2
+_INTEGRATORS = {
+    Integrator.EULER: mujoco.mjtIntegrator.mjINT_EULER,
+    Integrator.IMPLICIT: mujoco.mjtIntegrator.mjINT_IMPLICIT,
+    Integrator.IMPLICITFAST: mujoco.mjtIntegrator.mjINT_IMPLICITFAST,
+    Integrator.RK4: mujoco.mjtIntegrator.mjINT_RK4,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,14 +43,14 @@ class Scene:
     contact_sensor: tuple[int, int]
 
 
-def build_scene(gripper: Gripper, target: TargetObject, settings: SimulationSettings) -> Scene:
+def build_scene(gripper: Gripper, target: TargetObject, settings: SimulationSettings, contact: ContactModel = DEFAULT_CONTACT) -> Scene:
     """Compiles the scene of one gripper and one object."""
     spec = mujoco.MjSpec.from_string(gripper.mjcf, assets=gripper.assets)
     _strip(spec)
-    _set_options(spec, settings)
+    _set_options(spec, settings, contact)
     _set_drive(spec, gripper)
     mass = settings.object_mass if settings.object_density is None else settings.object_density * target.volume
-    _add_object(spec, target, settings, mass)
+    _add_object(spec, target, settings, contact, mass)
     for finger in gripper.finger_bodies:
         _add_contact_sensor(spec, finger)
     return _scene(spec.compile(), gripper, mass)
@@ -61,14 +68,14 @@ def _strip(spec: mujoco.MjSpec) -> None:
             geom.contype, geom.conaffinity = _GRIPPER_BIT, _OBJECT_BIT
 
 
-def _set_options(spec: mujoco.MjSpec, settings: SimulationSettings) -> None:
+def _set_options(spec: mujoco.MjSpec, settings: SimulationSettings, contact: ContactModel) -> None:
     option = spec.option
     option.timestep = 1.0 / settings.fps
     option.gravity = [0.0, 0.0, 0.0]
-    option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    # An elliptic cone and a stiff friction direction keep grips from creeping; a pyramid changes half of the labels.
-    option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
-    option.impratio = 10.0
+    option.integrator = _INTEGRATORS[contact.integrator]
+    option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC if contact.elliptic else mujoco.mjtCone.mjCONE_PYRAMIDAL
+    option.impratio = contact.friction_stiffness
+    option.tolerance = contact.tolerance
     # Several contact points for each pair of flat faces (MULTICCD) stay on, so that a pad resists turning, whatever the gripper's file
     # says; a diverged trial must stay diverged to be seen; and looking for islands is work for nothing where all is one.
     option.disableflags = mujoco.mjtDisableBit.mjDSBL_AUTORESET | mujoco.mjtDisableBit.mjDSBL_ISLAND
@@ -84,7 +91,7 @@ def _set_drive(spec: mujoco.MjSpec, gripper: Gripper) -> None:
         joint.frictionloss = 0.0
 
 
-def _add_object(spec: mujoco.MjSpec, target: TargetObject, settings: SimulationSettings, mass: float) -> None:
+def _add_object(spec: mujoco.MjSpec, target: TargetObject, settings: SimulationSettings, contact: ContactModel, mass: float) -> None:
     body = spec.worldbody.add_body(name=OBJECT)
     body.add_freejoint()
     inertia = mass * stable(target.unit_inertia)
@@ -107,14 +114,9 @@ def _add_object(spec: mujoco.MjSpec, target: TargetObject, settings: SimulationS
             # The object's coefficient counts, whatever the gripper's file says.
             priority=1,
             mass=0.0,
-            solref=list(CONTACT_SOLREF),
-            solimp=list(CONTACT_SOLIMP),
+            solref=[contact.time_constant, contact.damping_ratio],
+            solimp=list(contact.impedance),
         )
-
-
-CONTACT_SOLREF = (0.008, 1.0)
-"""Time constant (s) and damping ratio of contacts: two steps at 250 Hz, the stiffest that the integrator allows."""
-CONTACT_SOLIMP = (0.95, 0.99, 0.001, 0.5, 2.0)
 
 
 def _add_contact_sensor(spec: mujoco.MjSpec, finger: str) -> None:

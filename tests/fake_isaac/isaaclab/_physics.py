@@ -13,7 +13,7 @@ from pxr import Usd, UsdPhysics, UsdShade
 
 from graspgen_cli.grippers.model import build_model
 from graspgen_cli.grippers.read_usd import draft_from_usd
-from graspgen_cli.validate.scene import CONTACT_SOLIMP, CONTACT_SOLREF
+from graspgen_cli.validate.contact import DEFAULT_CONTACT
 
 started = False
 worlds = []
@@ -98,7 +98,7 @@ def scene(cfg, simulation):
     spec = mujoco.MjSpec.from_string(built.mjcf, assets=built.assets)
     spec.option.timestep, spec.option.gravity = simulation.dt, simulation.gravity
     spec.option.integrator, spec.option.cone = mujoco.mjtIntegrator.mjINT_IMPLICITFAST, mujoco.mjtCone.mjCONE_ELLIPTIC
-    spec.option.impratio = 10.0
+    spec.option.impratio = DEFAULT_CONTACT.friction_stiffness
     for actuator in list(spec.actuators):
         spec.delete(actuator)
     drive = cfg.gripper.actuators["grip"]
@@ -150,6 +150,6 @@ def add_object(spec, path):
                 friction=[friction, 0.005, 0.0001],
                 priority=1,
                 mass=0.0,
-                solref=list(CONTACT_SOLREF),
-                solimp=list(CONTACT_SOLIMP),
+                solref=[DEFAULT_CONTACT.time_constant, DEFAULT_CONTACT.damping_ratio],
+                solimp=list(DEFAULT_CONTACT.impedance),
             )

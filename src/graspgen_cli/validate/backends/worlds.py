@@ -200,6 +200,7 @@ def _cube(pieces: int) -> TargetObject:
         watertight=True,
         pieces=(cube,) * pieces,
         mean_gap=0.0,
+        gap_95=0.0,
         largest_gap=0.0,
         center_of_mass=np.zeros(3),
         volume=float(box.volume),

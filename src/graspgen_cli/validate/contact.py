@@ -1,0 +1,40 @@
+"""What the engine's equations leave open about contacts and how they are integrated, in one record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Integrator(StrEnum):
+    """MuJoCo's integrators (its documentation, Computation, numerical integration)."""
+
+    EULER = "euler"
+    IMPLICIT = "implicit"
+    IMPLICITFAST = "implicitfast"
+    RK4 = "rk4"
+
+
+@dataclass(frozen=True)
+class ContactModel:
+    """How hard the object is and how its contacts are solved. The defaults are what every command uses; docs/validity.md says why.
+
+    The engine makes contacts softer where a step is longer than half of the time constant, so that finer steps of one model come to
+    the same motion, and coarser ones do not.
+    """
+
+    time_constant: float = 0.008
+    """s: how long a contact takes to push the bodies apart (solref); two steps at 250 Hz, the stiffest that the engine allows there."""
+    damping_ratio: float = 1.0
+    impedance: tuple[float, float, float, float, float] = (0.95, 0.99, 0.001, 0.5, 2.0)
+    """solimp: smallest and largest share of a constraint's force, the depth (m) over which it grows, midpoint and power of the growth."""
+    friction_stiffness: float = 10.0
+    """impratio: how much stiffer contacts are against sliding than against pressing. A stiff friction keeps grips from creeping."""
+    elliptic: bool = True
+    """Whether the friction cone is an ellipse; a pyramid changes half of the labels."""
+    integrator: Integrator = Integrator.IMPLICITFAST
+    tolerance: float = 1e-8
+    """At which improvement of a step's cost, in the engine's scale, its solver stops."""
+
+
+DEFAULT_CONTACT = ContactModel()
