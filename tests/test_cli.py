@@ -98,6 +98,12 @@ class FakeRun(ModuleType):
         self.note("filter", settings)
         return SimpleNamespace(objects=(), broken=())
 
+    def relabel_dataset(self, settings: Any, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> SimpleNamespace:
+        self.note("relabel", settings)
+        on_start(1)
+        on_object("mug")
+        return SimpleNamespace(objects=(), broken=())
+
     def convert(self, settings: Any, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> SimpleNamespace:
         self.note("convert", settings)
         on_start(1)
@@ -167,6 +173,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRun]:
     training_run = ModuleType("graspgen_cli.execution.training_run")
     training_run.make_training_scripts = fake.make_training_scripts  # type: ignore[attr-defined]
     training_run.make_inference_config = fake.make_inference_config  # type: ignore[attr-defined]
+    relabel_run = ModuleType("graspgen_cli.execution.relabel_run")
+    relabel_run.relabel_dataset = fake.relabel_dataset  # type: ignore[attr-defined]
     view_run, replay_run = ModuleType("graspgen_cli.execution.view_run"), ModuleType("graspgen_cli.execution.replay_run")
     view_run.open_view, view_run.export = fake.open_view, lambda view, path: ()  # type: ignore[attr-defined]
     view_run.serve = lambda view, on_ready: on_ready("http://127.0.0.1:8080")  # type: ignore[attr-defined]
@@ -175,7 +183,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRun]:
     viewer = ModuleType("graspgen_cli.drawing.viewer")
     viewer.show = lambda trace: None  # type: ignore[attr-defined]
     fakes = (fake, gripper_run, summary, machine, inspection, convert, scales_run, training_run, bench)
-    for module in (*fakes, analysis_run, compare_run, subset_run, view_run, replay_run, viewer):
+    for module in (*fakes, analysis_run, compare_run, subset_run, relabel_run, view_run, replay_run, viewer):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setenv("COLUMNS", "80")
     for name in [name for name in os.environ if name.startswith("GRASPGEN_")]:
@@ -207,6 +215,7 @@ def names(fake: FakeRun) -> list[str]:
         (["object-scales"], ["object-scales"]),
         (["training-scripts"], ["training-scripts"]),
         (["inference-config"], ["inference-config"]),
+        (["relabel"], ["relabel"]),
         (["doctor"], ["machine"]),
         (["doctor", "results"], ["doctor"]),
         (["doctor", "results", "--machine"], ["machine", "doctor"]),

@@ -278,7 +278,9 @@ class CountedProcess:
     def ask(self, job: Job) -> TrialState:
         count = len(job.grasps)
         flags = np.zeros(count, bool)
-        return TrialState(np.tile(np.eye(4), (count, 1, 1)), np.zeros((count, 2)), np.zeros((count, 6)), flags, flags, flags, flags)
+        pairs, numbers = np.zeros((count, 2)), np.zeros(count)
+        poses = np.tile(np.eye(4), (count, 1, 1))
+        return TrialState(poses, pairs, np.zeros((count, 6)), flags, pairs, numbers, numbers, numbers, flags, numbers.astype(np.int32))
 
     def stop(self) -> None:
         self.stopped = True

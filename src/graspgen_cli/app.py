@@ -20,6 +20,7 @@ COMMANDS = {
     "guess": ("graspgen_cli.commands.guess", "Propose grasps of every object; nothing is simulated."),
     "validate": ("graspgen_cli.commands.validate", "Try grasps in simulation: which ones hold?"),
     "fill": ("graspgen_cli.commands.fill", "Top existing grasp files up to the quotas."),
+    "relabel": ("graspgen_cli.commands.relabel", "Judge tried grasps by another criterion, without simulating anything."),
     "splits": ("graspgen_cli.commands.splits", "Add new objects to the training and validation lists."),
     "gripper-config": (
         "graspgen_cli.commands.gripper_config",

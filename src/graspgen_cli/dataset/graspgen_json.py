@@ -1,8 +1,8 @@
 """GraspGen's JSON form of one object's grasps.
 
 The trainer reads ``object.file``, ``object.scale``, ``grasps.transforms`` and ``grasps.object_in_gripper`` (GraspGen,
-docs/GRASP_DATASET_FORMAT.md) and ignores the keys that are ours: ``grasps.outcome``, ``grasps.opening_width``, ``provenance`` and
-``checksum``.
+docs/GRASP_DATASET_FORMAT.md) and ignores the keys that are ours: ``grasps.outcome``, ``grasps.opening_width``,
+``grasps.quality``, ``provenance`` and ``checksum``.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ import orjson
 
 from graspgen_cli.errors import GraspFileError, NotFiniteError
 from graspgen_cli.files import read_bounded
-from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Outcome
+from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Measure, Outcome
 
 CHECKSUM = "checksum"
+QUALITY = "quality"
 _LABELS = {outcome.label: int(outcome) for outcome in Outcome}
 _POSITIVE = (Outcome.UNVALIDATED, Outcome.HELD)
 """Outcomes that the trainer sees as positive: until they are tested, guesses free of collision count as grasps."""
@@ -60,8 +61,20 @@ def encode(dataset: GraspDataset, offset: tuple[list[float], list[float]] | None
         },
         "provenance": dataset.provenance,
     }
+    if grasps.quality is not None and (columns := _quality_columns(grasps.quality)):
+        document["grasps"][QUALITY] = columns
     document = _joined(document, beside) if beside else document
     return orjson.dumps({**document, CHECKSUM: checksum(document)}) + b"\n"
+
+
+def _quality_columns(quality: Floats) -> dict[str, list[float | None]]:
+    """The columns by name; those of which nothing is known are left out."""
+    columns = {measure.label: quality[:, measure] for measure in Measure}
+    return {
+        name: [None if np.isnan(value) else value for value in column.tolist()]
+        for name, column in columns.items()
+        if not np.isnan(column).all()
+    }
 
 
 def _joined(document: dict[str, Any], beside: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,8 +82,14 @@ def _joined(document: dict[str, Any], beside: Mapping[str, Any]) -> dict[str, An
     joined = {**document, **{key: value for key, value in beside.items() if key not in document and key != CHECKSUM}}
     for section in ("object", "gripper", "grasps"):
         more = beside.get(section)
-        joined[section] = {**(more if isinstance(more, dict) else {}), **document[section]}
+        kept = {key: value for key, value in more.items() if not _is_quality(key, value)} if isinstance(more, dict) else {}
+        joined[section] = {**kept, **document[section]}
     return joined
+
+
+def _is_quality(key: str, value: object) -> bool:
+    """Whether it is our measures: those of grasps that are not the ones of this document must not be taken over."""
+    return key == QUALITY and isinstance(value, dict) and any(measure.label in value for measure in Measure)
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,7 +224,7 @@ def _decoded(document: Mapping[str, Any]) -> GraspDataset:
         gripper_name=str(gripper.get("name", "")),
         gripper_width=_length(gripper.get("width")),
         gripper_depth=_length(gripper.get("depth")),
-        grasps=GraspBatch(poses, _openings(grasps, len(poses)), _outcomes(grasps, len(poses))),
+        grasps=GraspBatch(poses, _openings(grasps, len(poses)), _outcomes(grasps, len(poses)), _quality(grasps, len(poses))),
         provenance=provenance,
     )
 
@@ -267,6 +286,22 @@ def _openings(grasps: dict[str, Any], count: int) -> Floats:
     if np.isinf(widths).any():
         raise ValueError("grasps.opening_width holds an infinite width")
     return widths
+
+
+def _quality(grasps: dict[str, Any], count: int) -> Floats | None:
+    """The measures that the file has; None where it has none of ours."""
+    found = grasps.get(QUALITY)
+    if not isinstance(found, dict) or not _is_quality(QUALITY, found):
+        return None
+    columns = {measure: found[measure.label] for measure in Measure if measure.label in found}
+    quality = np.full((count, len(Measure)), np.nan)
+    for measure, listed in columns.items():
+        if not isinstance(listed, list) or not set(map(type, listed)) <= {float, int, type(None)} or len(listed) != count:
+            raise ValueError(f"grasps.quality.{measure.label} is not a list of {count} numbers")
+        quality[:, measure] = [np.nan if value is None else float(value) for value in listed]
+    if np.isinf(quality).any():
+        raise ValueError("grasps.quality holds an infinite number")
+    return quality
 
 
 def _outcomes(grasps: dict[str, Any], count: int) -> np.ndarray[Any, np.dtype[np.int8]]:

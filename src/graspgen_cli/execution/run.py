@@ -14,6 +14,7 @@ from graspgen_cli.dataset.object_map import own_files, read_object_map, write_ob
 from graspgen_cli.dataset.paths import DatasetPaths, grasp_file_names
 from graspgen_cli.dataset.splits import SplitPlan, update_splits
 from graspgen_cli.errors import InputError
+from graspgen_cli.execution.controls import require_controls
 from graspgen_cli.execution.engines import Engine, choose_engine
 from graspgen_cli.execution.object_run import ObjectTask
 from graspgen_cli.execution.ownership import object_lock, owned
@@ -24,6 +25,7 @@ from graspgen_cli.files import append_line, remove_leftovers, require_writable
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.objects.scales import ScalesList, read_scales, resolve_object_paths
 from graspgen_cli.settings.commands import GraspCommand, SplitsCommand
+from graspgen_cli.settings.judge_models import HardNegativeSettings, JudgeSettings, RobustnessSettings
 from graspgen_cli.settings.models import (
     GuessSettings,
     LimitSettings,
@@ -33,6 +35,7 @@ from graspgen_cli.settings.models import (
     QuotaSettings,
     SimulationSettings,
 )
+from graspgen_cli.validate.protocols import protocol_tugs
 
 
 def run_objects(
@@ -50,6 +53,8 @@ def run_objects(
     engine = choose_engine(settings, executor=settings.executor)
     if phase is Phase.GUESS:
         engine = Engine(engine.name)  # no device is needed
+    if phase is not Phase.GUESS and settings.controls:
+        require_controls(gripper, settings)
     require_writable(paths.grasps)
     with owned(paths, _deciding(phase, settings, engine), first=partial(_clean, paths)):
         tasks = _tasks(scales, root, paths, phase, settings, engine)
@@ -95,11 +100,22 @@ def _update_map(paths: DatasetPaths, made: Mapping[str, str]) -> dict[str, str]:
 _MAP = "map_uuid_to_path.json"
 """Stands for the map among the objects that can be locked."""
 
-_DECIDING = (GuessSettings, SimulationSettings, QuotaSettings, LimitSettings, ModeSettings, PickUpSettings)
+_DECIDING = (
+    GuessSettings,
+    SimulationSettings,
+    JudgeSettings,
+    HardNegativeSettings,
+    RobustnessSettings,
+    QuotaSettings,
+    LimitSettings,
+    ModeSettings,
+    PickUpSettings,
+)
 
 
 def _effective(phase: Phase, settings: GraspCommand) -> tuple[Phase, GraspCommand]:
-    """`fill` is `all` with --fill-grasps, and --guess-only makes any phase stop after the guesses."""
+    """`fill` is `all` with --fill-grasps, --guess-only makes any phase stop after the guesses, and a protocol is its tugs."""
+    settings = settings.model_copy(update={"tug_sequences": protocol_tugs(settings.protocol, settings.tug_sequences)})
     if phase is Phase.FILL:
         phase, settings = Phase.ALL, settings.model_copy(update={"fill_grasps": True})
     return Phase.GUESS if settings.guess_only else phase, settings

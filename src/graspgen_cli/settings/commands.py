@@ -9,6 +9,7 @@ from pydantic import model_validator
 
 from graspgen_cli.settings.analysis_models import AnalyzeSettings, BalanceSettings, CopySettings, FilterSettings, InputSettings
 from graspgen_cli.settings.handoff_models import ConvertSettings, InferenceSettings, ScalesSettings, ScriptSettings, TrainingResultsSettings
+from graspgen_cli.settings.judge_models import ControlSettings, HardNegativeSettings, JudgeSettings, ProtocolSettings, RobustnessSettings
 from graspgen_cli.settings.models import (
     BackendSettings,
     BenchSettings,
@@ -58,6 +59,11 @@ SECTIONS: tuple[type[Section], ...] = (
     GuessSettings,
     PickUpSettings,
     SimulationSettings,
+    ProtocolSettings,
+    JudgeSettings,
+    HardNegativeSettings,
+    RobustnessSettings,
+    ControlSettings,
     SplitSettings,
     AnalyzeSettings,
     CopySettings,
@@ -101,7 +107,9 @@ class SimulatedSettings(ProposalSettings, SimulationSettings, BackendSettings):
         return self
 
 
-class GraspCommand(SimulatedSettings, ModeSettings):
+class GraspCommand(
+    SimulatedSettings, ProtocolSettings, JudgeSettings, HardNegativeSettings, RobustnessSettings, ControlSettings, ModeSettings
+):
     """Settings of `validate`, and of the loop over the objects whichever command runs it."""
 
     @model_validator(mode="after")
@@ -110,6 +118,8 @@ class GraspCommand(SimulatedSettings, ModeSettings):
             raise ValueError("overwrite-grasps and fill-grasps exclude each other; set one of them")
         if self.guess_only and self.load_guesses:
             raise ValueError("guess-only and load-guesses exclude each other; set one of them")
+        if self.robustness and not self.force_magnitude:
+            raise ValueError("robustness needs a force-magnitude above 0, of which to find a multiple")
         return self
 
 
@@ -121,7 +131,7 @@ class GuessCommand(ProposalSettings, ExistingFileSettings):
         return GraspCommand(**dict(self), guess_only=True)
 
 
-class FillCommand(SimulatedSettings):
+class FillCommand(SimulatedSettings, ProtocolSettings, JudgeSettings, HardNegativeSettings, RobustnessSettings, ControlSettings):
     """Settings of `fill`."""
 
     def grasp_command(self) -> GraspCommand:
@@ -155,6 +165,10 @@ class GripperCommand(GripperConfigCommand, GripperFileSettings):
     def chosen(self) -> GripperCommand:
         """The same with the gripper's file, where one is given, as the gripper."""
         return self if self.gripper_file is None else self.model_copy(update={"gripper_config": str(self.gripper_file)})
+
+
+class RelabelCommand(GripperSettings, DatasetSettings, JudgeSettings):
+    """Settings of `relabel`."""
 
 
 class AnalyzeCommand(InputSettings, ObjectSettings, GripperSettings, DatasetSettings, AnalyzeSettings, WorkerSettings):
@@ -254,6 +268,7 @@ COMMAND_CLASSES: tuple[type[Section], ...] = (
     FillCommand,
     SplitsCommand,
     GripperCommand,
+    RelabelCommand,
     AnalyzeCommand,
     CompareCommand,
     BalanceCommand,
