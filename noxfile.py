@@ -1,6 +1,6 @@
 """Sessions: `nox` runs tests, lint, types and the smoke test of the built wheel; `nox -s slow` the tests that take minutes;
 `nox -s grippers` reads models that other people wrote, `nox -s isaaclab` the sources of Isaac Lab; `nox -s numpy1` tests with the
-versions that Isaac Sim pins; `nox -s docs` builds the documentation."""
+versions that Isaac Sim pins; `nox -s docs` builds the documentation; `nox -s browser` opens pages in Chromium."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ ISAAC_SIM_PINS = ["numpy==1.26.*", "packaging<24", "pillow==11.3.0"]
 @nox.session
 def tests(session: nox.Session) -> None:
     """Fast tests, those of USD files among them."""
-    session.install(".[usd]", *TEST_PACKAGES)
+    session.install(".[usd,report,view,replay]", *TEST_PACKAGES)
     session.run("pytest", *session.posargs)
 
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """Tests that take minutes: a run killed a hundred times, thousands of objects, files of a gigabyte."""
-    session.install(".[usd]", *TEST_PACKAGES)
+    """Tests that take minutes: a run killed a hundred times, thousands of objects, the GPU backend on Warp's CPU device."""
+    session.install(".[usd,gpu,report,view,replay]", *TEST_PACKAGES)
     session.run("pytest", "-m", "slow", *session.posargs)
 
 
@@ -49,7 +49,7 @@ def numpy1(session: nox.Session) -> None:
 def isaaclab(session: nox.Session) -> None:
     """Fetches Isaac Lab's wheel and looks for everything in it that the isaaclab backend uses. Isaac Sim is not needed, and not run."""
     session.install(".[usd]", *TEST_PACKAGES)
-    session.run("pytest", "tests/test_isaaclab.py", *session.posargs)
+    session.run("pytest", "-m", "slow or not slow", "tests/test_isaaclab.py", *session.posargs)
     session.run("pytest", "-m", "download", "-s", "tests/test_isaaclab_contract.py", *session.posargs)
 
 
@@ -59,6 +59,13 @@ def docs(session: nox.Session) -> None:
     session.install("-e", ".[docs]")
     # The theme tells of its maintainers' plans otherwise, which is no warning about these pages.
     session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Pages in a real Chromium, the system's: apt-get install chromium. Skips with the reason where there is none."""
+    session.install(".[report,view,replay]", "playwright>=1.50,<2", *TEST_PACKAGES)
+    session.run("pytest", "-m", "browser", "-rs", *session.posargs)
 
 
 @nox.session

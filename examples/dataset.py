@@ -24,7 +24,7 @@ def main(scales: Path, meshes: Path, output: Path) -> int:
     print(f"{made.gripper.gripper.name}, opens {made.gripper.gripper.width * 1000:.0f} mm")
     analysis = analyze_grasps(grasp_dataset=output, gripper_config="franka_panda")
     print(f"{analysis.total.held} of {analysis.total.total} grasps held")
-    return sum(not row.usable for row in analysis.objects)
+    return sum(not row.counts.usable for row in analysis.objects)
 
 
 def show(report: ObjectReport) -> None:

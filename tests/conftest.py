@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from examples import example_object, gripper_by_name
+from examples import EXAMPLES, OBJECTS, example_object, gripper_by_name
+from graspgen_cli.app import main
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.records import TargetObject
 
@@ -39,3 +42,15 @@ def gripper_shape() -> Callable[[str], GripperShape]:
 def example() -> Callable[..., TargetObject]:
     """An example object by id; `pieces=True` with its convex pieces."""
     return example_object
+
+
+@pytest.fixture(scope="session")
+def made_dataset(tmp_path_factory: pytest.TempPathFactory, own_cache: None) -> Path:
+    """A dataset that the command made: two objects, with held, dropped and colliding grasps."""
+    folder = tmp_path_factory.mktemp("made")
+    scales = {name: EXAMPLES[name] for name in ("box.stl", "mug.obj")}
+    (folder / "scales.json").write_text(json.dumps(scales))
+    objects = ["--object-scales-json", str(folder / "scales.json"), "--object-dataset", str(OBJECTS)]
+    quotas = ["--num-collision-free-grasps", "6", "--num-colliding-grasps", "2", "--workers", "1", "--quiet"]
+    assert main(["all", *objects, *quotas, "--grasp-dataset", str(folder / "results"), "--graspgen-source", str(folder)]) == 0
+    return folder / "results"

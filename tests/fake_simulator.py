@@ -16,7 +16,7 @@ from graspgen_cli.errors import InputError
 from graspgen_cli.records import Gripper
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.backends.mujoco_cpu import MujocoBackend
-from graspgen_cli.validate.batches import ObjectResults, ObjectTrials
+from graspgen_cli.validate.batches import More, ObjectResults, ObjectTrials
 
 FAULT, LOG = "GRASPGEN_TEST_FAULT", "GRASPGEN_TEST_LOG"
 LAUNCH = 0.1
@@ -31,7 +31,9 @@ class FakeSimulator:
         self.gripper, self.settings, self.device = gripper, settings, device
         self.engine = MujocoBackend(threads=1)
 
-    def run(self, trials: Sequence[ObjectTrials]) -> Iterator[ObjectResults]:
+    takes_more = False
+
+    def run(self, trials: Sequence[ObjectTrials], more: More) -> Iterator[ObjectResults]:
         if LOG in os.environ:
             line = {"device": self.device, "objects": [each.target.object_id for each in trials]}
             with Path(os.environ[LOG]).open("a") as file:

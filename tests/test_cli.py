@@ -12,11 +12,13 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 
 import graspgen_cli
-from graspgen_cli.analysis.counts import ObjectCounts, total_counts
+from graspgen_cli.analysis.compare import Comparison
+from graspgen_cli.analysis.dataset_facts import DatasetAnalysis
 from graspgen_cli.app import COMMANDS, main
 from graspgen_cli.commands.document import EXIT_CODES, document
 from graspgen_cli.commands.gripper_values import gripper_values
@@ -26,10 +28,13 @@ from graspgen_cli.dataset.splits import SplitPlan
 from graspgen_cli.errors import ExitCode, GripperError, InputError, OutputError
 from graspgen_cli.execution.reports import ObjectReport, Phase, RunSummary, Status
 from graspgen_cli.objects.scales import ScalesList
+from graspgen_cli.records import Outcome
 from graspgen_cli.settings.commands import COMMAND_CLASSES, AllCommand, AnalyzeCommand, GraspCommand
 from graspgen_cli.settings.fields import flag, known_fields, off_flag
 
 Streams = pytest.CaptureFixture[str]
+NEEDED = {"compare": ["a", "b"]}
+"""What commands cannot do without."""
 
 
 def report(object_id: str = "mug.obj", status: Status = Status.MADE, message: str = "", **numbers: Any) -> ObjectReport:
@@ -44,8 +49,6 @@ class FakeRun(ModuleType):
         super().__init__("graspgen_cli.execution.run")
         self.calls: list[tuple[str, Any]] = []
         self.reports: tuple[ObjectReport, ...] = (report(), report("bowl.obj"))
-        self.objects: tuple[ObjectCounts, ...] = (counts("mug.obj", held=64), counts("bowl.obj", held=3))
-        self.broken: tuple[str, ...] = ()
         self.error: BaseException | None = None
         self.preparation = 0.5
 
@@ -79,9 +82,27 @@ class FakeRun(ModuleType):
         self.note("doctor", {"root": root, **options})
         return SimpleNamespace(grippers=("g",), files=2, findings=(), repaired=(), mendable=0)
 
-    def analyze_dataset(self, settings: AnalyzeCommand) -> Any:
+    def analyze_collections(self, settings: AnalyzeCommand, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> Any:
         self.note("analyze", settings)
-        return SimpleNamespace(objects=self.objects, total=total_counts(self.objects), broken=self.broken)
+        return SimpleNamespace(analysis=DatasetAnalysis(paths=("results",), objects=()), entries={})
+
+    def compare_collections(self, first: Path, second: Path, **callbacks: Any) -> Comparison:
+        self.note("compare", (first, second))
+        return Comparison((), (), (), (), ())
+
+    def balance_dataset(self, settings: Any, **callbacks: Any) -> SimpleNamespace:
+        self.note("balance", settings)
+        return SimpleNamespace(objects=(), broken=())
+
+    def filter_dataset(self, settings: Any, **callbacks: Any) -> SimpleNamespace:
+        self.note("filter", settings)
+        return SimpleNamespace(objects=(), broken=())
+
+    def relabel_dataset(self, settings: Any, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> SimpleNamespace:
+        self.note("relabel", settings)
+        on_start(1)
+        on_object("mug")
+        return SimpleNamespace(objects=(), broken=())
 
     def convert(self, settings: Any, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> SimpleNamespace:
         self.note("convert", settings)
@@ -110,14 +131,22 @@ class FakeRun(ModuleType):
         figures = {"preparation_s_per_object": self.preparation, "validated_grasps_per_s": {"mujoco": 60.5, "mujoco-warp": 4000}}
         return {"machine": machine, "gripper": "g", **figures, "whole_run_backend": "mujoco", "objects": rows}
 
+    def open_view(self, settings: Any) -> SimpleNamespace:
+        self.note("view", settings)
+        return SimpleNamespace(damaged=())
+
+    def run_replay(self, settings: Any) -> SimpleNamespace:
+        self.note("replay", settings)
+        state = SimpleNamespace(finger_contact_force=np.array([[1.0, 2.0]]), slip=np.array([[0.001, np.nan]]))
+        trace = SimpleNamespace(state=state, outcome=Outcome.HELD, failed_at=None, time=np.array([0.1]))
+        target, gripper = SimpleNamespace(object_id="mug.obj"), SimpleNamespace(name="g")
+        told = {"path": Path("mug.json"), "grasp": 3, "recorded": Outcome.HELD, "agrees": True, "notes": (), "touching": ("finger",)}
+        return SimpleNamespace(trace=trace, target=target, gripper=gripper, **told)
+
     def note(self, name: str, settings: Any) -> None:
         self.calls.append((name, settings))
         if self.error is not None:
             raise self.error
-
-
-def counts(object_id: str, held: int) -> ObjectCounts:
-    return ObjectCounts(object_id=object_id, file_name=f"{object_id}.json", held=held, collision=10, dropped=5, unstable=1, unvalidated=0)
 
 
 @pytest.fixture(autouse=True)
@@ -134,12 +163,27 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRun]:
     machine, inspection = ModuleType("graspgen_cli.execution.machine"), ModuleType("graspgen_cli.execution.inspection")
     machine.machine_facts = fake.machine_facts  # type: ignore[attr-defined]
     inspection.inspect_dataset = fake.inspect_dataset  # type: ignore[attr-defined]
+    analysis_run, compare_run = ModuleType("graspgen_cli.execution.analysis_run"), ModuleType("graspgen_cli.execution.compare_run")
+    analysis_run.analyze_collections = fake.analyze_collections  # type: ignore[attr-defined]
+    compare_run.compare_collections = fake.compare_collections  # type: ignore[attr-defined]
+    subset_run = ModuleType("graspgen_cli.execution.subset_run")
+    subset_run.balance_dataset, subset_run.filter_dataset = fake.balance_dataset, fake.filter_dataset  # type: ignore[attr-defined]
     convert, scales_run = ModuleType("graspgen_cli.dataset.convert"), ModuleType("graspgen_cli.execution.scales_run")
     convert.convert, scales_run.make_scales = fake.convert, fake.make_scales  # type: ignore[attr-defined]
     training_run = ModuleType("graspgen_cli.execution.training_run")
     training_run.make_training_scripts = fake.make_training_scripts  # type: ignore[attr-defined]
     training_run.make_inference_config = fake.make_inference_config  # type: ignore[attr-defined]
-    for module in (fake, gripper_run, summary, machine, inspection, convert, scales_run, training_run, bench):
+    relabel_run = ModuleType("graspgen_cli.execution.relabel_run")
+    relabel_run.relabel_dataset = fake.relabel_dataset  # type: ignore[attr-defined]
+    view_run, replay_run = ModuleType("graspgen_cli.execution.view_run"), ModuleType("graspgen_cli.execution.replay_run")
+    view_run.open_view, view_run.export = fake.open_view, lambda view, path: ()  # type: ignore[attr-defined]
+    view_run.serve = lambda view, on_ready: on_ready("http://127.0.0.1:8080")  # type: ignore[attr-defined]
+    replay_run.run_replay = fake.run_replay  # type: ignore[attr-defined]
+    replay_run.write_video = replay_run.write_plot = lambda replay, path, **options: None  # type: ignore[attr-defined]
+    viewer = ModuleType("graspgen_cli.drawing.viewer")
+    viewer.show = lambda trace: None  # type: ignore[attr-defined]
+    fakes = (fake, gripper_run, summary, machine, inspection, convert, scales_run, training_run, bench)
+    for module in (*fakes, analysis_run, compare_run, subset_run, relabel_run, view_run, replay_run, viewer):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setenv("COLUMNS", "80")
     for name in [name for name in os.environ if name.startswith("GRASPGEN_")]:
@@ -164,15 +208,22 @@ def names(fake: FakeRun) -> list[str]:
         (["splits"], ["splits"]),
         (["gripper-config"], ["gripper-config"]),
         (["analyze"], ["analyze"]),
+        (["compare", "a", "b"], ["compare"]),
+        (["balance"], ["balance"]),
+        (["filter"], ["filter"]),
         (["convert"], ["convert"]),
         (["object-scales"], ["object-scales"]),
         (["training-scripts"], ["training-scripts"]),
         (["inference-config"], ["inference-config"]),
+        (["relabel"], ["relabel"]),
         (["doctor"], ["machine"]),
         (["doctor", "results"], ["doctor"]),
         (["doctor", "results", "--machine"], ["machine", "doctor"]),
         (["bench"], ["bench"]),
         (["all", "--shard", "0/3"], ["gripper-config", "objects all"]),
+        (["view"], ["view"]),
+        (["view", "franka_panda", "--export", "a.png"], ["view"]),
+        (["replay", "results", "--video", "a.mp4"], ["replay"]),
         (["all"], ["gripper-config", "objects all", "splits"]),
         (["all", "--guess-only"], ["gripper-config", "objects guess", "splits"]),
     ],
@@ -266,29 +317,6 @@ def test_next_command_names_the_same_dataset() -> None:
     assert command_line("analyze", settings) == "graspgen analyze --gripper-config franka_panda"
 
 
-def test_analyze_prints_counts_and_rates(capsys: Streams) -> None:
-    assert main(["analyze"]) == ExitCode.OK
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["object", "held", "collision", "dropped", "unstable", "unvalidated", "held", "rate"]
-    assert lines[1].split() == ["mug.obj", "64", "10", "5", "1", "0", "91.4%"]
-    assert lines[3].split()[:2] == ["total", "67"]
-    assert "  bowl.obj" in lines  # fewer than the trainer's five
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code"), [([], 0), (["--min-success", "3"], 0), (["--min-success", "4"], 1), (["--min-failed", "17"], 1)]
-)
-def test_analyze_fails_under_a_threshold(arguments: list[str], code: int, capsys: Streams) -> None:
-    assert main(["analyze", *arguments]) == code
-    assert ("bowl.obj: 1 more held grasps needed" in capsys.readouterr().out) == ("4" in arguments)
-
-
-def test_analyze_fails_on_a_broken_file(run: FakeRun, capsys: Streams) -> None:
-    run.broken = ("a.json: not JSON",)
-    assert main(["analyze", "--quiet"]) == ExitCode.FAILED
-    assert capsys.readouterr().err == "graspgen: a.json: not JSON\n"
-
-
 def test_gripper_config_says_what_is_worth_a_note(tmp_path: Path, capsys: Streams) -> None:
     main(["gripper-config", "--graspgen-source", str(tmp_path / "no")])
     streams = capsys.readouterr()
@@ -323,14 +351,14 @@ def test_a_gripper_that_is_not_there_is_for_the_command_to_report(gripper: str) 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_json_is_all_that_stdout_gets(name: str, capsys: Streams) -> None:
-    assert main([name, "--json"]) == ExitCode.OK
+    assert main([name, *NEEDED.get(name, []), "--json"]) == ExitCode.OK
     content = orjson.loads(capsys.readouterr().out)
     assert content["command"] == name
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_quiet_leaves_stderr_empty(name: str, capsys: Streams) -> None:
-    main([name, "--quiet"])
+    main([name, *NEEDED.get(name, []), "--quiet"])
     assert capsys.readouterr().err == ""
 
 
@@ -421,7 +449,7 @@ def last_line(capsys: Streams) -> str:
         (["--sed"], "graspgen: No such option: --sed; `graspgen --help` shows what there is"),
         (
             ["all", "--sead", "3"],
-            "graspgen: No such option: --sead (Possible options: --seed, --shard); `graspgen all --help` shows what there is",
+            "graspgen: No such option: --sead (Possible options: --headed, --seed, --shard); `graspgen all --help` shows what there is",
         ),
         (["splits", "--fps", "3"], "graspgen: No such option: --fps; `graspgen splits --help` shows what there is"),
         (["all", "--seed"], "graspgen: Option '--seed' requires an argument; `graspgen all --help` shows what there is"),
@@ -448,7 +476,7 @@ def test_a_wrong_command_line_is_one_line(arguments: list[str], message: str, ru
 @pytest.mark.parametrize("name", COMMANDS)
 def test_errors_of_the_work_are_one_line_and_a_code(name: str, error: Exception, code: ExitCode, run: FakeRun, capsys: Streams) -> None:
     run.error = error
-    assert main([name]) == code
+    assert main([name, *NEEDED.get(name, [])]) == code
     assert last_line(capsys) == f"graspgen: {error}"
 
 
@@ -504,9 +532,9 @@ def test_show_settings_covers_every_field_and_runs_nothing(name: str, run: FakeR
     content = orjson.loads(capsys.readouterr().out)
     assert set(content["settings"]) in [set(command_class.model_fields) for command_class in COMMAND_CLASSES]
     assert all(set(entry) == {"value", "source"} for entry in content["settings"].values())
-    known = next(field for field in ("seed", "grasp_dataset", "gripper_config") if field in content["settings"])
+    known = next(field for field in ("seed", "grasp_dataset", "gripper_config", "workers") if field in content["settings"])
     assert main([name, "--show-settings", flag(known), "7"]) == ExitCode.OK
-    assert re.search(r"(seed: 7|grasp-dataset: \"7\"|gripper-config: \"7\") +# flag\n", capsys.readouterr().out)
+    assert re.search(r"(seed: 7|grasp-dataset: \"7\"|gripper-config: \"7\"|workers: 7) +# flag\n", capsys.readouterr().out)
     assert run.calls == []
 
 

@@ -33,7 +33,7 @@ GRIPPER = "robotiq_2f_85"
 
 
 def convert(source: Path, to: str, output: Path, *more: str, code: int = 0) -> None:
-    assert main(["convert", str(source), "--to", to, "--output", str(output), "--quiet", *more]) == code
+    assert main(["convert", str(source), "--to", to, "--output-dataset", str(output), "--quiet", *more]) == code
 
 
 def batches(path: Path) -> dict[str, GraspBatch]:

@@ -80,14 +80,15 @@ def test_totals_of_no_objects() -> None:
 def test_shortfalls_say_what_is_short_and_by_how_much() -> None:
     rows = [counts("full", held=64, collision=16), counts("few", held=60, dropped=3), counts("none")]
     assert shortfalls(rows, min_success=64, min_failed=16) == [
-        Shortfall("few", "held", 4),
-        Shortfall("few", "failed", 13),
-        Shortfall("none", "held", 64),
-        Shortfall("none", "failed", 16),
+        Shortfall("few", "held", 4, 60),
+        Shortfall("few", "failed", 13, 3),
+        Shortfall("none", "held", 64, 0),
+        Shortfall("none", "failed", 16, 0),
     ]
-    assert shortfalls(rows, min_success=61, min_failed=0) == [("few", "held", 1), ("none", "held", 61)]
+    assert shortfalls(rows, min_success=61, min_failed=0) == [("few", "held", 1, 60), ("none", "held", 61, 0)]
     assert shortfalls(rows, min_success=0, min_failed=0) == []
+    assert shortfalls(rows, min_success=0, min_failed=0, min_total=64) == [("few", "total", 1, 63), ("none", "total", 64, 0)]
 
 
 def test_guesses_are_not_held_grasps() -> None:
-    assert shortfalls([counts(unvalidated=64)], min_success=1, min_failed=0) == [("a.obj", "held", 1)]
+    assert shortfalls([counts(unvalidated=64)], min_success=1, min_failed=0) == [("a.obj", "held", 1, 0)]

@@ -57,6 +57,11 @@ def test_devices_are_different_and_named(devices: str) -> None:
         choose_engine(BackendSettings(devices=devices))
 
 
+@pytest.mark.usefixtures("machine")
+def test_isaac_lab_is_one_process_a_device() -> None:
+    assert choose_engine(BackendSettings(backend="isaaclab")) == Engine("isaaclab", ("cuda:0",))
+
+
 def test_an_engine_that_is_not_there_is_named_with_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(BACKENDS, "isaaclab", raising=False)
     with pytest.raises(SettingsError, match="--backend isaaclab: there is auto, mujoco"):

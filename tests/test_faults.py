@@ -138,6 +138,7 @@ def test_a_process_that_gives_one_object_back_keeps_the_others(tmp_path: Path) -
         assert done.stdout == "False True\n"
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_share_the_work(objects: Path, tmp_path: Path, reference: dict[str, bytes]) -> None:
     runs = [start(objects, tmp_path / "out") for _ in range(2)]
     for run in runs:
@@ -332,6 +333,7 @@ def test_ctrl_c_ends_soon_with_130_and_the_way_to_go_on(objects: Path, tmp_path:
         read_grasp_file(path)
 
 
+@pytest.mark.slow
 def test_guess_kill_validate_fill_splits_end_in_the_dataset_of_all(objects: Path, tmp_path: Path, reference: dict[str, bytes]) -> None:
     out = tmp_path / "out"
     assert main(command(objects, out, verb="guess")) == 0

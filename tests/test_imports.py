@@ -36,9 +36,10 @@ HEAVY = (
     "webdataset",
     "mujoco_warp",
     "ray",
-    "viser",
     "plotly",
 )
+OPTIONAL = ("viser", "matplotlib", "imageio_ffmpeg", "OpenGL", "glfw", "playwright")
+"""Only within the functions that need them: whoever does without them may import every module."""
 LAYERS = (
     {"errors"},
     {"records", "settings", "console", "files"},
@@ -46,6 +47,7 @@ LAYERS = (
     {"geometry"},
     {"grippers", "objects"},
     {"guess", "validate", "dataset", "analysis", "training"},
+    {"drawing"},
     {"execution"},
     {"commands"},
     {"app", "api"},
@@ -114,6 +116,7 @@ def loaded_after(statement: str) -> set[str]:
         "import graspgen_cli.commands.convert, graspgen_cli.commands.object_scales",
         "import graspgen_cli.commands.training_scripts, graspgen_cli.commands.inference_config",
         "import graspgen_cli.commands.all_, graspgen_cli.commands.analyze, graspgen_cli.commands.bench",
+        "import graspgen_cli.commands.compare, graspgen_cli.commands.balance, graspgen_cli.commands.filter_",
         "from graspgen_cli.app import main; assert main(['--help']) == 0",
         "from graspgen_cli.app import main; assert main(['all', '--help']) == 0",
         "from graspgen_cli.app import main; assert main(['all', '--fps', 'x']) == 2",
@@ -121,6 +124,11 @@ def loaded_after(statement: str) -> set[str]:
 )
 def test_the_command_line_starts_light(statement: str) -> None:
     assert loaded_after(statement) & set(HEAVY) == set()
+
+
+def test_no_module_needs_an_optional_package_to_be_imported() -> None:
+    imports = "import graspgen_cli.execution.view_run, graspgen_cli.execution.replay_run, graspgen_cli.drawing.viewer"
+    assert loaded_after(imports) & set(OPTIONAL) - {"glfw", "OpenGL"} == set()
 
 
 def test_help_does_not_even_load_the_settings() -> None:
@@ -137,11 +145,11 @@ def test_the_test_above_can_fail() -> None:
 
 def test_the_work_has_the_interface_that_the_commands_call() -> None:
     """tests/test_cli.py puts fakes in the place of these modules."""
-    from graspgen_cli.execution import gripper_run, run
+    from graspgen_cli.execution import analysis_run, gripper_run, run
 
-    functions = (run.run_objects, run.update_dataset_splits, run.analyze_dataset, gripper_run.write_gripper_config)
+    functions = (run.run_objects, run.update_dataset_splits, analysis_run.analyze_collections, gripper_run.write_gripper_config)
     parameters = [list(inspect.signature(function).parameters) for function in functions]
-    assert parameters == [["settings", "phase", "on_start", "on_report"], ["settings"], ["settings"], ["settings"]]
+    assert parameters == [["settings", "phase", "on_start", "on_report"], ["settings"], ["settings", "on_start", "on_object"], ["settings"]]
     assert list(inspect.signature(gripper_run.prepare_gripper).parameters) == ["settings"]
     assert not inspect.signature(gripper_run.known_grippers).parameters
 

@@ -18,17 +18,20 @@ import pytest
 import yaml
 
 from backend_contract import DEFAULT, PINCHED, BackendContract, grasps_at_origin
-from examples import example_object, gripper_by_name
-from graspgen_cli import guess_on
+from examples import OBJECTS, example_object, gripper_by_name
+from graspgen_cli import guess_on, read_grasp_file
+from graspgen_cli.app import main
 from graspgen_cli.errors import GraspgenError, GripperError, InputError
 from graspgen_cli.grippers.find import builtin_grippers, load_gripper
-from graspgen_cli.records import GraspBatch, TrialState
+from graspgen_cli.records import GraspBatch, Outcome, TrialState
+from graspgen_cli.settings.commands import GraspCommand
 from graspgen_cli.settings.models import CollisionApproximation, SimulationSettings
 from graspgen_cli.validate.backend import make_backend
 from graspgen_cli.validate.backends.isaac_lab.backend import IsaacLabBackend, require_isaac_lab
 from graspgen_cli.validate.backends.isaac_lab.mechanism import coupling_effort, mechanism
 from graspgen_cli.validate.backends.isaac_lab.simulate import Job, run_job
 from graspgen_cli.validate.backends.isaac_lab.usd import write_gripper_usd, write_object_usd
+from graspgen_cli.validate.batches import ObjectTrials
 from graspgen_cli.validate.trials import run_trials
 from shapes import box
 from test_imports import loaded_after
@@ -270,12 +273,14 @@ class CountedProcess:
     """Stands for the process: answers at once."""
 
     def __init__(self, device: str, *, headed: bool) -> None:
-        self.stopped = False
+        self.stopped, self.headed = False, headed
 
     def ask(self, job: Job) -> TrialState:
         count = len(job.grasps)
         flags = np.zeros(count, bool)
-        return TrialState(np.tile(np.eye(4), (count, 1, 1)), np.zeros((count, 2)), np.zeros((count, 6)), flags, flags, flags, flags)
+        pairs, numbers = np.zeros((count, 2)), np.zeros(count)
+        poses = np.tile(np.eye(4), (count, 1, 1))
+        return TrialState(poses, pairs, np.zeros((count, 6)), flags, pairs, numbers, numbers, numbers, flags, numbers.astype(np.int32))
 
     def stop(self) -> None:
         self.stopped = True
@@ -294,7 +299,38 @@ def test_the_process_is_replaced_after_so_many_objects(fake: Any, monkeypatch: p
     assert first.stopped and not third.stopped
 
 
+def test_a_runs_settings_say_whether_there_is_a_window_and_how_long_a_process_lives(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graspgen_cli.validate.backends.isaac_lab.backend._Process", CountedProcess)
+    gripper, _, grasps, _ = trial(1)
+    trials = [
+        ObjectTrials(n, replace(box(edge, 0.02, 0.02), content_hash=f"{edge}"), grasps) for n, edge in enumerate((0.02, 0.021, 0.022))
+    ]
+    simulator: Any = IsaacLabBackend.open_simulator(gripper, GraspCommand(headed=True, objects_per_worker=2), device="cpu")
+    processes = []
+    for result in simulator.run(trials):
+        assert result.number == len(processes)
+        processes.append(simulator._backend._process)
+    assert processes[0] is processes[1] is not processes[2] and processes[0].headed
+    windowless: Any = IsaacLabBackend.open_simulator(gripper, SHORT, device="cpu")
+    list(windowless.run(trials[:1]))
+    assert not windowless._backend._process.headed
+
+
 @needs_usd
+def test_a_run_tries_its_grasps_in_isaac_lab_and_records_that(fake: Any, tmp_path: Path) -> None:
+    (tmp_path / "list.json").write_text('{"box.stl": 0.001, "ring.ply": 1.0}')
+    where = [f"--object-scales-json={tmp_path}/list.json", f"--object-dataset={OBJECTS}", f"--grasp-dataset={tmp_path}/out"]
+    quotas = ["--num-collision-free-grasps=2", "--num-colliding-grasps=0", "--max-guess-tries=2", "--workers=1"]
+    engine = ["--backend=isaaclab", "--device=cpu", "--fps=100", "--tug-sequences=[[0.1, [0, 0, 1], 0.5]]"]
+    assert main(["validate", *where, *quotas, *engine, "--gripper-config=franka_panda", "--quiet"]) == 0
+    for file in (tmp_path / "out" / "grasp_data" / "franka_panda").glob("*.grasps.json"):
+        dataset = read_grasp_file(file)
+        assert dataset.provenance["simulation"]["settings"]["backend"] == "isaaclab"
+        assert dataset.grasps.count(Outcome.HELD) == 2
+
+
+@needs_usd
+@pytest.mark.slow
 def test_a_process_that_dies_is_one_line_and_the_next_object_gets_a_new_one(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = IsaacLabBackend(device="cpu")
     with monkeypatch.context() as patch:
@@ -309,6 +345,7 @@ def test_a_process_that_dies_is_one_line_and_the_next_object_gets_a_new_one(fake
 
 
 @needs_usd
+@pytest.mark.slow
 def test_an_error_within_isaac_lab_is_one_line_with_the_log(fake: Any) -> None:
     backend = IsaacLabBackend(device="cpu")
     gripper, target, grasps, settings = trial(1, settings=SHORT)
@@ -331,6 +368,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @needs_usd
+@pytest.mark.slow
 def test_the_process_ends_with_its_owner(fake: Any) -> None:
     done = subprocess.run([sys.executable, "-c", OWNER], capture_output=True, text=True)
     pid, log = done.stdout.split()
@@ -338,7 +376,7 @@ def test_the_process_ends_with_its_owner(fake: Any) -> None:
     while Path(f"/proc/{pid}").exists() and time.monotonic() < ended:
         time.sleep(0.05)
     assert done.returncode == -signal.SIGKILL and not Path(f"/proc/{pid}").exists()
-    Path(log).unlink()
+    Path(log).unlink(missing_ok=True)
 
 
 def test_nothing_heavy_is_loaded_before_the_process_runs() -> None:

@@ -51,6 +51,15 @@ def reference(run: Run) -> dict[str, bytes]:
     return contents(run("--backend", "mujoco", "--workers", "1"))
 
 
+EXTRAS = ["--hard-negatives", "2", "--robustness", "--max-slip", "0.004", "--protocol", "gravity"]
+
+
+@pytest.fixture(scope="module")
+def reference_with_extras(run: Run) -> dict[str, bytes]:
+    """The same with all that can be asked for beyond the quotas."""
+    return contents(run("--backend", "mujoco", "--workers", "1", *EXTRAS))
+
+
 @pytest.fixture
 def batch_engine(monkeypatch: pytest.MonkeyPatch, reference: dict[str, bytes]) -> None:
     """`mujoco` is an engine that tries many objects at once."""
@@ -59,6 +68,14 @@ def batch_engine(monkeypatch: pytest.MonkeyPatch, reference: dict[str, bytes]) -
 
 
 CPU = ["--backend", "mujoco", "--device", "cpu"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("batch_engine")
+def test_what_is_asked_for_beyond_the_quotas_is_the_same_too(run: Run, reference_with_extras: dict[str, bytes]) -> None:
+    made = contents(run(*CPU, "--workers", "1", *EXTRAS))
+    assert made == reference_with_extras
+    assert sum(b'"offset"' in content and b'"robustness"' in content for content in made.values()) == len(NAMES)
 
 
 @pytest.mark.usefixtures("batch_engine")
@@ -82,13 +99,10 @@ def test_the_pipeline_makes_the_same_bytes_in_every_way(run: Run, reference: dic
     assert contents(run(*CPU, "--workers", "2", *flags)) == reference
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("batch_engine")
 @pytest.mark.parametrize(
-    ("fault", "said"),
-    [
-        ("raise", "unexpected RuntimeError: no memory left"),
-        pytest.param("die", "its process ended with code -9", marks=pytest.mark.slow),
-    ],
+    ("fault", "said"), [("raise", "unexpected RuntimeError: no memory left"), ("die", "its process ended with code -9")]
 )
 def test_an_object_that_breaks_the_simulator_fails_alone(
     run: Run,

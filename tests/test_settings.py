@@ -40,13 +40,19 @@ OTHER_VALUES: dict[Kind, tuple[object, ...]] = {
 """Three valid values of each kind, none a default."""
 
 
-JSON_VALUES: dict[str, tuple[object, ...]] = {
+NAMED_VALUES: dict[str, tuple[object, ...]] = {
     "tug_sequences": OTHER_VALUES[Kind.JSON],
     "finger_colliders": (["a", "b"], ["left", "right"], ["b", "a"]),
     "approach_axis": ([1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]),
     "up_axis": ([1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 1.0, 1.0]),
     "random_scale": ([0.5, 2.0], [1.0, 1.0], [0.1, 0.2]),
     "shard": ("0/2", "1/2", "4/7"),
+    "approach_direction": ([1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, -1.0]),
+    "paths": (["a"], ["b", "c d"], ["[e]"]),
+    "output": (["a.json"], ["b.csv", "c.html"], ["d.csv"]),
+    "export": ("a_b.png", "c-d.glb", "e f.html"),
+    "video": ("a_b.mp4", "c-d.gif", "e f.png"),
+    "plot": ("a_b.png", "c-d.svg", "e f.csv"),
     "open_configuration": ({"left": 0.04}, {"left": 0.5, "right": -0.5}, {"left": 0.0}),
 }
 
@@ -82,7 +88,7 @@ def values_for(name: str) -> tuple[object, ...]:
     if field_kind is Kind.CHOICE:
         names = choices(section, name)
         return (names[-1], names[0], names[-1])
-    return JSON_VALUES.get(name, OTHER_VALUES[field_kind])
+    return NAMED_VALUES[name] if name in NAMED_VALUES else OTHER_VALUES[field_kind]
 
 
 def owner(name: str) -> type[Section]:
@@ -404,7 +410,7 @@ def test_any_file_is_settings_or_lines(text: str, tmp_path_factory: pytest.TempP
 
 @pytest.mark.parametrize("command_class", COMMAND_CLASSES)
 def test_shown_settings_cover_every_field_and_read_back(command_class: type[Section], tmp_path: Path) -> None:
-    environ = {"GRASPGEN_SEED": "12", "GRASPGEN_GRASP_DATASET": "a: b # c", "GRASPGEN_GRIPPER_CONFIG": "85"}
+    environ = {"GRASPGEN_SEED": "12", "GRASPGEN_GRASP_DATASET": "a: b # c", "GRASPGEN_GRIPPER_CONFIG": "85", "GRASPGEN_WORKERS": "3"}
     first = settle(command_class, environ=environ)
     text = settings_text(first)
     assert set(yaml.safe_load(text)) == {name.replace("_", "-") for name in command_class.model_fields}
@@ -420,3 +426,17 @@ def test_settings_document_has_value_and_source() -> None:
     assert document["sampler"] == {"value": "antipodal", "source": "flag"}
     assert document["grasp_dataset"]["value"] == "results"
     assert orjson.dumps(document)
+
+
+def test_several_paths_come_as_a_flag_given_again_a_list_or_one_text(tmp_path: Path) -> None:
+    for typed_in, paths in ((["a", "b c"], ("a", "b c")), ("a", ("a",)), ('["a", "b"]', ("a", "b"))):
+        assert settle(AnalyzeCommand, flags={"paths": typed_in}).settings.paths == tuple(map(Path, paths))
+    config = write(tmp_path / "c.yaml", "paths: results\noutput: [a.csv, b.json]\n")
+    settings = settle(AnalyzeCommand, config=config).settings
+    assert (settings.paths, settings.output) == ((Path("results"),), (Path("a.csv"), Path("b.json")))
+
+
+@pytest.mark.parametrize("wrong", [["a", ""], ["a\0"], "[1]", '["a"', "[]]"])
+def test_paths_that_are_none_are_refused(wrong: object) -> None:
+    with pytest.raises(SettingsError, match="paths"):
+        settle(AnalyzeCommand, flags={"paths": wrong})

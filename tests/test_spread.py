@@ -144,7 +144,8 @@ class Recorder:
         self.calls.append((self.threads, len(grasps)))
         self.busy.value = max(1, self.busy.value // 4)
         n, none = len(grasps), np.zeros((len(grasps), 2))
-        return TrialState(grasps.pose_gripper_in_object, none, none, np.ones(n, bool), none, np.zeros(n, bool), np.zeros(n, np.int32))
+        end = grasps.pose_gripper_in_object, none, none, np.ones(n, bool), none
+        return TrialState(*end, *[np.zeros(n)] * 3, np.zeros(n, bool), np.zeros(n, np.int32))
 
 
 def grasps_in_a_row(count: int) -> GraspBatch:

@@ -164,6 +164,9 @@ def state(force: list[list[float]], finite: list[bool]) -> TrialState:
         joint_position=np.zeros((count, 2)),
         finite=np.array(finite),
         slip=np.zeros((count, 2)),
+        smallest_force=np.zeros(count),
+        loss_time=np.zeros(count),
+        late_motion=np.zeros(count),
         started_inside=np.zeros(count, bool),
         steps=np.zeros(count, np.int32),
     )

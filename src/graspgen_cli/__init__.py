@@ -9,12 +9,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from graspgen_cli.api import MadeDataset as MadeDataset
     from graspgen_cli.api import analyze_grasps as analyze_grasps
+    from graspgen_cli.api import balance_grasps as balance_grasps
+    from graspgen_cli.api import compare_grasps as compare_grasps
+    from graspgen_cli.api import convert_grasps as convert_grasps
+    from graspgen_cli.api import export_view as export_view
     from graspgen_cli.api import fill_grasps as fill_grasps
+    from graspgen_cli.api import filter_grasps as filter_grasps
     from graspgen_cli.api import guess_grasps as guess_grasps
     from graspgen_cli.api import guess_on as guess_on
     from graspgen_cli.api import inspect_dataset as inspect_dataset
     from graspgen_cli.api import make_dataset as make_dataset
+    from graspgen_cli.api import make_inference_config as make_inference_config
+    from graspgen_cli.api import make_object_scales as make_object_scales
+    from graspgen_cli.api import make_training_scripts as make_training_scripts
+    from graspgen_cli.api import measure_machine as measure_machine
     from graspgen_cli.api import prepare_gripper as prepare_gripper
+    from graspgen_cli.api import replay_trial as replay_trial
     from graspgen_cli.api import try_grasps as try_grasps
     from graspgen_cli.api import update_splits as update_splits
     from graspgen_cli.api import validate_grasps as validate_grasps
@@ -40,12 +50,22 @@ _PLACES = {
     "graspgen_cli.api": (
         "MadeDataset",
         "analyze_grasps",
+        "balance_grasps",
+        "compare_grasps",
+        "convert_grasps",
+        "export_view",
         "fill_grasps",
+        "filter_grasps",
         "guess_grasps",
         "guess_on",
         "inspect_dataset",
         "make_dataset",
+        "make_inference_config",
+        "make_object_scales",
+        "make_training_scripts",
+        "measure_machine",
         "prepare_gripper",
+        "replay_trial",
         "try_grasps",
         "update_splits",
         "validate_grasps",

@@ -9,19 +9,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from graspgen_cli.errors import SettingsError
 from graspgen_cli.settings.models import GuessSettings, Section, SimulationSettings
 
 if TYPE_CHECKING:
+    from graspgen_cli.analysis.compare import Comparison
+    from graspgen_cli.analysis.dataset_facts import DatasetAnalysis
+    from graspgen_cli.dataset.convert import Conversion
     from graspgen_cli.dataset.splits import SplitPlan
     from graspgen_cli.execution.gripper_run import PreparedGripper
     from graspgen_cli.execution.inspection import Inspection
+    from graspgen_cli.execution.replay_run import Replay
     from graspgen_cli.execution.reports import ObjectReport, RunSummary
-    from graspgen_cli.execution.run import DatasetAnalysis
+    from graspgen_cli.execution.subset_run import Subset
+    from graspgen_cli.objects.scales import ScalesList
     from graspgen_cli.records import GraspBatch, Gripper, TargetObject
     from graspgen_cli.settings.commands import GraspCommand
+    from graspgen_cli.training.inference import InferenceConfig
+    from graspgen_cli.training.scripts import TrainingScripts
     from graspgen_cli.validate.trials import TrialResult
 
 S = TypeVar("S", bound=Section)
@@ -97,20 +104,109 @@ def prepare_gripper(*, config: Path | None = None, **settings: object) -> Prepar
 
 
 def analyze_grasps(*, config: Path | None = None, **settings: object) -> DatasetAnalysis:
-    """`graspgen analyze`: the counts of every object. Raises SettingsError or InputError."""
-    from graspgen_cli.execution.run import analyze_dataset
+    """`graspgen analyze`: what the grasps hold, lack and have wrong. Raises SettingsError, InputError or GripperError."""
+    from graspgen_cli.execution.analysis_run import analyze_collections
     from graspgen_cli.settings.commands import AnalyzeCommand
 
-    return analyze_dataset(_resolved(AnalyzeCommand, settings, config))
+    return analyze_collections(_resolved(AnalyzeCommand, settings, config), on_start=_ignore, on_object=_ignore).analysis
+
+
+def compare_grasps(first: Path, second: Path, *, workers: int = 0) -> Comparison:
+    """`graspgen compare`: two datasets side by side; `workers` 0 is one a core. Raises InputError."""
+    from graspgen_cli.execution.compare_run import compare_collections
+
+    return compare_collections(Path(first), Path(second), workers=workers, on_start=_ignore, on_object=_ignore)
+
+
+def balance_grasps(*, config: Path | None = None, **settings: object) -> Subset:
+    """`graspgen balance`: a copy with a chosen number and ratio. Raises SettingsError, InputError, GripperError or OutputError."""
+    from graspgen_cli.execution.subset_run import balance_dataset
+    from graspgen_cli.settings.commands import BalanceCommand
+
+    return balance_dataset(_resolved(BalanceCommand, settings, config), on_start=_ignore, on_object=_ignore)
+
+
+def filter_grasps(*, config: Path | None = None, **settings: object) -> Subset:
+    """`graspgen filter`: a copy of the grasps that meet conditions. Errors as for `balance_grasps`."""
+    from graspgen_cli.execution.subset_run import filter_dataset
+    from graspgen_cli.settings.commands import FilterCommand
+
+    return filter_dataset(_resolved(FilterCommand, settings, config), on_start=_ignore, on_object=_ignore)
+
+
+def convert_grasps(*, config: Path | None = None, **settings: object) -> Conversion:
+    """`graspgen convert`: what was written, and what could not be. Raises SettingsError, InputError, GripperError or OutputError."""
+    from graspgen_cli.dataset.convert import convert
+    from graspgen_cli.settings.commands import ConvertCommand
+
+    return convert(_resolved(ConvertCommand, settings, config), on_start=_ignore, on_object=_ignore)
+
+
+def make_object_scales(*, config: Path | None = None, **settings: object) -> ScalesList:
+    """`graspgen object-scales`: the list that was written, and the meshes left out. Errors as for `convert_grasps`."""
+    from graspgen_cli.execution.scales_run import make_scales
+    from graspgen_cli.settings.commands import ObjectScalesCommand
+
+    return make_scales(_resolved(ObjectScalesCommand, settings, config), on_start=_ignore, on_object=_ignore)
+
+
+def make_training_scripts(*, config: Path | None = None, **settings: object) -> TrainingScripts:
+    """`graspgen training-scripts`: the scripts, and what they train on. Errors as for `convert_grasps`."""
+    from graspgen_cli.execution import training_run
+    from graspgen_cli.settings.commands import TrainingScriptsCommand
+
+    return training_run.make_training_scripts(_resolved(TrainingScriptsCommand, settings, config))
+
+
+def make_inference_config(*, config: Path | None = None, **settings: object) -> InferenceConfig:
+    """`graspgen inference-config`: the model's config file. Errors as for `convert_grasps`."""
+    from graspgen_cli.execution import training_run
+    from graspgen_cli.settings.commands import InferenceConfigCommand
+
+    return training_run.make_inference_config(_resolved(InferenceConfigCommand, settings, config))
+
+
+def export_view(export: Path, *, config: Path | None = None, **settings: object) -> tuple[str, ...]:
+    """`graspgen view` ``--export``: writes a picture, a model or a page, and returns what is missing in it, a line each.
+
+    Raises SettingsError, InputError, GripperError, GraspFileError or OutputError.
+    """
+    from graspgen_cli.execution import view_run
+    from graspgen_cli.settings.commands import ViewCommand
+
+    return view_run.export(view_run.open_view(_resolved(ViewCommand, settings, config)), Path(export))
+
+
+def replay_trial(*, config: Path | None = None, **settings: object) -> Replay:
+    """`graspgen replay`: one grasp, tried again, with the trace of its trial; `video` and `plot` are written.
+
+    Errors as for `export_view`, and ObjectError.
+    """
+    from graspgen_cli.execution import replay_run
+    from graspgen_cli.settings.commands import ReplayCommand
+
+    resolved = _resolved(ReplayCommand, settings, config)
+    replay = replay_run.run_replay(resolved)
+    if resolved.video is not None:
+        replay_run.write_video(replay, resolved.video, slow_motion=resolved.slow_motion)
+    if resolved.plot is not None:
+        replay_run.write_plot(replay, resolved.plot)
+    return replay
+
+
+def measure_machine(*, config: Path | None = None, **settings: object) -> dict[str, Any]:
+    """`graspgen bench`: the document of ``--json``. Raises SettingsError, InputError, GripperError or ObjectError."""
+    from graspgen_cli.execution.bench import run_bench
+    from graspgen_cli.settings.commands import BenchCommand
+
+    return run_bench(_resolved(BenchCommand, settings, config), on_note=_ignore)
 
 
 def inspect_dataset(grasp_dataset: Path, *, object_dataset: Path | None = None, repair: bool = False) -> Inspection:
     """`graspgen doctor DATASET`: what is wrong with it, after the repair where that is wanted. Raises InputError or OutputError."""
     from graspgen_cli.execution import inspection
 
-    return inspection.inspect_dataset(
-        Path(grasp_dataset), meshes=object_dataset, repair=repair, on_start=lambda count: None, on_file=lambda name, result: None
-    )
+    return inspection.inspect_dataset(Path(grasp_dataset), meshes=object_dataset, repair=repair, on_start=_ignore, on_file=_ignore)
 
 
 def guess_on(
@@ -166,7 +262,11 @@ def _run(settings: GraspCommand, phase: str, on_report: OnReport | None) -> RunS
     from graspgen_cli.execution.reports import Phase
     from graspgen_cli.execution.run import run_objects
 
-    return run_objects(settings, phase=Phase(phase), on_start=lambda count: None, on_report=on_report or (lambda report: None))
+    return run_objects(settings, phase=Phase(phase), on_start=_ignore, on_report=on_report or _ignore)
+
+
+def _ignore(*_: object) -> None:
+    """For what the commands tell of their progress."""
 
 
 def _resolved(command_class: type[S], settings: dict[str, object], config: Path | None) -> S:

@@ -71,9 +71,12 @@ class Console:
         print(f"graspgen: {printable(text)}", file=sys.stderr)
 
     @contextmanager
-    def progress(self) -> Iterator[Progress]:
-        """Progress on stderr: a bar on a terminal, a line an object elsewhere, failures alone where it is to be quiet."""
-        if self.quiet:
+    def progress(self, *, lines: bool = True) -> Iterator[Progress]:
+        """Progress on stderr: a bar on a terminal, a line an object elsewhere, failures alone where it is to be quiet.
+
+        lines: False where objects are so quick that those that are well are not worth a line each.
+        """
+        if self.quiet or not (lines or sys.stderr.isatty()):
             yield LineProgress(sys.stderr, failures_only=True)
         elif not sys.stderr.isatty():
             yield LineProgress(sys.stderr)

@@ -59,3 +59,7 @@ class OutputError(GraspgenError):
     """A file or folder cannot be written."""
 
     exit_code = ExitCode.OUTPUT
+
+
+class NotFiniteError(GraspFileError):
+    """A grasp file whose only fault may be that it holds numbers that are not finite."""

@@ -40,6 +40,33 @@ class Outcome(IntEnum):
         return self.name.lower()
 
 
+class Measure(IntEnum):
+    """What is measured of a grasp in its trial: the columns of `GraspBatch.quality`. The lower-case name is what the files hold."""
+
+    SLIP = 0
+    """m: distance that the object's centre of mass moved in the gripper since the grip closed; NaN where the object was lost."""
+    TURN = 1
+    """rad: angle that it turned."""
+    SMALLEST_FORCE = 2
+    """N: smallest force of the finger that pressed less, over the looks (every 0.1 s) from the moment the grip had closed."""
+    LOSS_TIME = 3
+    """s on the protocol's clock: the look from which on not both fingers pressed until the end; NaN where both pressed at the end. The
+    clock counts a stage that ended early, because nothing moved any more, with its whole duration."""
+    MOTION = 4
+    """m: motion of the object's farthest point in the last 0.2 s, by the difference of its poses; NaN where it was lost."""
+    OFFSET = 5
+    """m: of a hard negative, how far between the pads it lies from the held grasp that it was made from; NaN for all others."""
+    OFFSET_TURN = 6
+    """rad: angle between the two."""
+    ROBUSTNESS = 7
+    """g: largest force with which the whole protocol was found to leave the grasp held; NaN where it was not asked for."""
+
+    @property
+    def label(self) -> str:
+        """The name written to files, such as ``slip``."""
+        return self.name.lower()
+
+
 @dataclass(frozen=True, eq=False)
 class TriangleMesh:
     """A triangle mesh.
@@ -166,12 +193,20 @@ class GraspBatch:
     """(N,) m: opening at the start of the trial; NaN where a file from elsewhere does not say."""
     outcome: NDArray[np.int8]
     """(N,) values of Outcome."""
+    quality: Floats | None = None
+    """(N, number of Measures): what was measured of each grasp; NaN where nothing is known, None where that is so of all."""
 
     def __len__(self) -> int:
         return len(self.outcome)
 
     def __getitem__(self, index: NDArray[np.intp] | NDArray[np.bool_] | slice) -> GraspBatch:
-        return GraspBatch(self.pose_gripper_in_object[index], self.opening_width[index], self.outcome[index])
+        quality = None if self.quality is None else self.quality[index]
+        return GraspBatch(self.pose_gripper_in_object[index], self.opening_width[index], self.outcome[index], quality)
+
+    @property
+    def measured(self) -> Floats:
+        """(N, number of Measures): `quality`, or NaN where it is None."""
+        return np.full((len(self), len(Measure)), np.nan) if self.quality is None else self.quality
 
     def count(self, *outcomes: Outcome) -> int:
         """Number of grasps with one of the outcomes."""
@@ -191,6 +226,7 @@ class GraspBatch:
             np.concatenate([b.pose_gripper_in_object for b in batches]),
             np.concatenate([b.opening_width for b in batches]),
             np.concatenate([b.outcome for b in batches]),
+            None if all(b.quality is None for b in batches) else np.concatenate([b.measured for b in batches]),
         )
 
 
@@ -221,7 +257,14 @@ class TrialState:
     finite: NDArray[np.bool_]
     """(N,): the simulation stayed finite and warned of nothing."""
     slip: Floats
-    """(N, 2): distance (m) and angle (rad) that the object moved in the gripper since the grip closed; NaN if it never held."""
+    """(N, 2): distance (m) that the object's centre of mass moved in the gripper since the grip closed, and angle (rad) that the object
+    turned; NaN if it never held."""
+    smallest_force: Floats
+    """(N,) N: see `Measure.SMALLEST_FORCE`."""
+    loss_time: Floats
+    """(N,) s: see `Measure.LOSS_TIME`."""
+    late_motion: Floats
+    """(N,) m: see `Measure.MOTION`."""
     started_inside: NDArray[np.bool_]
     """(N,): at the start the object's pieces were deeper in the gripper than the pieces' own error explains."""
     steps: NDArray[np.int32]

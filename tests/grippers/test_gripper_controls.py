@@ -1,17 +1,21 @@
-"""Two trials whose end is known show that a gripper grips: every built-in one does, and a broken one is refused."""
+"""Trials whose end is known show that a gripper grips: every built-in one does, and a broken one is refused."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
+from pathlib import Path
 
-import numpy as np
 import pytest
 
-from graspgen_cli.errors import GripperError
-from graspgen_cli.execution import gripper_run
-from graspgen_cli.execution.gripper_run import run_control_trials
-from graspgen_cli.records import GraspBatch, Gripper
+from examples import OBJECTS
+from graspgen_cli.app import main
+from graspgen_cli.errors import ExitCode, GripperError
+from graspgen_cli.execution import controls
+from graspgen_cli.execution.controls import require_controls, run_control_trials
+from graspgen_cli.files import default_cache
+from graspgen_cli.records import Floats, Gripper
+from graspgen_cli.settings.models import SimulationSettings
 
 
 def test_a_built_in_gripper_holds_what_is_between_its_pads_and_nothing_beside_them(gripper: Gripper) -> None:
@@ -50,12 +54,97 @@ def test_an_opening_that_is_not_there_is_refused(panda: Gripper) -> None:
 
 
 def test_the_box_beside_must_not_be_held(panda: Gripper, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With both boxes between the pads, the one that should be beside them is held."""
-    grasps = gripper_run._control_grasps
+    """Where nothing counts as the gripper's reach, the box that should be beside the pads is between them."""
 
-    def both_between(gripper: Gripper) -> GraspBatch:
-        return grasps(gripper)[np.array([0, 0])]
+    def no_reach(gripper: Gripper, axis: Floats) -> float:
+        return float(controls._between(gripper) @ axis - gripper.pad_size[1])
 
-    monkeypatch.setattr(gripper_run, "_control_grasps", both_between)
+    monkeypatch.setattr(controls, "_reach", no_reach)
     with pytest.raises(GripperError, match="beside the pads is held instead of dropped"):
         run_control_trials(panda)
+
+
+@pytest.mark.parametrize("fps", [100, 250, 1000])
+def test_every_built_in_gripper_passes_all_controls(gripper: Gripper, fps: int) -> None:
+    start = time.perf_counter()
+    run_control_trials(gripper, SimulationSettings(fps=fps), basic=False)
+    assert time.perf_counter() - start < 2.0
+
+
+def changed(control: controls.Control, **values: object) -> controls.Control:
+    return dataclasses.replace(control, **values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("number", "values", "told"),
+    [
+        (2, {"pressing": 1}, "closes empty, ends with 0 fingers pressing instead of 1"),
+        (3, {"pressing": 2}, "one finger alone meets ends with 1 fingers pressing instead of 2"),
+        (4, {"lost_in": 0}, "too heavy for the grip is lost in tug 1 instead of while the grip closes"),
+        (5, {"lost_in": 1}, "that the last tug alone can pull out is lost in tug 3 instead of in tug 1"),
+    ],
+)
+def test_each_bad_trial_has_an_end_of_its_own(
+    panda: Gripper, monkeypatch: pytest.MonkeyPatch, number: int, values: dict[str, object], told: str
+) -> None:
+    """What is told of a trial from which another end was expected is how it really ended."""
+    usual = controls.controls
+
+    def one_wrong(gripper: Gripper, settings: SimulationSettings) -> list[controls.Control]:
+        return [changed(each, **values) if i == number else each for i, each in enumerate(usual(gripper, settings))]
+
+    monkeypatch.setattr(controls, "controls", one_wrong)
+    with pytest.raises(GripperError, match=told) as refusal:
+        run_control_trials(panda, basic=False)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_grip_that_is_half_as_strong_as_it_says_is_found(panda: Gripper) -> None:
+    """The box between the pads is light enough; only the trial that one tug alone should end shows it."""
+    run_control_trials(dataclasses.replace(panda, joint_effort=panda.joint_effort / 2.2))
+    with pytest.raises(GripperError, match=r"last tug alone .*lost in tug 2 instead of in tug 3"):
+        run_control_trials(dataclasses.replace(panda, joint_effort=panda.joint_effort / 2.2), basic=False)
+
+
+def test_too_little_time_to_close_stops_the_run(panda: Gripper) -> None:
+    with pytest.raises(GripperError, match="control trial failed"):
+        run_control_trials(panda, SimulationSettings(initial_grasp_duration=0.02))
+
+
+def test_what_passed_once_is_not_tried_again_and_what_failed_is(panda: Gripper, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRASPGEN_CACHE_DIR", str(default_cache() / "once"))
+    tried: list[str] = []
+    run = controls.run_control_trials
+
+    def counted(gripper: Gripper, settings: SimulationSettings, *, basic: bool) -> None:
+        tried.append(gripper.content_hash)
+        run(gripper, settings, basic=basic)
+
+    monkeypatch.setattr(controls, "run_control_trials", counted)
+    for mass in (1.0, 2.0):  # what the run tries does not matter
+        require_controls(panda, SimulationSettings(object_mass=mass))
+    assert len(tried) == 1
+    require_controls(panda, SimulationSettings(fps=500))
+    assert len(tried) == 2
+    broken = dataclasses.replace(panda, content_hash="broken", joint_effort=-panda.joint_effort)
+    for _ in range(2):
+        with pytest.raises(GripperError, match="--no-controls"):
+            require_controls(broken, SimulationSettings())
+    assert len(tried) == 4
+
+
+def test_a_run_stops_before_anything_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scales = tmp_path / "scales.json"
+    scales.write_text('{"box.stl": 1.0}')
+    arguments = [
+        "validate",
+        "--object-scales-json",
+        str(scales),
+        "--object-dataset",
+        str(OBJECTS),
+        "--grasp-dataset",
+        str(tmp_path / "out"),
+    ]
+    assert main([*arguments, "--initial-grasp-duration", "0.02", "--workers", "1"]) == ExitCode.BAD_INPUT
+    told = capsys.readouterr().err.strip()
+    assert "control trial failed" in told and "\n" not in told and not (tmp_path / "out").exists()

@@ -159,6 +159,7 @@ def load_into(root: Path, cache: Path) -> bytes:
     return pieces_of(loaded(root, cache=cache))
 
 
+@pytest.mark.slow
 def test_processes_may_share_a_cache(root: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     with multiprocessing.get_context("spawn").Pool(2) as pool:

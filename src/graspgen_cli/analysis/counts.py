@@ -75,9 +75,11 @@ class Shortfall(NamedTuple):
     """One threshold that one object does not reach."""
 
     object_id: str
-    what: Literal["held", "failed"]
+    what: Literal["held", "failed", "total"]
     missing: int
     """How many more grasps the object needs."""
+    found: int
+    """How many it has."""
 
 
 def count_grasps(object_id: str, file_name: str, grasps: GraspBatch) -> ObjectCounts:
@@ -97,12 +99,14 @@ def total_counts(counts: Iterable[ObjectCounts]) -> DatasetCounts:
     return DatasetCounts(objects=len(rows), usable_objects=sum(row.usable for row in rows), **sums)
 
 
-def shortfalls(counts: Sequence[ObjectCounts], *, min_success: int, min_failed: int) -> list[Shortfall]:
-    """The objects with fewer than `min_success` held or `min_failed` failed grasps, in the order given, held before failed."""
+def shortfalls(counts: Sequence[ObjectCounts], *, min_success: int, min_failed: int, min_total: int = 0) -> list[Shortfall]:
+    """The objects with fewer than `min_success` held, `min_failed` failed or `min_total` grasps in all, in the order given."""
     short: list[Shortfall] = []
     for row in counts:
-        if row.held < min_success:
-            short.append(Shortfall(row.object_id, "held", min_success - row.held))
-        if row.failed < min_failed:
-            short.append(Shortfall(row.object_id, "failed", min_failed - row.failed))
+        wanted: tuple[tuple[Literal["held", "failed", "total"], int, int], ...] = (
+            ("held", row.held, min_success),
+            ("failed", row.failed, min_failed),
+            ("total", row.total, min_total),
+        )
+        short += [Shortfall(row.object_id, what, least - found, found) for what, found, least in wanted if found < least]
     return short

@@ -18,7 +18,7 @@ from graspgen_cli.commands.gripper_values import gripper_values
 from graspgen_cli.console import Console
 from graspgen_cli.errors import ExitCode, SettingsError
 from graspgen_cli.settings.cascade import resolve
-from graspgen_cli.settings.fields import flag, off_flag
+from graspgen_cli.settings.fields import Kind, flag, kind, off_flag
 from graspgen_cli.settings.models import Section
 from graspgen_cli.settings.options import keyword, option_parameters, typed_flags
 
@@ -38,7 +38,7 @@ class Command(Generic[S]):
     """Paragraphs of the help, after the one-line summary."""
     examples: tuple[str, ...]
     argument: str | None = None
-    """The field that may be given without its flag, as the command's one argument."""
+    """The field that may be given without its flag, as the command's one argument; several where the field takes several."""
 
 
 @dataclass(frozen=True)
@@ -100,16 +100,29 @@ def _argument_parameters(command: Command[Any]) -> list[inspect.Parameter]:
     """The argument as Typer reads it, for a command that has one."""
     if command.argument is None:
         return []
-    argument = typer.Argument(metavar="[NAME]", help=escape(f"The same as {flag(command.argument)}."), show_default=False)
-    return [keyword(_ARGUMENT, str | None, argument)]
+    # Typer itself says that an argument of several is optional, and that there may be more of them.
+    metavar = argument_name(command) if _takes_several(command) else f"[{argument_name(command)}]"
+    argument = typer.Argument(metavar=metavar, help=escape(f"The same as {flag(command.argument)}."), show_default=False)
+    return [keyword(_ARGUMENT, (list[str] if _takes_several(command) else str) | None, argument)]
+
+
+def argument_name(command: Command[Any]) -> str:
+    """What the help and the documentation call a command's argument."""
+    return "PATH" if _takes_several(command) else "NAME"
+
+
+def _takes_several(command: Command[Any]) -> bool:
+    settings: type[Section] = command.settings
+    return command.argument is not None and kind(settings, command.argument) is Kind.PATHS
 
 
 def _with_argument(command: Command[Any], arguments: dict[str, Any]) -> dict[str, Any]:
     """The flags' values with the argument under its field's name; SettingsError where the field's flag is given as well."""
     given = arguments.pop(_ARGUMENT, None)
-    if command.argument is None or given is None:
+    # Typer gives an empty list where several may be given and none is; an empty text was given.
+    if command.argument is None or given is None or given == []:
         return arguments
-    if arguments[command.argument] is not None:
+    if arguments[command.argument]:
         raise SettingsError(f"{given!r} and {flag(command.argument)} exclude each other; give one of them")
     return {**arguments, command.argument: given}
 

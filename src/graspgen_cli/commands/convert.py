@@ -8,7 +8,7 @@ from graspgen_cli.commands.command import Command
 from graspgen_cli.console import Console, printable
 from graspgen_cli.errors import ExitCode
 from graspgen_cli.settings.commands import ConvertCommand
-from graspgen_cli.settings.models import ConvertFormat
+from graspgen_cli.settings.handoff_models import ConvertFormat
 
 if TYPE_CHECKING:
     from graspgen_cli.dataset.convert import Conversion
@@ -25,7 +25,7 @@ def convert(settings: ConvertCommand, console: Console) -> ExitCode:
 
         conversion = convert_grasps(settings, on_start=progress.start, on_object=advance)
     if console.json:
-        console.document({"command": "convert", **_document(conversion), "output": str(settings.output)})
+        console.document({"command": "convert", **_document(conversion), "output": str(settings.output_dataset)})
     else:
         _print(conversion, settings, console)
     for note in conversion.notes:
@@ -57,10 +57,10 @@ def _print(conversion: Conversion, settings: ConvertCommand, console: Console) -
         return
     console.table(("gripper", "objects", "grasps"), rows)
     console.line()
-    console.line(f"files: {settings.output}")
+    console.line(f"files: {settings.output_dataset}")
     if settings.to is ConvertFormat.GRASPGEN:
         for gripper in grippers:
-            console.line(f"next:  graspgen analyze --gripper-config {gripper} --grasp-dataset {settings.output}")
+            console.line(f"next:  graspgen analyze --gripper-config {gripper} --grasp-dataset {settings.output_dataset}")
 
 
 COMMAND = Command(
@@ -74,9 +74,9 @@ COMMAND = Command(
         "that cannot be used is named and the others are converted. The same input gives the same bytes."
     ),
     examples=(
-        "graspgen convert results --to webdataset --output shards",
-        "graspgen convert grasp_sim_data --to graspgen --for-gripper onrobot_rg6 --output converted",
-        "graspgen convert acronym/grasps --for-gripper franka_panda --output converted",
-        "graspgen convert results --to isaac-grasp --for-gripper robotiq_2f_85 --output isaac",
+        "graspgen convert results --to webdataset --output-dataset shards",
+        "graspgen convert grasp_sim_data --to graspgen --for-gripper onrobot_rg6 --output-dataset converted",
+        "graspgen convert acronym/grasps --for-gripper franka_panda --output-dataset converted",
+        "graspgen convert results --to isaac-grasp --for-gripper robotiq_2f_85 --output-dataset isaac",
     ),
 )

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graspgen_cli.commands.command import Command
-from graspgen_cli.console import Console, Progress
+from graspgen_cli.console import Console
 from graspgen_cli.errors import ExitCode
 from graspgen_cli.settings.commands import DoctorCommand
 
@@ -58,32 +55,12 @@ def _dataset(settings: DoctorCommand, console: Console) -> Inspection:
     from graspgen_cli.execution.inspection import inspect_dataset
 
     meshes = settings.object_dataset if "object_dataset" in settings.model_fields_set else None
-    with _bar(console) as progress:
+    with console.progress(lines=False) as progress:
 
         def advance(name: str, _: object) -> None:
             progress.advance(name, validated=0, failed=False)
 
         return inspect_dataset(settings.grasp_dataset, meshes=meshes, repair=settings.repair, on_start=progress.start, on_file=advance)
-
-
-class _Silent:
-    """No progress: of thousands of files, those that are well are not worth a line each."""
-
-    def start(self, count: int) -> None:
-        """The run begins."""
-
-    def advance(self, line: str, *, validated: int, failed: bool) -> None:
-        """One file is done."""
-
-
-@contextmanager
-def _bar(console: Console) -> Iterator[Progress]:
-    """The bar on a terminal, nothing elsewhere."""
-    if console.quiet or not sys.stderr.isatty():
-        yield _Silent()
-    else:
-        with console.progress() as progress:
-            yield progress
 
 
 def _document(found: Inspection, root: Path) -> dict[str, object]:

@@ -9,15 +9,15 @@ from importlib import import_module
 from typing import Any
 
 from graspgen_cli.app import COMMANDS
-from graspgen_cli.commands.command import COMMON_HELP, Command
+from graspgen_cli.commands.command import COMMON_HELP, Command, argument_name
 from graspgen_cli.errors import ExitCode
 from graspgen_cli.settings.fields import ENVIRONMENT_ALIASES, Kind, allowed, default_text, fields_by_section, flag, heading, kind, off_flag
 from graspgen_cli.settings.models import Section
 
 EXIT_CODES = {
     ExitCode.OK: "All went well. Objects that are short of their quotas are named in the summary, but are no failure.",
-    ExitCode.FAILED: "The command ran, but some objects failed, a grasp file cannot be read, a threshold of `analyze` was not met, or "
-    "`doctor` found something. Also: an error that nobody foresaw; `--debug` shows where.",
+    ExitCode.FAILED: "The command ran, but some objects failed, a grasp file cannot be read, `analyze` found wrong data or a "
+    "threshold was not met, or `doctor` found something. Also: an error that nobody foresaw; `--debug` shows where.",
     ExitCode.USAGE: "A flag, an environment variable or the settings file is wrong. Nothing was started.",
     ExitCode.BAD_INPUT: "The input as a whole cannot be used: the scales file, the gripper, the dataset.",
     ExitCode.OUTPUT: "The output cannot be written.",
@@ -69,7 +69,9 @@ def _section(name: str, summary: str, command: Command[Any]) -> str:
     lines = [f"## graspgen {name}", "", summary, "", command.about, "", "```sh", *command.examples, "```", ""]
     lines += ["| flag | takes | default | meaning |", "|---|---|---|---|"]
     if command.argument is not None:
-        lines.append(f"| `NAME` | {allowed(command.settings, command.argument)} | | The same as `{flag(command.argument)}`. |")
+        lines.append(
+            f"| `{argument_name(command)}` | {allowed(command.settings, command.argument)} | | The same as `{flag(command.argument)}`. |"
+        )
     for section, names in fields_by_section(command.settings):
         lines.append(f"| **{heading(section)}** | | | |")
         lines += [_row(section, field) for field in names]

@@ -23,13 +23,14 @@ COMMAND = Command(
     run=validate,
     about=(
         "The gripper closes on the free object, holds it, and the object is tugged; a grasp is held if both fingers still touch the "
-        "object at the end. With --load-guesses the grasps that the files hold are tried, whichever tool wrote them; without it, grasps "
-        "are guessed and tried until the quotas are met."
+        "object at the end; --max-slip and its like ask for more. With --load-guesses the grasps that the files hold are tried, whichever "
+        "tool wrote them; without it, grasps are guessed and tried until the quotas are met."
     ),
     examples=(
         "graspgen validate --load-guesses",
         "graspgen validate --num-collision-free-grasps 128 --workers 8",
         "graspgen validate --friction 0.5 --object-mass 0.2 --overwrite-grasps",
+        "graspgen validate --max-slip 0.005 --max-turn 5 --still 0.001",
         "graspgen validate --tug-sequences '[[0.5,[0,0,1],1],[0.5,[0,0,-1],1]]'",
     ),
 )

@@ -24,7 +24,7 @@ from graspgen_cli.errors import InputError, OutputError
 from graspgen_cli.files import read_bounded, write_atomically
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.settings.commands import ConvertCommand
-from graspgen_cli.settings.models import ConvertFormat
+from graspgen_cli.settings.handoff_models import ConvertFormat
 
 UUID_MAP = "map_uuid_to_path.json"
 """What the trainer looks for in the folder of the meshes where an id is no path in it: {uuid: path}."""
@@ -78,7 +78,7 @@ def convert(settings: ConvertCommand, *, on_start: Callable[[int], None], on_obj
     damaged = list(plan.damaged)
     for name in grippers:
         objects += _write_gripper([one for one in plan.objects if one.gripper == name], source, settings, uuids, damaged)
-    uuid_map = _write_uuid_map(settings.output, {one.name: one.object_id for one in objects}) if uuids and objects else None
+    uuid_map = _write_uuid_map(settings.output_dataset, {one.name: one.object_id for one in objects}) if uuids and objects else None
     return Conversion(tuple(objects), tuple(damaged), plan.notes, uuid_map)
 
 
@@ -98,12 +98,12 @@ def _write_gripper(
     else:
         written = _write_files(_contents(planned, source, settings.to, damaged), planned, folder, settings.to)
     if settings.to is not ConvertFormat.ISAAC_GRASP:
-        _write_lists(settings.grasp_dataset, DatasetPaths(settings.output, gripper), planned, written)
+        _write_lists(settings.grasp_dataset, DatasetPaths(settings.output_dataset, gripper), planned, written)
     return written
 
 
 def _folder(settings: ConvertCommand, gripper: str) -> Path:
-    output = settings.output
+    output = settings.output_dataset
     return output / gripper if settings.to is ConvertFormat.ISAAC_GRASP else DatasetPaths(output, gripper).grasps
 
 
@@ -112,9 +112,9 @@ def _require_empty(folder: Path) -> None:
     try:
         there = next((path for path in sorted(folder.iterdir()) if not path.name.startswith(".")), None) if folder.exists() else None
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be read ({error.strerror}); choose another --output") from error
+        raise OutputError(f"{folder}: cannot be read ({error.strerror}); choose another --output-dataset") from error
     if there is not None:
-        raise OutputError(f"{folder}: is not empty, it holds {there.name}; choose another --output or move the folder away")
+        raise OutputError(f"{folder}: is not empty, it holds {there.name}; choose another --output-dataset or move the folder away")
 
 
 def _contents(
@@ -202,6 +202,6 @@ def _write_uuid_map(output: Path, new: Mapping[str, str]) -> Path:
         if not isinstance(known, dict) or any(known.get(uuid, object_id) != object_id for uuid, object_id in new.items()):
             raise ValueError("it names other objects")
     except (OSError, ValueError, RecursionError, MemoryError) as error:
-        raise OutputError(f"{path}: cannot be added to ({' '.join(str(error).split())[:80]}); choose another --output") from error
+        raise OutputError(f"{path}: cannot be added to ({' '.join(str(error).split())[:80]}); choose another --output-dataset") from error
     write_atomically(path, orjson.dumps({**known, **new}, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n")
     return path

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from graspgen_cli.dataset.collection import open_collection
 from graspgen_cli.dataset.object_grasps import DamagedFile
 from graspgen_cli.objects.scales import ScalesList, id_problem, scale_problem
-from graspgen_cli.settings.models import NameSource
+from graspgen_cli.settings.handoff_models import NameSource
 
 
 def scales_of_grasps(

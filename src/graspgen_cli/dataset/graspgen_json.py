@@ -1,8 +1,8 @@
 """GraspGen's JSON form of one object's grasps.
 
 The trainer reads ``object.file``, ``object.scale``, ``grasps.transforms`` and ``grasps.object_in_gripper`` (GraspGen,
-docs/GRASP_DATASET_FORMAT.md) and ignores the keys that are ours: ``grasps.outcome``, ``grasps.opening_width``, ``provenance`` and
-``checksum``.
+docs/GRASP_DATASET_FORMAT.md) and ignores the keys that are ours: ``grasps.outcome``, ``grasps.opening_width``,
+``grasps.quality``, ``provenance`` and ``checksum``.
 """
 
 from __future__ import annotations
@@ -10,19 +10,22 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from array import array
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
 import orjson
 
-from graspgen_cli.errors import GraspFileError
+from graspgen_cli.errors import GraspFileError, NotFiniteError
 from graspgen_cli.files import read_bounded
-from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Outcome
+from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Measure, Outcome
 
 CHECKSUM = "checksum"
-_LABELS = {outcome.label: outcome for outcome in Outcome}
+QUALITY = "quality"
+_LABELS = {outcome.label: int(outcome) for outcome in Outcome}
 _POSITIVE = (Outcome.UNVALIDATED, Outcome.HELD)
 """Outcomes that the trainer sees as positive: until they are tested, guesses free of collision count as grasps."""
 _ANEW = "make it anew with --overwrite-grasps, or move it aside with `graspgen doctor --repair`"
@@ -58,8 +61,20 @@ def encode(dataset: GraspDataset, offset: tuple[list[float], list[float]] | None
         },
         "provenance": dataset.provenance,
     }
+    if grasps.quality is not None and (columns := _quality_columns(grasps.quality)):
+        document["grasps"][QUALITY] = columns
     document = _joined(document, beside) if beside else document
     return orjson.dumps({**document, CHECKSUM: checksum(document)}) + b"\n"
+
+
+def _quality_columns(quality: Floats) -> dict[str, list[float | None]]:
+    """The columns by name; those of which nothing is known are left out."""
+    columns = {measure.label: quality[:, measure] for measure in Measure}
+    return {
+        name: [None if np.isnan(value) else value for value in column.tolist()]
+        for name, column in columns.items()
+        if not np.isnan(column).all()
+    }
 
 
 def _joined(document: dict[str, Any], beside: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,14 +82,37 @@ def _joined(document: dict[str, Any], beside: Mapping[str, Any]) -> dict[str, An
     joined = {**document, **{key: value for key, value in beside.items() if key not in document and key != CHECKSUM}}
     for section in ("object", "gripper", "grasps"):
         more = beside.get(section)
-        joined[section] = {**(more if isinstance(more, dict) else {}), **document[section]}
+        kept = {key: value for key, value in more.items() if not _is_quality(key, value)} if isinstance(more, dict) else {}
+        joined[section] = {**kept, **document[section]}
     return joined
 
 
-def checksum(document: Mapping[str, Any]) -> str:
-    """SHA-256 (hex) of a document's values without the checksum itself, whatever the order of keys and the white space in the file."""
+def _is_quality(key: str, value: object) -> bool:
+    """Whether it is our measures: those of grasps that are not the ones of this document must not be taken over."""
+    return key == QUALITY and isinstance(value, dict) and any(measure.label in value for measure in Measure)
+
+
+@dataclass(frozen=True, eq=False)
+class PoseText:
+    """What stands for ``grasps.transforms`` in a document that was read: poses (N, 4, 4), and the text that they were read from."""
+
+    poses: Floats
+    text: bytes
+
+
+def checksum(document: Mapping[str, Any], *, pose_text: bool = False) -> str:
+    """SHA-256 (hex) of a document's values without the checksum itself, whatever the order of keys and the white space in the file.
+
+    pose_text: take the text of the poses as it is, which is quicker and the same where it is written as `encode` writes it.
+    """
+
+    def plain(value: object) -> object:
+        if not isinstance(value, PoseText):
+            raise TypeError(type(value).__name__)
+        return orjson.Fragment(value.text) if pose_text else value.poses.tolist()
+
     rest = {key: value for key, value in document.items() if key != CHECKSUM}
-    return hashlib.sha256(orjson.dumps(rest, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return hashlib.sha256(orjson.dumps(rest, default=plain, option=orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS)).hexdigest()
 
 
 def read_grasp_file(path: Path) -> GraspDataset:
@@ -105,7 +143,44 @@ def parse_document(path: Path, content: bytes) -> dict[str, Any]:
     return document
 
 
+_POSES_BEGIN, _POSES_END = b'"transforms":[[[', b"]]]"
+_NUMBERS = b"0123456789+-.eE \t\r\n"
+_POSE = b"[[,,,],[,,,],[,,,],[,,,]]"
+"""What is left of a pose without its numbers."""
+
+
 def _parse(content: bytes) -> Any:
+    """The values of a JSON text. Of a grasp file as most tools write it ``grasps.transforms`` comes as PoseText: as lists the poses
+    would take three times as long as all the rest."""
+    begin = content.find(_POSES_BEGIN)
+    end = content.find(_POSES_END, begin) + len(_POSES_END)
+    if begin < 0 or end < len(_POSES_END):
+        return _plain(content)
+    begin += _POSES_BEGIN.index(b"[")
+    poses = _pose_array(content[begin:end])
+    if poses is not None:
+        rest = content[:begin] + b"[]" + content[end:]
+        document = orjson.loads(rest) if rest.count(b'"transforms"') == 1 else None
+        if isinstance(document, dict) and isinstance(grasps := document.get("grasps"), dict) and grasps.get("transforms") == []:
+            grasps["transforms"] = PoseText(poses, content[begin:end])
+            return document
+    return _plain(content)
+
+
+def _pose_array(text: bytes) -> Floats | None:
+    """The array (N, 4, 4) that a JSON text stands for; None where it is anything else."""
+    marks = text.translate(None, _NUMBERS)
+    count = (len(marks) - 1) // (len(_POSE) + 1)
+    if marks != b"[" + b",".join([_POSE] * count) + b"]":
+        return None
+    try:
+        numbers: list[float] = orjson.loads(b"[" + text.translate(None, b"[]") + b"]")
+    except orjson.JSONDecodeError:
+        return None
+    return np.frombuffer(array("d", numbers)).reshape(count, 4, 4)
+
+
+def _plain(content: bytes) -> Any:
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
@@ -120,7 +195,7 @@ def require_intact(path: Path, document: Mapping[str, Any]) -> None:
     if CHECKSUM not in document and not document.get("provenance"):
         return
     try:
-        intact = document.get(CHECKSUM) == checksum(document)
+        intact = any(document.get(CHECKSUM) == checksum(document, pose_text=quick) for quick in (True, False))
     except (TypeError, RecursionError, MemoryError):  # a value that we would not have written
         intact = False
     if not intact:
@@ -133,7 +208,8 @@ def decode(path: Path, document: Mapping[str, Any]) -> GraspDataset:
         return _decoded(document)
     except _MALFORMED as error:
         problem = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split()) or type(error).__name__
-        raise GraspFileError(f"{path}: not a grasp file ({problem[:200]}); {_ANEW}") from error
+        kind = NotFiniteError if isinstance(error, _NotFinite) else GraspFileError
+        raise kind(f"{path}: not a grasp file ({problem[:200]}); {_ANEW}") from error
 
 
 def _decoded(document: Mapping[str, Any]) -> GraspDataset:
@@ -148,9 +224,13 @@ def _decoded(document: Mapping[str, Any]) -> GraspDataset:
         gripper_name=str(gripper.get("name", "")),
         gripper_width=_length(gripper.get("width")),
         gripper_depth=_length(gripper.get("depth")),
-        grasps=GraspBatch(poses, _openings(grasps, len(poses)), _outcomes(grasps, len(poses))),
+        grasps=GraspBatch(poses, _openings(grasps, len(poses)), _outcomes(grasps, len(poses)), _quality(grasps, len(poses))),
         provenance=provenance,
     )
+
+
+class _NotFinite(ValueError):
+    """A number that is not finite."""
 
 
 def _object_id(value: object) -> str:
@@ -175,13 +255,21 @@ def _is_number(value: object) -> TypeGuard[float]:
 
 
 def _poses(listed: object) -> Floats:
-    """(N, 4, 4), finite. NumPy alone would take text and nothing for numbers."""
+    """(N, 4, 4), finite."""
     if isinstance(listed, list) and not listed:
         raise ValueError("it holds no grasps")
+    poses = listed.poses if isinstance(listed, PoseText) else _array_of_lists(listed)
+    if not np.isfinite(poses).all():
+        raise _NotFinite("grasps.transforms holds values that are not finite numbers")
+    return poses
+
+
+def _array_of_lists(listed: object) -> Floats:
+    """NumPy alone would take text and nothing for numbers."""
     poses = np.asarray(listed, dtype=np.float64)
     if not isinstance(listed, list) or poses.ndim != 3 or poses.shape[1:] != (4, 4):
         raise ValueError(f"grasps.transforms has shape {poses.shape}, not (N, 4, 4)")
-    if not all(type(value) in (float, int) for pose in listed for row in pose for value in row) or not np.isfinite(poses).all():
+    if not all(type(value) in (float, int) for pose in listed for row in pose for value in row):
         raise ValueError("grasps.transforms holds values that are not finite numbers")
     return poses
 
@@ -190,7 +278,7 @@ def _openings(grasps: dict[str, Any], count: int) -> Floats:
     listed = grasps.get("opening_width")
     if listed is None:
         return np.full(count, np.nan)
-    if not isinstance(listed, list) or not all(width is None or _is_number(width) for width in listed):
+    if not isinstance(listed, list) or not set(map(type, listed)) <= {float, int, type(None)}:
         raise ValueError("grasps.opening_width is not a list of numbers")
     if len(listed) != count:
         raise ValueError(f"{len(listed)} opening widths for {count} grasps")
@@ -200,25 +288,43 @@ def _openings(grasps: dict[str, Any], count: int) -> Floats:
     return widths
 
 
+def _quality(grasps: dict[str, Any], count: int) -> Floats | None:
+    """The measures that the file has; None where it has none of ours."""
+    found = grasps.get(QUALITY)
+    if not isinstance(found, dict) or not _is_quality(QUALITY, found):
+        return None
+    columns = {measure: found[measure.label] for measure in Measure if measure.label in found}
+    quality = np.full((count, len(Measure)), np.nan)
+    for measure, listed in columns.items():
+        if not isinstance(listed, list) or not set(map(type, listed)) <= {float, int, type(None)} or len(listed) != count:
+            raise ValueError(f"grasps.quality.{measure.label} is not a list of {count} numbers")
+        quality[:, measure] = [np.nan if value is None else float(value) for value in listed]
+    if np.isinf(quality).any():
+        raise ValueError("grasps.quality holds an infinite number")
+    return quality
+
+
 def _outcomes(grasps: dict[str, Any], count: int) -> np.ndarray[Any, np.dtype[np.int8]]:
     """Outcomes by name where they are given; else from the trainer's flags, which say only held or not."""
     flags = grasps["object_in_gripper"]
-    if not isinstance(flags, list) or not all(isinstance(flag, bool) for flag in flags):
+    if not isinstance(flags, list) or not set(map(type, flags)) <= {bool}:
         raise ValueError("grasps.object_in_gripper is not a list of true and false")
     names = grasps.get("outcome")
-    outcomes = [Outcome.HELD if flag else Outcome.DROPPED for flag in flags] if names is None else _named(names)
+    held = np.array(flags, bool)
+    outcomes = np.where(held, np.int8(Outcome.HELD), np.int8(Outcome.DROPPED)) if names is None else np.array(_named(names), np.int8)
     if not len(outcomes) == len(flags) == count:
         raise ValueError(f"{len(outcomes)} outcomes and {len(flags)} flags for {count} grasps")
-    disagreeing = [i for i, (outcome, flag) in enumerate(zip(outcomes, flags, strict=True)) if (outcome in _POSITIVE) is not flag]
-    if disagreeing:
+    disagreeing = np.flatnonzero(np.isin(outcomes, _POSITIVE) != held)
+    if len(disagreeing):
         raise ValueError(f"grasps.outcome and grasps.object_in_gripper disagree, first at grasp {disagreeing[0]}")
-    return np.array(outcomes, dtype=np.int8)
+    return outcomes
 
 
-def _named(names: object) -> list[Outcome]:
+def _named(names: object) -> list[int]:
     if not isinstance(names, list):
         raise ValueError("grasps.outcome is not a list")
-    unknown = next((name for name in names if not isinstance(name, str) or name not in _LABELS), None)
-    if unknown is not None:
-        raise ValueError(f"unknown outcome {ascii(unknown)[:40]}; there is {', '.join(_LABELS)}")
-    return [_LABELS[name] for name in names]
+    try:
+        return [_LABELS[name] for name in names]
+    except (KeyError, TypeError):
+        unknown = next(name for name in names if not isinstance(name, str) or name not in _LABELS)
+        raise ValueError(f"unknown outcome {ascii(unknown)[:40]}; there is {', '.join(_LABELS)}") from None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import orjson
 
 from graspgen_cli import __version__
+from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import GuessSettings, PickUpSettings, SimulationSettings
 
 GUESS_PACKAGES = ("numpy", "python-fcl", "embreex", "trimesh", "manifold3d")
@@ -34,8 +35,23 @@ def guess_provenance(*, object_digest: str, gripper_digest: str, settings: Guess
 def simulation_provenance(*, object_digest: str, gripper_digest: str, settings: SimulationSettings, backend: str) -> Record:
     """How the outcomes were found."""
     kept = {k: v for k, v in _section(settings, SimulationSettings).items() if k not in _NOT_PHYSICS}
+    if isinstance(settings, JudgeSettings):
+        kept |= _criterion(settings)
     packages = (*SIMULATION_PACKAGES, *BACKEND_PACKAGES.get(backend, ()))
     return _record(object_digest, gripper_digest, {"backend": backend, **kept}, packages)
+
+
+def judged_by(simulation: Record, criterion: JudgeSettings) -> Record:
+    """The record of trials as it would be had they been judged by this criterion."""
+    settings = {name: value for name, value in simulation["settings"].items() if name not in JudgeSettings.model_fields}
+    record = {**simulation, "settings": settings | _criterion(criterion)}
+    record.pop("digest", None)
+    return {**record, "digest": digest(record)}
+
+
+def _criterion(criterion: JudgeSettings) -> Record:
+    """What is on record of a criterion: nothing where it is the usual one."""
+    return criterion.model_dump(mode="json", include=set(JudgeSettings.model_fields)) if criterion.asks_more else {}
 
 
 def _record(object_digest: str, gripper_digest: str, settings: Record, packages: tuple[str, ...]) -> Record:
@@ -50,7 +66,10 @@ def _record(object_digest: str, gripper_digest: str, settings: Record, packages:
 
 @cache
 def _version(package: str) -> str:
-    return version(package)
+    try:
+        return version(package)
+    except PackageNotFoundError:  # a checkout of Isaac Lab on the path
+        return "unknown"
 
 
 def digest(record: Mapping[str, Any]) -> str:

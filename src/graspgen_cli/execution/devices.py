@@ -18,12 +18,13 @@ from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.backend import BACKENDS
 from graspgen_cli.validate.batches import ObjectResults, ObjectTrials
 
-MOST_GRASPS = 131072
-"""Grasps of a batch: eight times as many as a GPU tries at once, so that few worlds are idle for want of another trial at its end."""
+MOST_GRASPS = 65536
+"""Grasps of a batch: four times as many as a GPU tries at once."""
 BATCHES_A_DEVICE = 2
-"""One that is tried, and one that is there already when it is done."""
+"""Grasps that are out with a device, in batches: those that are tried, and as many that are there already as these are done."""
 BATCHES_AHEAD = 3
-"""Batches for each device that may wait or be out before workers are to take up no more objects: those two, and one that fills."""
+"""Grasps for each device that may wait or be out, in batches, before workers are to take up no more objects: those, and a batch that
+fills."""
 
 
 Batch = dict[int, ObjectTrials]
@@ -32,13 +33,14 @@ Batch = dict[int, ObjectTrials]
 
 @dataclass(eq=False)
 class _Device:
-    """A simulator process and the batches that are out with it, the first of which it is at."""
+    """A simulator process and the trials that are out with it, by the object's number."""
 
     name: str
     process: BaseProcess
     pipe: Connection
     ready: bool = False
-    batches: deque[Batch] = field(default_factory=deque)
+    takes_more: bool = False
+    out: Batch = field(default_factory=dict)
 
 
 class Devices:
@@ -73,13 +75,17 @@ class Devices:
         return self._pending < BATCHES_AHEAD * MOST_GRASPS * len(self._devices)
 
     def hand_out(self) -> None:
-        """Gives every simulator that has nothing to do what there is, and one that is busy its next batch once that is full."""
+        """Gives every simulator that has nothing to do what there is; one that is busy gets more at once if it takes more, else once
+        there is a whole batch."""
         for device in self._devices:
-            if not self._waiting:
-                return
-            full = _grasps(self._waiting) >= MOST_GRASPS
-            if device.ready and (not device.batches or (full and len(device.batches) < BATCHES_A_DEVICE)):
+            if self._waiting and device.ready and (not device.out or self._may_get_more(device)):
                 self._give(device, self._next_batch())
+
+    def _may_get_more(self, device: _Device) -> bool:
+        if self._alone & {self._waiting[0].number, *device.out}:
+            return False
+        enough = device.takes_more or _grasps(self._waiting) >= MOST_GRASPS
+        return enough and _grasps(device.out.values()) < BATCHES_A_DEVICE * MOST_GRASPS
 
     def signals(self) -> list[Connection | int]:
         """What to wait for."""
@@ -130,7 +136,7 @@ class Devices:
         return batch
 
     def _give(self, device: _Device, batch: Batch) -> None:
-        device.batches.append(batch)
+        device.out |= batch
         try:
             device.pipe.send(list(batch.values()))
         except OSError:  # it has died, which `collect` will see
@@ -138,17 +144,17 @@ class Devices:
 
     def _take(self, device: _Device, message: object) -> Iterator[GoOn]:
         match message:
-            case Opened():
-                device.ready = True
+            case Opened(takes_more):
+                device.ready, device.takes_more = True, takes_more
             case OpenFailed(reason):
                 raise InputError(f"--backend {self._engine.name} on {device.name}: {reason}")
             case ObjectResults(number, state):
-                if number in device.batches[0]:
-                    yield self._answered(device.batches[0].pop(number), state)
-            case BatchDone():
-                yield from self._failed(device.batches.popleft(), "it gave no results")
-            case BatchFailed(reason):
-                yield from self._failed(device.batches.popleft(), reason)
+                if number in device.out:
+                    yield self._answered(device.out.pop(number), state)
+            case BatchDone(numbers):
+                yield from self._failed(_taken(device, numbers), "it gave no results")
+            case BatchFailed(numbers, reason):
+                yield from self._failed(_taken(device, numbers), reason)
 
     def _failed(self, batch: Batch, reason: str) -> Iterator[GoOn]:
         """What is left of a batch that ended: one object is the cause, so that many are tried again, each alone."""
@@ -167,10 +173,12 @@ class Devices:
         if not device.ready:
             raise InputError(f"--backend {self._engine.name} on {device.name}: its process ended with code {exitcode} before it was ready")
         _stop(device)
-        for batch in reversed(list(device.batches)[1:]):
-            self._waiting.extendleft(reversed(batch.values()))
-        if device.batches:
-            yield from self._failed(device.batches[0], f"its process ended with code {exitcode}")
+        yield from self._failed(device.out, f"its process ended with code {exitcode}")
+
+
+def _taken(device: _Device, numbers: tuple[int, ...]) -> Batch:
+    """The trials with these numbers that are still out, which now are not."""
+    return {number: device.out.pop(number) for number in numbers if number in device.out}
 
 
 def _grasps(trials: Iterable[ObjectTrials]) -> int:

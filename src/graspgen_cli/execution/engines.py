@@ -17,8 +17,8 @@ FIRST_GPU = "cuda:0"
 NEEDS = {BackendName.MUJOCO_WARP: ("mujoco_warp", "gpu"), BackendName.ISAACLAB: ("isaaclab", "isaaclab")}
 """The package that an engine needs, and the extra that brings it."""
 
-ON_DEVICES = frozenset({BackendName.MUJOCO_WARP.value})
-"""Engines that try the grasps of many objects at once, in a process for each device (see `execution.simulators`)."""
+ON_DEVICES = frozenset({BackendName.MUJOCO_WARP.value, BackendName.ISAACLAB.value})
+"""Engines that get the grasps of many objects at once, in a process for each device (see `execution.simulators`)."""
 
 
 @dataclass(frozen=True)

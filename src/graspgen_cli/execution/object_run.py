@@ -13,8 +13,10 @@ from graspgen_cli.dataset.graspgen_json import encode, read_grasp_file
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.dataset.provenance import Record, differences, guess_provenance, simulation_provenance
 from graspgen_cli.errors import GraspgenError
+from graspgen_cli.execution.hard_negatives import STEP, STEP_TURN, add_hard_negatives, missing_hard_negatives
 from graspgen_cli.execution.ownership import ObjectLocks
 from graspgen_cli.execution.reports import ObjectReport, Phase, Status
+from graspgen_cli.execution.robustness import LARGEST, ROUNDS, add_robustness
 from graspgen_cli.execution.rounds import FAILED, ObjectState, ObjectWork, fill_quotas, guess_missing, is_short, test_pending
 from graspgen_cli.files import default_cache, write_atomically
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
@@ -23,7 +25,7 @@ from graspgen_cli.grippers.export import graspgen_offset
 from graspgen_cli.guess.openings import fit_openings
 from graspgen_cli.objects.load import load_object
 from graspgen_cli.objects.read import content_hash
-from graspgen_cli.records import GraspBatch, GraspDataset, Gripper, Outcome, TargetObject
+from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Gripper, Measure, Outcome, TargetObject
 from graspgen_cli.settings.commands import GraspCommand
 from graspgen_cli.settings.models import CollisionApproximation
 from graspgen_cli.validate.backend import Backend
@@ -138,7 +140,8 @@ def _existing(task: ObjectTask) -> GraspDataset | None:
 
 def _is_full(task: ObjectTask, grasps: GraspBatch) -> bool:
     pending = grasps.count(Outcome.UNVALIDATED) > 0 and task.phase is not Phase.GUESS
-    return not pending and not is_short(task.settings, grasps)
+    lacking = task.phase is not Phase.GUESS and missing_hard_negatives(task.settings.hard_negatives, grasps) > 0
+    return not pending and not lacking and not is_short(task.settings, grasps)
 
 
 def _prepare(task: ObjectTask, gripper: GripperShape, backend: Backend) -> ObjectWork:
@@ -159,10 +162,16 @@ def _advance(task: ObjectTask, work: ObjectWork, existing: GraspDataset | None) 
     state = _initial_state(existing)
     if task.settings.load_guesses:
         guess, _ = current_records(task, work.target.content_hash, work.gripper.gripper)
-        return _tested_again(work, state, ours=existing is not None and existing.provenance.get("guess") == guess)
+        ours = existing is not None and existing.provenance.get("guess") == guess
+        return _with_extras(work, _tested_again(work, state, ours=ours))
     if task.phase is Phase.GUESS:
         return guess_missing(work, state)
-    return fill_quotas(work, state)
+    return _with_extras(work, fill_quotas(work, state))
+
+
+def _with_extras(work: ObjectWork, state: ObjectState) -> ObjectState:
+    """What is done beyond the quotas, where it is asked for."""
+    return add_robustness(work, add_hard_negatives(work, state))
 
 
 def _initial_state(existing: GraspDataset | None) -> ObjectState:
@@ -181,7 +190,15 @@ def _tested_again(work: ObjectWork, state: ObjectState, *, ours: bool) -> Object
     fitted = state.grasps if ours else fit_openings(work.shape, work.gripper, state.grasps)
     outcome = np.where(fitted.outcome == Outcome.COLLISION, Outcome.COLLISION, Outcome.UNVALIDATED).astype(np.int8)
     unlimited = replace(work, settings=work.settings.model_copy(update={"num_collision_free_grasps": len(fitted)}))
-    return test_pending(unlimited, replace(state, grasps=replace(fitted, outcome=outcome)))
+    return test_pending(unlimited, replace(state, grasps=replace(fitted, outcome=outcome, quality=_offsets(fitted))))
+
+
+def _offsets(grasps: GraspBatch) -> Floats:
+    """What is known of grasps besides what their trials said."""
+    known = np.full_like(grasps.measured, np.nan)
+    columns = [Measure.OFFSET, Measure.OFFSET_TURN]
+    known[:, columns] = grasps.measured[:, columns]
+    return known
 
 
 def _content(task: ObjectTask, work: ObjectWork, state: ObjectState, existing: GraspDataset | None) -> bytes:
@@ -212,6 +229,10 @@ def _provenance(task: ObjectTask, work: ObjectWork, state: ObjectState, existing
     }
     if work.backend is not None:
         made["simulation"] = simulation
+        if task.settings.hard_negatives:
+            made["hard_negatives"] = {"seed": task.settings.seed, "step": STEP, "step_turn": STEP_TURN}
+        if task.settings.robustness:
+            made["robustness"] = {"largest": LARGEST, "rounds": ROUNDS}
         gaps = {"mean_gap": target.mean_gap, "gap_95": target.gap_95, "largest_gap": target.largest_gap}
         made["object"] |= {"pieces": len(target.pieces), **gaps}
     return {**made, "earlier": earlier} if earlier else made
@@ -241,6 +262,9 @@ def _finished(task: ObjectTask, state: ObjectState, target: TargetObject) -> Obj
         lacks.append(f"{grasps.count(Outcome.HELD, wanted)} of {settings.num_collision_free_grasps} {kind}")
     if grasps.count(*FAILED) < settings.num_colliding_grasps:
         lacks.append(f"{grasps.count(*FAILED)} of {settings.num_colliding_grasps} failed")
+    lacking = 0 if task.phase is Phase.GUESS else missing_hard_negatives(settings.hard_negatives, grasps)
+    if lacking > 0:
+        lacks.append(f"{settings.hard_negatives - lacking} of {settings.hard_negatives} hard negatives")
     notes = [*lacks, *([state.reason] if lacks and state.reason else [])]
     if state.started_inside:
         notes.append(f"trials that began inside the gripper: {state.started_inside}")

@@ -116,12 +116,15 @@ def test_pending(work: ObjectWork, state: ObjectState) -> ObjectState:
     pending = state.grasps.outcome == Outcome.UNVALIDATED
     if work.backend is None or not pending.any():
         return state
-    result: TrialResult = run_trials(work.backend, work.gripper.gripper, work.target, state.grasps[pending], work.settings)
+    model, settings = work.gripper.gripper, work.settings
+    result: TrialResult = run_trials(work.backend, model, work.target, state.grasps[pending], settings, criterion=settings)
     outcome = state.grasps.outcome.copy()
     outcome[pending] = result.grasps.outcome
+    quality = state.grasps.measured.copy()
+    quality[pending] = result.grasps.measured
     surplus = pending & (outcome == Outcome.HELD)
     surplus &= np.cumsum(outcome == Outcome.HELD) > work.settings.num_collision_free_grasps
-    kept = replace(state.grasps, outcome=outcome)[~surplus]
+    kept = replace(state.grasps, outcome=outcome, quality=quality)[~surplus]
     return replace(
         state,
         grasps=kept,

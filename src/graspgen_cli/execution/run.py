@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from graspgen_cli.analysis.counts import DatasetCounts, ObjectCounts, count_grasps, total_counts
-from graspgen_cli.dataset.graspgen_json import read_grasp_file
 from graspgen_cli.dataset.object_map import own_files, read_object_map, write_object_map
 from graspgen_cli.dataset.paths import DatasetPaths, grasp_file_names
 from graspgen_cli.dataset.splits import SplitPlan, update_splits
-from graspgen_cli.errors import GraspFileError, InputError
+from graspgen_cli.errors import InputError
+from graspgen_cli.execution.controls import require_controls
 from graspgen_cli.execution.engines import Engine, choose_engine
 from graspgen_cli.execution.object_run import ObjectTask
 from graspgen_cli.execution.ownership import object_lock, owned
@@ -26,7 +24,8 @@ from graspgen_cli.execution.walk import finished_objects
 from graspgen_cli.files import append_line, remove_leftovers, require_writable
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.objects.scales import ScalesList, read_scales, resolve_object_paths
-from graspgen_cli.settings.commands import AnalyzeCommand, GraspCommand, SplitsCommand
+from graspgen_cli.settings.commands import GraspCommand, SplitsCommand
+from graspgen_cli.settings.judge_models import HardNegativeSettings, JudgeSettings, RobustnessSettings
 from graspgen_cli.settings.models import (
     GuessSettings,
     LimitSettings,
@@ -36,6 +35,7 @@ from graspgen_cli.settings.models import (
     QuotaSettings,
     SimulationSettings,
 )
+from graspgen_cli.validate.protocols import protocol_tugs
 
 
 def run_objects(
@@ -53,6 +53,8 @@ def run_objects(
     engine = choose_engine(settings, executor=settings.executor)
     if phase is Phase.GUESS:
         engine = Engine(engine.name)  # no device is needed
+    if phase is not Phase.GUESS and settings.controls:
+        require_controls(gripper, settings)
     require_writable(paths.grasps)
     with owned(paths, _deciding(phase, settings, engine), first=partial(_clean, paths)):
         tasks = _tasks(scales, root, paths, phase, settings, engine)
@@ -98,11 +100,22 @@ def _update_map(paths: DatasetPaths, made: Mapping[str, str]) -> dict[str, str]:
 _MAP = "map_uuid_to_path.json"
 """Stands for the map among the objects that can be locked."""
 
-_DECIDING = (GuessSettings, SimulationSettings, QuotaSettings, LimitSettings, ModeSettings, PickUpSettings)
+_DECIDING = (
+    GuessSettings,
+    SimulationSettings,
+    JudgeSettings,
+    HardNegativeSettings,
+    RobustnessSettings,
+    QuotaSettings,
+    LimitSettings,
+    ModeSettings,
+    PickUpSettings,
+)
 
 
 def _effective(phase: Phase, settings: GraspCommand) -> tuple[Phase, GraspCommand]:
-    """`fill` is `all` with --fill-grasps, and --guess-only makes any phase stop after the guesses."""
+    """`fill` is `all` with --fill-grasps, --guess-only makes any phase stop after the guesses, and a protocol is its tugs."""
+    settings = settings.model_copy(update={"tug_sequences": protocol_tugs(settings.protocol, settings.tug_sequences)})
     if phase is Phase.FILL:
         phase, settings = Phase.ALL, settings.model_copy(update={"fill_grasps": True})
     return Phase.GUESS if settings.guess_only else phase, settings
@@ -177,32 +190,3 @@ def update_dataset_splits(settings: SplitsCommand) -> SplitPlan:
             by_folder=settings.by_folder,
             by_regex=settings.by_regex,
         )
-
-
-@dataclass(frozen=True)
-class DatasetAnalysis:
-    """What `analyze` found.
-
-    broken: what is wrong with the grasp files that cannot be read, a line each.
-    """
-
-    objects: tuple[ObjectCounts, ...]
-    total: DatasetCounts
-    broken: tuple[str, ...]
-
-
-def analyze_dataset(settings: AnalyzeCommand) -> DatasetAnalysis:
-    """Counts the outcomes in every grasp file of the gripper's dataset. Raises InputError where there is none."""
-    gripper_name = load_gripper(settings.gripper_config, options=settings).name
-    paths = DatasetPaths(settings.grasp_dataset, gripper_name)
-    entries = read_object_map(paths)
-    if not entries:
-        raise InputError(f"{paths.grasps}: no grasp files; run `graspgen all` first, or name another --grasp-dataset")
-    counts: list[ObjectCounts] = []
-    broken: list[str] = []
-    for object_id, name in sorted(entries.items()):
-        try:
-            counts.append(count_grasps(object_id, name, read_grasp_file(paths.grasps / name).grasps))
-        except GraspFileError as error:
-            broken.append(str(error))
-    return DatasetAnalysis(tuple(counts), total_counts(counts), tuple(broken))

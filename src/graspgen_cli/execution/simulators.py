@@ -25,21 +25,28 @@ from graspgen_cli.records import Gripper
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.batches import ObjectTrials, Simulator
 
+_Batches = queue.SimpleQueue[list[ObjectTrials] | None]
+
 
 @dataclass(frozen=True)
 class Opened:
-    """The simulator is ready."""
+    """The simulator is ready. takes_more: as `Simulator` says."""
+
+    takes_more: bool
 
 
 @dataclass(frozen=True)
 class BatchDone:
-    """All results of the first batch that is still out have been sent."""
+    """The simulator is at the end of a go; of the objects of these numbers it gave no results."""
+
+    numbers: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class BatchFailed:
-    """The first batch that is still out ended with an error, in one line; results that were sent before are good."""
+    """A go ended with an error, in one line, before there were results of the objects of these numbers."""
 
+    numbers: tuple[int, ...]
     message: str
 
 
@@ -56,8 +63,10 @@ def _named(place: str) -> Any:
 
 
 def serve_simulator(pipe: Connection, place: str, gripper: Gripper, settings: SimulationSettings, device: str) -> None:
-    """The life of a simulator process: lists of ObjectTrials in; Opened, then for each list ObjectResults and BatchDone or
-    BatchFailed out. It ends when the other end of the pipe is closed, or its owner dies.
+    """The life of a simulator process: lists of ObjectTrials in; Opened, then for each go ObjectResults and BatchDone or BatchFailed
+    out. A simulator that takes more has what comes meanwhile in the same go.
+
+    It ends when the other end of the pipe is closed, or its owner dies.
 
     place: the engine's entry in BACKENDS.
     """
@@ -68,26 +77,38 @@ def serve_simulator(pipe: Connection, place: str, gripper: Gripper, settings: Si
         except Exception as error:
             pipe.send(OpenFailed(_line(error)))
             return
-        pipe.send(Opened())
-        batches: queue.SimpleQueue[list[ObjectTrials] | None] = queue.SimpleQueue()
+        pipe.send(Opened(simulator.takes_more))
+        batches: _Batches = queue.SimpleQueue()
         threading.Thread(target=_read_ahead, args=(pipe, batches), daemon=True).start()
         while (batch := batches.get()) is not None:
-            _simulate(pipe, simulator, batch)
+            _simulate(pipe, simulator, batch, batches)
 
 
-def _simulate(pipe: Connection, simulator: Simulator, batch: list[ObjectTrials]) -> None:
+def _simulate(pipe: Connection, simulator: Simulator, batch: list[ObjectTrials], batches: _Batches) -> None:
+    missing = {each.number for each in batch}
+
+    def more() -> list[ObjectTrials]:
+        come: list[ObjectTrials] = []
+        with contextlib.suppress(queue.Empty):
+            while (following := batches.get_nowait()) is not None:
+                come += following
+            batches.put(None)  # the end, for the loop outside
+        missing.update(each.number for each in come)
+        return come
+
     try:
-        for results in simulator.run(batch):
+        for results in simulator.run(batch, more):
+            missing.discard(results.number)
             pipe.send(results)
     except BrokenPipeError:  # the run is over
         raise
     except Exception as error:
-        pipe.send(BatchFailed(_line(error)))
+        pipe.send(BatchFailed(tuple(missing), _line(error)))
     else:
-        pipe.send(BatchDone())
+        pipe.send(BatchDone(tuple(missing)))
 
 
-def _read_ahead(pipe: Connection, batches: queue.SimpleQueue[list[ObjectTrials] | None]) -> None:
+def _read_ahead(pipe: Connection, batches: _Batches) -> None:
     """Takes what comes while the simulator is at work, so that the next batch is there when it is done with this one and the sender
     never waits."""
     with contextlib.suppress(EOFError, OSError):

@@ -47,6 +47,8 @@ def _same(task: ObjectTask, entry: GraspEntry, object_digest: str, gripper: Grip
 
 
 def _full(task: ObjectTask, entry: GraspEntry) -> bool:
+    if task.settings.hard_negatives:
+        return False  # only the file says which grasps are some
     have = entry.counts
     positive = have.get(Outcome.HELD.label, 0) + have.get(Outcome.UNVALIDATED.label, 0)
     failed = sum(have.get(outcome.label, 0) for outcome in FAILED)

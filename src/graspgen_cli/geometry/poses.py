@@ -62,9 +62,10 @@ def rotation_angle(rotation: Floats) -> Floats:
 
 def is_rotation(matrices: Floats, tolerance: float = 1e-4) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """(N,) whether the upper left 3 x 3 of poses (N, 4, 4) is a rotation and the last row is 0 0 0 1."""
-    rotation = matrices[:, :3, :3]
+    row = np.ascontiguousarray(np.moveaxis(matrices[:, :3, :3], 0, -1))  # (3, 3, N): row[i, j] is one entry of every rotation
     with np.errstate(invalid="ignore", over="ignore"):
-        unit = np.abs(rotation @ np.swapaxes(rotation, 1, 2) - np.eye(3)).max(axis=(1, 2)) < tolerance
-        right_handed = np.linalg.det(rotation) > 0
+        skew = [np.abs((row[i] * row[j]).sum(axis=0) - (i == j)) for i in range(3) for j in range(i, 3)]
+        right_handed = (np.cross(row[0], row[1], axis=0) * row[2]).sum(axis=0) > 0
         last_row = np.abs(matrices[:, 3] - [0.0, 0.0, 0.0, 1.0]).max(axis=1) < tolerance
+        unit = np.max(skew, axis=0) < tolerance
     return unit & right_handed & last_row & np.isfinite(matrices).all(axis=(1, 2))

@@ -78,7 +78,7 @@ def _problem(object_id: str, value: object) -> str:
 
 
 def id_problem(object_id: str) -> str:
-    """Why an object id cannot be used; empty where it can."""
+    """Why an object's id cannot name a file below the folder of the objects; empty where it can."""
     path = PurePosixPath(object_id)
     if not path.name or object_id != object_id.strip():
         return "is not a file's path; give one relative to --object-dataset, with no space at its ends"

@@ -90,8 +90,12 @@ def _prepared(value: object, field_kind: Kind) -> object:
     """The value as its field takes it: JSON text read, and what pydantic would bend to fit refused with ValueError."""
     if isinstance(value, bool) and field_kind is not Kind.BOOLEAN:
         raise ValueError("pydantic takes true for 1")
+    if field_kind is Kind.PATHS and isinstance(value, list):
+        return [_prepared(path, Kind.PATH) for path in value]
     if not isinstance(value, str):
         return value
+    if field_kind is Kind.PATHS:
+        return _prepared(orjson.loads(value) if value.startswith("[") else [value], field_kind)
     if field_kind is Kind.JSON:
         return orjson.loads(value)
     if field_kind in (Kind.PATH, Kind.TEXT) and (not value.strip() or "\0" in value):

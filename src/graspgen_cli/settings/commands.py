@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Self
 
 from pydantic import model_validator
 
+from graspgen_cli.settings.analysis_models import AnalyzeSettings, BalanceSettings, CopySettings, FilterSettings, InputSettings
+from graspgen_cli.settings.handoff_models import ConvertSettings, InferenceSettings, ScalesSettings, ScriptSettings, TrainingResultsSettings
+from graspgen_cli.settings.judge_models import ControlSettings, HardNegativeSettings, JudgeSettings, ProtocolSettings, RobustnessSettings
 from graspgen_cli.settings.models import (
-    AnalyzeSettings,
     BackendSettings,
     BenchSettings,
     CheckoutSettings,
     CollisionApproximation,
-    ConvertSettings,
     DatasetSettings,
     DoctorSettings,
     ExecutionSettings,
@@ -21,23 +23,28 @@ from graspgen_cli.settings.models import (
     GripperFileSettings,
     GripperSettings,
     GuessSettings,
-    InferenceSettings,
     LimitSettings,
     MeshSettings,
     ModeSettings,
     ObjectSettings,
     PickUpSettings,
     QuotaSettings,
-    ScalesSettings,
-    ScriptSettings,
     Section,
     SeedSettings,
     SimulationSettings,
     SplitSettings,
-    TrainingResultsSettings,
+    WorkerSettings,
 )
+from graspgen_cli.settings.view_models import PickSettings, ReplaySettings, ViewSettings
+
+OUTPUT_FORMS = (".json", ".csv", ".html")
+"""What the suffix of an --output of `analyze` may be."""
 
 SECTIONS: tuple[type[Section], ...] = (
+    InputSettings,
+    ViewSettings,
+    ReplaySettings,
+    PickSettings,
     ObjectSettings,
     MeshSettings,
     GripperSettings,
@@ -52,8 +59,16 @@ SECTIONS: tuple[type[Section], ...] = (
     GuessSettings,
     PickUpSettings,
     SimulationSettings,
+    ProtocolSettings,
+    JudgeSettings,
+    HardNegativeSettings,
+    RobustnessSettings,
+    ControlSettings,
     SplitSettings,
     AnalyzeSettings,
+    CopySettings,
+    BalanceSettings,
+    FilterSettings,
     DoctorSettings,
     ConvertSettings,
     ScalesSettings,
@@ -63,6 +78,7 @@ SECTIONS: tuple[type[Section], ...] = (
     BenchSettings,
     SeedSettings,
     BackendSettings,
+    WorkerSettings,
     ExecutionSettings,
 )
 """Every section, in the order in which help, tables and documentation show them."""
@@ -91,7 +107,9 @@ class SimulatedSettings(ProposalSettings, SimulationSettings, BackendSettings):
         return self
 
 
-class GraspCommand(SimulatedSettings, ModeSettings):
+class GraspCommand(
+    SimulatedSettings, ProtocolSettings, JudgeSettings, HardNegativeSettings, RobustnessSettings, ControlSettings, ModeSettings
+):
     """Settings of `validate`, and of the loop over the objects whichever command runs it."""
 
     @model_validator(mode="after")
@@ -100,6 +118,8 @@ class GraspCommand(SimulatedSettings, ModeSettings):
             raise ValueError("overwrite-grasps and fill-grasps exclude each other; set one of them")
         if self.guess_only and self.load_guesses:
             raise ValueError("guess-only and load-guesses exclude each other; set one of them")
+        if self.robustness and not self.force_magnitude:
+            raise ValueError("robustness needs a force-magnitude above 0, of which to find a multiple")
         return self
 
 
@@ -111,7 +131,7 @@ class GuessCommand(ProposalSettings, ExistingFileSettings):
         return GraspCommand(**dict(self), guess_only=True)
 
 
-class FillCommand(SimulatedSettings):
+class FillCommand(SimulatedSettings, ProtocolSettings, JudgeSettings, HardNegativeSettings, RobustnessSettings, ControlSettings):
     """Settings of `fill`."""
 
     def grasp_command(self) -> GraspCommand:
@@ -147,15 +167,44 @@ class GripperCommand(GripperConfigCommand, GripperFileSettings):
         return self if self.gripper_file is None else self.model_copy(update={"gripper_config": str(self.gripper_file)})
 
 
-class AnalyzeCommand(GripperSettings, DatasetSettings, QuotaSettings, AnalyzeSettings):
+class RelabelCommand(GripperSettings, DatasetSettings, JudgeSettings):
+    """Settings of `relabel`."""
+
+
+class AnalyzeCommand(InputSettings, ObjectSettings, GripperSettings, DatasetSettings, AnalyzeSettings, WorkerSettings):
     """Settings of `analyze`."""
+
+    @model_validator(mode="after")
+    def _outputs_have_forms(self) -> Self:
+        for path in self.output:
+            if path.suffix.lower() not in OUTPUT_FORMS:
+                raise ValueError(f"output: {path} has no form that is known; end it in one of {', '.join(OUTPUT_FORMS)}")
+        return self
+
+
+class CompareCommand(InputSettings, WorkerSettings):
+    """Settings of `compare`."""
+
+
+class BalanceCommand(InputSettings, GripperSettings, DatasetSettings, CopySettings, BalanceSettings):
+    """Settings of `balance`."""
+
+
+class FilterCommand(InputSettings, GripperSettings, DatasetSettings, CopySettings, FilterSettings):
+    """Settings of `filter`."""
+
+    @model_validator(mode="after")
+    def _openings_in_order(self) -> Self:
+        if self.min_opening is not None and self.max_opening is not None and self.min_opening > self.max_opening:
+            raise ValueError(f"min-opening {self.min_opening:g} is above max-opening {self.max_opening:g}; no grasp has both")
+        return self
 
 
 class DoctorCommand(ObjectSettings, DatasetSettings, DoctorSettings):
     """Settings of `doctor`."""
 
 
-class ConvertCommand(MeshSettings, DatasetSettings, ConvertSettings):
+class ConvertCommand(MeshSettings, DatasetSettings, CopySettings, ConvertSettings):
     """Settings of `convert`: the dataset is what is converted; absolute paths of meshes become relative to their folder."""
 
 
@@ -179,6 +228,36 @@ class BenchCommand(SimulatedSettings, BenchSettings):
         return GraspCommand(**{name: value for name, value in self if name in GraspCommand.model_fields})
 
 
+class SceneSettings(ObjectSettings, GripperSettings, DatasetSettings, PickSettings):
+    """What finding grasps, their object and their gripper needs. The dataset may be a folder or a file of grasps as well."""
+
+
+class ViewCommand(SceneSettings, ViewSettings):
+    """Settings of `view`."""
+
+    @model_validator(mode="after")
+    def _known_form(self) -> Self:
+        _require_suffix(self.export, "export", (".png", ".glb", ".html"))
+        return self
+
+
+class ReplayCommand(SceneSettings, SimulationSettings, ReplaySettings):
+    """Settings of `replay`."""
+
+    @model_validator(mode="after")
+    def _known_forms(self) -> Self:
+        _require_suffix(self.video, "video", (".mp4", ".gif", ".png"))
+        _require_suffix(self.plot, "plot", (".png", ".svg", ".pdf", ".csv"))
+        if self.grasp is not None and self.outcome is not None:
+            raise ValueError("grasp and outcome exclude each other; set one of them")
+        return self
+
+
+def _require_suffix(path: Path | None, name: str, suffixes: tuple[str, ...]) -> None:
+    if path is not None and path.suffix.lower() not in suffixes:
+        raise ValueError(f"{name} {path}: the form of the file is not known; end its name in {', '.join(suffixes)}")
+
+
 class AllCommand(GraspCommand, GripperConfigCommand, SplitsCommand):  # type: ignore[misc]  # the plugin types model_construct a class
     """Settings of `all`, which are the settings of the commands that it runs."""
 
@@ -189,13 +268,19 @@ COMMAND_CLASSES: tuple[type[Section], ...] = (
     FillCommand,
     SplitsCommand,
     GripperCommand,
+    RelabelCommand,
     AnalyzeCommand,
+    CompareCommand,
+    BalanceCommand,
+    FilterCommand,
     DoctorCommand,
     ConvertCommand,
     ObjectScalesCommand,
     TrainingScriptsCommand,
     InferenceConfigCommand,
     BenchCommand,
+    ViewCommand,
+    ReplayCommand,
     AllCommand,
 )
 """The settings class of every subcommand; a settings file may hold the fields of all of them."""

@@ -28,6 +28,8 @@ class Kind(StrEnum):
     INTEGER = "INTEGER"
     NUMBER = "NUMBER"
     PATH = "PATH"
+    PATHS = "PATHS"
+    """Several: a flag that may be repeated."""
     CHOICE = "NAME"
     TEXT = "TEXT"
     JSON = "JSON"
@@ -82,6 +84,8 @@ def environment_names(name: str) -> list[str]:
 def kind(section: type[Section], name: str) -> Kind:
     """What the field takes."""
     plain = _plain_type(section.model_fields[name].annotation)
+    if get_origin(plain) is tuple and _plain_type(get_args(plain)[0]) is Path:
+        return Kind.PATHS
     if get_origin(plain) in (tuple, dict):
         return Kind.JSON
     for types, found in ((StrEnum, Kind.CHOICE), (bool, Kind.BOOLEAN), (int, Kind.INTEGER), (float, Kind.NUMBER), (Path, Kind.PATH)):
@@ -140,7 +144,7 @@ def _schema(section: type[Section]) -> dict[str, Any]:
 def default_text(section: type[Section], name: str) -> str:
     """The default as a user would type it; empty where there is none."""
     default = section.model_fields[name].default
-    if default is None:
+    if default is None or default == ():
         return ""
     return as_text(default)
 

@@ -35,43 +35,6 @@ class CollisionApproximation(StrEnum):
     SDF = "sdf"
 
 
-class Unit(StrEnum):
-    """A unit of length."""
-
-    METRE = "m"
-    CENTIMETRE = "cm"
-    MILLIMETRE = "mm"
-    INCH = "inch"
-
-    @property
-    def metres(self) -> float:
-        """m in one unit."""
-        return {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254}[self.value]
-
-
-class NameSource(StrEnum):
-    """What an object is called after."""
-
-    FILE = "file"
-    UUID = "uuid"
-
-
-class NegativeRatio(StrEnum):
-    """Which mixture the discriminator is trained on."""
-
-    AUTO = "auto"
-    GUIDE = "guide"
-    ORIGINAL = "original"
-
-
-class ConvertFormat(StrEnum):
-    """What `convert` writes."""
-
-    GRASPGEN = "graspgen"
-    ISAAC_GRASP = "isaac-grasp"
-    WEBDATASET = "webdataset"
-
-
 class BackendName(StrEnum):
     """Which engine simulates."""
 
@@ -374,12 +337,18 @@ class BackendSettings(Section):
     )
     device: str | None = Field(None, min_length=1, description="GPU, such as cuda:1; default: cuda:0. The backend mujoco needs none.")
     devices: str | None = Field(None, min_length=1, description="Several GPUs, with commas: cuda:0,cuda:1. Each has a process of its own.")
+    headed: bool = Field(False, description="With the backend isaaclab: show the trials in a window.")
 
 
-class ExecutionSettings(Section):
-    """How the work is spread."""
+class WorkerSettings(Section):
+    """How many processes work."""
 
     workers: Count = Field(0, description="Worker processes; 0 = one for every core that the machine or the container allows.")
+
+
+class ExecutionSettings(WorkerSettings):
+    """How the work is spread."""
+
     object_timeout: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(
         0.0, description="Time (s) after which an object is given up and the run goes on; 0 = no limit."
     )
@@ -412,90 +381,3 @@ class BenchSettings(Section):
 
     trials: PositiveCount = Field(64, description="Grasps tried of each object.")
     compare: UserPath | None = Field(None, description="JSON of an earlier `bench --json`, to set this run against.")
-
-
-class AnalyzeSettings(Section):
-    """Thresholds of `analyze`."""
-
-    min_success: Count = Field(0, description="Fewest held grasps an object; fewer ends with exit code 1.")
-    min_failed: Count = Field(0, description="Fewest failed grasps an object; fewer ends with exit code 1.")
-
-
-class ConvertSettings(Section):
-    """What to convert to what."""
-
-    to: ConvertFormat = Field(ConvertFormat.GRASPGEN, description="What to write.")
-    output: UserPath = Field(Path("converted"), description="Folder of the output; it must hold no grasps of the gripper yet.")
-    for_gripper: str | None = Field(
-        None,
-        min_length=1,
-        description="Gripper, by name or file, in whose base frame the poses are to be; default: what the files name, poses as they are.",
-        json_schema_extra={"allowed": "a gripper's name or the path of a gripper file"},
-    )
-    objects_per_shard: PositiveCount = Field(
-        64, description="Objects in each WebDataset shard; GraspGen goes through a shard from its start for each object."
-    )
-
-
-class ScalesSettings(Section):
-    """How the scales come about."""
-
-    scales_file: UserPath = Field(Path("object_scales.json"), description="File to write.")
-    overwrite_scales: bool = Field(False, description="Replace the file where it exists.")
-    from_graspgen: UserPath | None = Field(
-        None,
-        description="Take objects and scales from grasps, GraspGen's (JSON or WebDataset) or GraspDataGen's; default: from the meshes.",
-    )
-    object_names: NameSource = Field(
-        NameSource.FILE, description="With --from-graspgen: call objects as the files do, or by the uuid in the archive or map."
-    )
-    mesh_suffix: str | None = Field(
-        None, min_length=1, description="With --from-graspgen: ending to put behind names that have none, such as .obj."
-    )
-    unit: Unit = Field(Unit.METRE, description="Unit of the meshes.")
-    random_scale: tuple[PositiveFloat, PositiveFloat] | None = Field(
-        None,
-        description="JSON list [low, high]: a factor for each object, drawn between them on a logarithmic scale.",
-        json_schema_extra={"allowed": "a JSON list [low, high] of two positive numbers"},
-    )
-    max_extent: PositiveFloat | None = Field(None, description="Largest extent (m) that an object may have; larger ones are scaled down.")
-    fit_to_gripper: bool = Field(
-        False, description="Scale objects down until their smallest extent is at most 80 % of the gripper's widest opening."
-    )
-
-
-class TrainingResultsSettings(Section):
-    """Where training puts its results."""
-
-    training_results: UserPath = Field(
-        Path("/results"), description="Folder of the training's results; runs are logs/<gripper>_gen_test and _dis_test in it."
-    )
-
-
-class ScriptSettings(Section):
-    """What the training scripts say."""
-
-    template_gripper: str | None = Field(
-        None, min_length=1, description="Gripper of the checkout whose scripts are adapted; default: robotiq_2f_140, else the first."
-    )
-    save_freq: PositiveCount = Field(100, description="Epochs from one checkpoint to the next.")
-    discriminator_ratio: NegativeRatio = Field(
-        NegativeRatio.AUTO,
-        description="The scripts' own mixture, the guide's without collision negatives, or the own one where the gripper has a mesh.",
-    )
-    container_paths: bool = Field(
-        False, description="Write the mount points of the containers, /code, /grasp_dataset, /object_dataset and /results, instead."
-    )
-    overwrite_scripts: bool = Field(False, description="Replace scripts that differ.")
-
-
-class InferenceSettings(Section):
-    """Which runs are joined."""
-
-    generator_run: UserPath | None = Field(None, description="Folder of the generator's run; default: that of the gripper.")
-    discriminator_run: UserPath | None = Field(None, description="Folder of the discriminator's run; default: that of the gripper.")
-    checkpoint: str = Field("last.pth", min_length=1, description="File name of the checkpoint in both runs.")
-    inference_file: UserPath | None = Field(
-        None, description="File to write; default: logs/<gripper>_inference.yaml in the training's results."
-    )
-    overwrite_inference_config: bool = Field(False, description="Replace the file where it differs.")

@@ -37,12 +37,19 @@ def _parameter(section: type[Section], name: str) -> inspect.Parameter:
     option = typer.Option(
         flag(name),
         help=escape(_help_text(section, name)),
-        metavar="" if is_switch else field_kind.value,
+        metavar="" if is_switch else (Kind.PATH if field_kind is Kind.PATHS else field_kind).value,
         show_default=False,
         rich_help_panel=heading(section),
         autocompletion=_completion(section, name) if field_kind is Kind.CHOICE else None,
     )
-    return keyword(name, (bool if is_switch else str) | None, option)
+    return keyword(name, _typed_as(field_kind) | None, option)
+
+
+def _typed_as(field_kind: Kind) -> Any:
+    """What Typer hands on: the text as it was typed, a list of texts for a flag that may be repeated."""
+    if field_kind is Kind.PATHS:
+        return list[str]
+    return bool if field_kind is Kind.BOOLEAN else str
 
 
 def _completion(section: type[Section], name: str) -> Callable[[str], list[str]]:
@@ -84,6 +91,7 @@ def typed_flags(command_class: type[Section], arguments: Mapping[str, Any]) -> d
             on, off = arguments[name], arguments.get(OFF + name)
             if on is not None and off is not None:
                 raise SettingsError(f"{flag(name)} and {off_flag(section, name)} exclude each other; give one of them")
-            if on is not None or off is not None:
+            # Typer gives an empty list for a repeatable flag that was not typed.
+            if (on is not None and on != []) or off is not None:
                 flags[name] = on if off is None else False
     return flags

@@ -14,7 +14,7 @@ from pathlib import Path
 from graspgen_cli.errors import InputError
 from graspgen_cli.files import read_bounded
 from graspgen_cli.settings.commands import TrainingScriptsCommand
-from graspgen_cli.settings.models import NegativeRatio
+from graspgen_cli.settings.handoff_models import NegativeRatio
 from graspgen_cli.training.place import Placed, place_file
 from graspgen_cli.training.shell_variables import assigned, is_plain_path, programs, with_values
 

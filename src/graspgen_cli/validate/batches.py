@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,9 +26,19 @@ class ObjectResults:
     state: TrialState
 
 
-class Simulator(Protocol):
-    """One device with one gripper on it."""
+More = Callable[[], Sequence[ObjectTrials]]
+"""Gives the trials that have come since it was last asked; it does not wait."""
 
-    def run(self, trials: Sequence[ObjectTrials]) -> Iterator[ObjectResults]:
-        """Tries the grasps of any number of objects, and yields each object's results as soon as they are there, in any order. The
-        simulator divides them into as many launches as the device's memory asks for."""
+
+class Simulator(Protocol):
+    """One device with one gripper on it.
+
+    takes_more: whether `run` asks for more while it is at work, so that small batches cost nothing.
+    """
+
+    @property
+    def takes_more(self) -> bool: ...
+
+    def run(self, trials: Sequence[ObjectTrials], more: More) -> Iterator[ObjectResults]:
+        """Tries the grasps of any number of objects, and of those that `more` gives meanwhile, and yields each object's results as soon
+        as they are there, in any order. How many are tried at once is its own affair."""

@@ -1,16 +1,64 @@
-"""From the end state of a trial to its outcome: one criterion for every backend."""
+"""From the end state of a trial to its outcome: one criterion for every backend, and the same from the numbers in a file."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graspgen_cli.records import Outcome, TrialState
+from graspgen_cli.records import Floats, Measure, Outcome, TrialState
+from graspgen_cli.settings.judge_models import JudgeSettings
+
+BOTH_FINGERS = JudgeSettings()
+"""Nothing but both fingers pressing at the end, as GraspDataGen judges."""
+_DECIMALS = {Measure.SLIP: 6, Measure.TURN: 5, Measure.SMALLEST_FORCE: 3, Measure.LOSS_TIME: 4, Measure.MOTION: 6}
+"""What is kept of the measures: finer than a trial means anything, short in a file."""
 
 
-def judge(state: TrialState) -> NDArray[np.int8]:
-    """(N,) Outcome values: `held` where both fingers press on the object at the end, `unstable` where the simulation diverged,
-    `dropped` else."""
-    held = (state.finger_contact_force > 0).all(axis=1)
+def judge(state: TrialState, criterion: JudgeSettings = BOTH_FINGERS) -> NDArray[np.int8]:
+    """(N,) Outcome values: `held` where both fingers press on the object at the end and the criterion is met, `unstable` where the
+    simulation diverged, `dropped` else."""
+    held = (state.finger_contact_force > 0).all(axis=1) & meets(measures(state), criterion)
     outcome = np.where(held, Outcome.HELD, Outcome.DROPPED)
     return np.where(state.finite, outcome, Outcome.UNSTABLE).astype(np.int8)
+
+
+def judge_again(outcome: NDArray[np.int8], quality: Floats, criterion: JudgeSettings) -> NDArray[np.int8]:
+    """(N,) what `judge` would have said of trials of which the outcome (N,) and the measures (N, number of Measures) are known; grasps
+    that were not tried, diverged or have no measures keep their outcome."""
+    held = np.isnan(quality[:, Measure.LOSS_TIME]) & meets(quality, criterion)
+    again = np.where(held, Outcome.HELD, Outcome.DROPPED)
+    return np.where(can_judge_again(outcome, quality), again, outcome).astype(np.int8)
+
+
+def can_judge_again(outcome: NDArray[np.int8], quality: Floats) -> NDArray[np.bool_]:
+    """(N,) grasps that held or dropped in a trial whose measures are known."""
+    return np.isin(outcome, (Outcome.HELD, Outcome.DROPPED)) & ~np.isnan(quality[:, Measure.SMALLEST_FORCE])
+
+
+def meets(quality: Floats, criterion: JudgeSettings) -> NDArray[np.bool_]:
+    """(N,) whether measures (N, number of Measures) are within the criterion's limits; what is not known is in no limit."""
+    within = np.ones(len(quality), bool)
+    if criterion.max_slip is not None:
+        within &= quality[:, Measure.SLIP] <= criterion.max_slip
+    if criterion.max_turn is not None:
+        within &= np.degrees(quality[:, Measure.TURN]) <= criterion.max_turn
+    if criterion.min_contact_force is not None:
+        within &= quality[:, Measure.SMALLEST_FORCE] >= criterion.min_contact_force
+    if criterion.still is not None:
+        within &= quality[:, Measure.MOTION] <= criterion.still
+    return within
+
+
+def measures(state: TrialState) -> Floats:
+    """(N, number of Measures): what a file keeps of the trials, rounded; NaN where the simulation diverged."""
+    found = np.full((len(state.finite), len(Measure)), np.nan)
+    columns = {
+        Measure.SLIP: state.slip[:, 0],
+        Measure.TURN: state.slip[:, 1],
+        Measure.SMALLEST_FORCE: state.smallest_force,
+        Measure.LOSS_TIME: state.loss_time,
+        Measure.MOTION: state.late_motion,
+    }
+    for measure, values in columns.items():
+        found[:, measure] = np.where(state.finite, np.round(values, _DECIMALS[measure]), np.nan)
+    return found

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from graspgen_cli.records import Floats, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.protocol import check_steps, is_steady
+from graspgen_cli.validate.watch import Watch, center_in_gripper, farthest_motion, relative_motion
 
 Bools = NDArray[np.bool_]
 Indices = NDArray[np.intp]
@@ -79,8 +80,9 @@ class Progress:
         self._before = np.tile(np.eye(4), (slots, 1, 1))
         self._when_closed = np.tile(np.eye(4), (slots, 1, 1))
         self._motion_before = np.zeros(slots)
-        self._center = np.tile([0.0, 0.0, 0.0, 1.0], (slots, 1))
+        self._center = np.zeros((slots, 3))
         self._radius, self._reach = np.zeros(slots), np.zeros(slots)
+        self._watch = Watch(stage_steps, settings, interval=self.interval, slots=slots)
 
     def begin(self, slots: Indices, pose_object_in_gripper: Floats, of: list[Bounds]) -> None:
         """Starts trials in `slots`, with the objects at these poses (len(slots), 4, 4) and of these bounds."""
@@ -88,8 +90,9 @@ class Progress:
         self.stage[slots], self.left[slots], self.steps[slots] = 0, self._stage_steps[0], 0
         self._before[slots] = self._when_closed[slots] = pose_object_in_gripper
         self._motion_before[slots] = np.inf
-        self._center[slots, :3] = [b.center_of_mass for b in of]
+        self._center[slots] = [b.center_of_mass for b in of]
         self._radius[slots], self._reach[slots] = [b.radius for b in of], [b.reach for b in of]
+        self._watch.begin(slots, pose_object_in_gripper, self._center[slots], self._radius[slots])
 
     def look(self, seen: Observation, made: NDArray[np.intp] | int) -> tuple[Indices, Indices]:
         """After `made` more steps of the running trials, (S,) or of all: the slots whose trials have ended, and those whose next stage
@@ -104,6 +107,8 @@ class Progress:
         over = self.running & ((self.left <= 0) | (self._steady(seen) & seen.touching.all(axis=1)))
         closed = over & (self.stage == 0)
         self._when_closed[closed] = seen.pose_object_in_gripper[closed]
+        pose, force = seen.pose_object_in_gripper, seen.finger_contact_force
+        self._watch.look(pose, force, stage=self.stage, left=self.left, closed=closed | (self.stage > 0))
         last = self.stage == len(self._stage_steps) - 1
         ended = self.running & (~self._held_on | (over & last))
         entered = over & ~ended
@@ -116,37 +121,32 @@ class Progress:
     def state(self, slots: Indices, seen: Observation, started_inside: Bools) -> TrialState:
         """The end states of the trials in `slots`, which have just ended. started_inside: (S,)."""
         force = np.where(self._held_on[slots, None], seen.finger_contact_force[slots], 0.0)
-        slip = relative_motion(self._when_closed[slots], seen.pose_object_in_gripper[slots])
+        slip = relative_motion(self._when_closed[slots], seen.pose_object_in_gripper[slots], self._center[slots])
+        watched = self._watch.measured(slots)
         return TrialState(
             pose_object_in_gripper=seen.pose_object_in_gripper[slots],
             finger_contact_force=force,
             joint_position=seen.joint_position[slots],
             finite=seen.finite[slots],
             slip=np.where(self._held_on[slots, None], slip, np.nan),
+            smallest_force=watched.smallest_force,
+            loss_time=watched.loss_time,
+            late_motion=np.where(self._held_on[slots], watched.late_motion, np.nan),
             started_inside=started_inside[slots],
             steps=self.steps[slots].copy(),
         )
 
     def _steady(self, seen: Observation) -> Bools:
         after = seen.pose_object_in_gripper
-        shift = np.linalg.norm(np.einsum("sij,sj->si", (after - self._before)[:, :3], self._center), axis=1)
-        motion = shift + self._radius * relative_motion(self._before, after)[:, 1]
+        motion = farthest_motion(self._before, after, self._center, self._radius)
         steady = is_steady(motion, self._motion_before, intervals_left=self.left / self.interval, settings=self._settings)
         self._before, self._motion_before = after, motion
         return steady
 
     def _lost(self, seen: Observation) -> Bools:
         """(S,) objects that nothing can hold any more: no finger touches them, and the gripper has closed or they are out of reach."""
-        away = np.linalg.norm(seen.pose_object_in_gripper[:, :3, 3], axis=1) > self._reach
+        away = np.linalg.norm(center_in_gripper(seen.pose_object_in_gripper, self._center), axis=1) > self._reach
         driven = self._gripper.joint_effort != 0
         closed, opened = self._gripper.joint_position[0, driven], self._gripper.joint_position[-1, driven]
         has_closed = (np.abs(seen.joint_position[:, driven] - closed) < _CLOSED * np.abs(opened - closed)).all(axis=1)
         return ~seen.touching.any(axis=1) & (away | has_closed)
-
-
-def relative_motion(before: Floats, after: Floats) -> Floats:
-    """(N, 2): distance (m) between the origins and angle (rad) between poses (N, 4, 4), the angle from the chord between the
-    rotations: the Frobenius norm of their difference is 2 sqrt(2) sin(angle / 2)."""
-    moved = after - before
-    chord = np.linalg.norm(moved[:, :3, :3], axis=(1, 2)) / math.sqrt(8.0)
-    return np.stack([np.linalg.norm(moved[:, :3, 3], axis=1), 2.0 * np.arcsin(np.minimum(chord, 1.0))], axis=1)

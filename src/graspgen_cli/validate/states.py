@@ -13,14 +13,17 @@ _FIELDS = tuple(TrialState.__dataclass_fields__)
 def join_states(states: list[TrialState], joints: int) -> TrialState:
     """The states of consecutive trials as one; of none, an empty state."""
     if not states:
-        none = np.zeros(0)
-        return TrialState(
-            np.zeros((0, 4, 4)), np.zeros((0, 2)), np.zeros((0, joints)), none > 0, np.zeros((0, 2)), none > 0, none.astype(np.int32)
-        )
+        shapes = {"pose_object_in_gripper": (0, 4, 4), "finger_contact_force": (0, 2), "joint_position": (0, joints), "slip": (0, 2)}
+        types = {"finite": np.bool_, "started_inside": np.bool_, "steps": np.int32}
+        return TrialState(**{name: np.zeros(shapes.get(name, 0), types.get(name, np.float64)) for name in _FIELDS})
     return TrialState(**{name: np.concatenate([getattr(state, name) for state in states]) for name in _FIELDS})
 
 
 def in_order(state: TrialState, number: NDArray[np.intp]) -> TrialState:
     """The states sorted by the number (N,) of each."""
-    order = np.argsort(number, kind="stable")
-    return TrialState(**{name: getattr(state, name)[order] for name in _FIELDS})
+    return rows(state, np.argsort(number, kind="stable"))
+
+
+def rows(state: TrialState, index: NDArray[np.intp]) -> TrialState:
+    """The states at an index (M,)."""
+    return TrialState(**{name: getattr(state, name)[index] for name in _FIELDS})

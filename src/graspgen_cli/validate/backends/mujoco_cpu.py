@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import mujoco
@@ -19,6 +20,8 @@ from graspgen_cli.validate.scene import Scene, build_scene, contacts, object_pos
 from graspgen_cli.validate.states import in_order, join_states
 
 Bools = NDArray[np.bool_]
+Observer = Callable[[Scene, batch.Batch, NDArray[np.intp]], None]
+"""Looks after every step at the scene, its simulations and the number of the stage (N,) that each is in."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +34,11 @@ class _Trials:
 
 
 class MujocoBackend:
-    """The reference backend. contact: other than the default only to study what it changes."""
+    """The reference backend. observer: called after every step. contact: other than the default only to study what it changes."""
 
-    def __init__(self, *, threads: int, contact: ContactModel = DEFAULT_CONTACT) -> None:
+    def __init__(self, *, threads: int, observer: Observer | None = None, contact: ContactModel = DEFAULT_CONTACT) -> None:
         self._threads, self._contact = threads, contact
+        self._observer = observer
 
     def run(self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings) -> TrialState:
         """See `Backend.run`."""
@@ -54,7 +58,7 @@ class MujocoBackend:
         progress.begin(np.arange(count), inverse(grasps.pose_gripper_in_object), [bounds(gripper, target)] * count)
         slots, states = [], []
         while progress.running.any():
-            made = _advance(trials, progress)
+            made = _advance(trials, progress, self._observer)
             seen = _observe(trials)
             ended, entered = progress.look(seen, made)
             slots.append(ended)
@@ -74,11 +78,18 @@ def _start(scene: Scene, gripper: Gripper, grasps: GraspBatch, *, threads: int) 
     return _Trials(scene, gripper, simulations)
 
 
-def _advance(trials: _Trials, progress: Progress) -> NDArray[np.intp]:
+def _advance(trials: _Trials, progress: Progress, observer: Observer | None) -> NDArray[np.intp]:
     """Steps the running trials to their next look. (N,) steps made."""
     made = np.where(progress.running, np.minimum(progress.interval, progress.left), 0)
     for steps in np.unique(made[progress.running]):
-        trials.simulations.step(np.flatnonzero(made == steps), nstep=int(steps))
+        ids = np.flatnonzero(made == steps)
+        if observer is None:
+            trials.simulations.step(ids, nstep=int(steps))
+            continue
+        # One at a time, which gives the same states.
+        for _ in range(steps):
+            trials.simulations.step(ids, nstep=1)
+            observer(trials.scene, trials.simulations, progress.stage)
     return made
 
 

@@ -18,7 +18,7 @@ FIELDS_OF_OBJECTS = (
 )  # fmt: skip
 """Fields of a model that depend on the object, mesh indices apart."""
 
-_ADDRESSES = {
+ADDRESSES = {
     "mesh_vertadr": "mesh_vert",
     "mesh_faceadr": "mesh_face",
     "mesh_normaladr": "mesh_normal",
@@ -37,7 +37,7 @@ _VALUES = (
 def joined_meshes(models: list[mujoco.MjModel]) -> dict[str, Table]:
     """The mesh tables of all models behind one another, as if one model had all meshes."""
     joined = {name: np.concatenate([_numbers(model, name) for model in models]) for name in _VALUES}
-    for name, target in _ADDRESSES.items():
+    for name, target in ADDRESSES.items():
         starts = np.cumsum([0, *(len(getattr(model, target)) for model in models)])
         moved = []
         for model, start in zip(models, starts, strict=False):
@@ -47,9 +47,10 @@ def joined_meshes(models: list[mujoco.MjModel]) -> dict[str, Table]:
     return joined
 
 
-def mesh_of_geoms(template: mujoco.MjModel, models: list[mujoco.MjModel]) -> NDArray[np.int32]:
-    """(objects, geoms of the template) index into the joined meshes, -1 for none and for pieces that an object lacks."""
-    starts = np.cumsum([0, *(model.nmesh for model in models)])
+def mesh_of_geoms(template: mujoco.MjModel, models: list[mujoco.MjModel], *, first: int = 0) -> NDArray[np.int32]:
+    """(objects, geoms of the template) index into the joined meshes, which begin at `first`; -1 for none and for pieces that an object
+    lacks."""
+    starts = np.cumsum([first, *(model.nmesh for model in models)])
     rows = np.full((len(models), template.ngeom), -1, np.int32)
     for row, model, start in zip(rows, models, starts, strict=False):
         own = np.asarray(model.geom_dataid)

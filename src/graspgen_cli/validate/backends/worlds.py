@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from graspgen_cli.records import Floats, Gripper, TargetObject, TriangleMesh
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.backends.packing import FIELDS_OF_OBJECTS, Table, joined_meshes, mesh_of_geoms, rows_of_objects
+from graspgen_cli.validate.backends.packing import ADDRESSES, FIELDS_OF_OBJECTS, Table, joined_meshes, mesh_of_geoms, rows_of_objects
 from graspgen_cli.validate.backends.warp_kernels import copy_rows, flat
 from graspgen_cli.validate.progress import Observation
 from graspgen_cli.validate.scene import Scene, build_scene, contacts, object_pose
@@ -50,8 +50,10 @@ class Worlds:
             self._data = mjw.make_data(template, nworld=count, nconmax=CONTACTS_A_WORLD, njmax=ROWS_A_WORLD)
             self._fields = {name: self._widened(name) for name in (*FIELDS_OF_OBJECTS, "geom_dataid")}
             self._data.qfrc_applied.assign(np.tile(self.scene.effort.astype(np.float32), (count, 1)))
+        self.objects = 0
         self._tables: dict[str, Any] = {}
         self._meshes: dict[str, Any] = {}
+        self._used: dict[str, int] = {}
         self._graph: Any = None
         self._pushed = False
         self._push = np.zeros((count, template.nbody, 6), np.float32)
@@ -67,36 +69,62 @@ class Worlds:
 
     def warm_up(self) -> None:
         """Compiles or loads every kernel of a step, with nothing in the worlds."""
-        self.take_objects([self.scene])
+        self.add_objects([self.scene])
         self.park(np.arange(self.count))
         self.step(2)
         wp.synchronize_device(self._device)
+        self.forget_objects()
 
-    def take_objects(self, scenes: list[Scene]) -> None:
-        """Makes these the objects of the trials to come, in the place of those before."""
+    def forget_objects(self) -> None:
+        """Makes room: no world has a trial of the objects so far any more."""
+        self.objects, self._used = 0, {}
+
+    def add_objects(self, scenes: list[Scene]) -> None:
+        """Adds objects for trials to come; they are numbered in the order in which they came."""
         models = [scene.model for scene in scenes]
         with wp.ScopedDevice(self._device):
-            self._take_meshes(models)
-            tables: dict[str, Table] = {name: rows_of_objects(self.scene.model, models, name) for name in FIELDS_OF_OBJECTS}
-            tables["geom_dataid"] = mesh_of_geoms(self.scene.model, models)
-            self._tables = {name: wp.array(table) for name, table in tables.items()}
+            start = self._used.get("mesh_vertnum", 0)
+            meshes = joined_meshes(models)
+            self._add_meshes(meshes)
+            rows = {name: rows_of_objects(self.scene.model, models, name) for name in FIELDS_OF_OBJECTS}
+            tables: dict[str, Table] = {**rows, "geom_dataid": mesh_of_geoms(self.scene.model, models, first=start)}
+            for name, table in tables.items():
+                self._append(self._tables, name, table)
+        self.objects += len(scenes)
 
-    def _take_meshes(self, models: list[mujoco.MjModel]) -> None:
-        """Puts the meshes into memory that stays in its place while it is large enough, so that the captured graph stays good."""
-        meshes = joined_meshes(models)
+    def _add_meshes(self, meshes: dict[str, Table]) -> None:
+        """Puts the meshes behind those that are there, into memory that stays in its place while it is large enough, so that the captured
+        graph stays good."""
+        starts = {name: self._used.get(name, 0) for name in meshes}
         for name, values in meshes.items():
+            target = ADDRESSES.get(name)
+            moved: Table = values
+            if target is not None:
+                moved = np.where(values < 0, values, values + starts[target]).astype(np.int32)
             room = self._meshes.get(name)
-            if room is None or len(room) < len(values):
+            self._append(self._meshes, name, moved, dtype=getattr(self._model, name).dtype)
+            if self._meshes[name] is not room:
+                setattr(self._model, name, self._meshes[name])
                 self._graph = None
-                room = wp.zeros(2 * len(values), dtype=getattr(self._model, name).dtype)
-                self._meshes[name] = room
-                setattr(self._model, name, room)
-            wp.copy(room, wp.array(values, dtype=room.dtype), count=len(values))
         for size, counts in (("npolygonmax", "mesh_polyvertnum"), ("nmeshdegmax", "mesh_polymapnum")):
             largest = -(-int(meshes[counts].max()) // _STEP_OF_SIZES) * _STEP_OF_SIZES
             if largest > getattr(self._model, size):
-                self._graph = None
                 setattr(self._model, size, largest)
+                self._graph = None
+
+    def _append(self, tables: dict[str, Any], name: str, values: Table, *, dtype: Any = None) -> None:
+        """Writes values behind those of a table on the device, which moves to a place twice as large where it is full."""
+        used, room = self._used.get(name, 0), tables.get(name)
+        if room is None or len(room) < used + len(values):
+            shape = (2 * (used + len(values)), *values.shape[1:])
+            larger = wp.zeros(shape[0] if dtype else shape, dtype=dtype or wp.dtype_from_numpy(values.dtype))
+            if room is not None and used:
+                wp.copy(larger, room, count=used * (room.size // len(room)))
+            tables[name] = room = larger
+        width = room.size // len(room)
+        if len(values):
+            wp.copy(room, wp.array(values, dtype=room.dtype), dest_offset=used * width, count=len(values) * width)
+        self._used[name] = used + len(values)
 
     def load(self, slots: Indices, objects: Indices, qpos: Floats) -> None:
         """Puts trials into worlds `slots`: of which of the objects taken, and from which positions (len(slots), nq)."""

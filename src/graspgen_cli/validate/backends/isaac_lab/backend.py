@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from multiprocessing import Pipe
@@ -18,10 +19,11 @@ from typing import Any
 
 from graspgen_cli.errors import GraspgenError, InputError
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
-from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.models import BackendSettings, ExecutionSettings, SimulationSettings
 from graspgen_cli.validate.backends.isaac_lab.mechanism import mechanism
 from graspgen_cli.validate.backends.isaac_lab.server import READY
 from graspgen_cli.validate.backends.isaac_lab.simulate import Job
+from graspgen_cli.validate.batches import More, ObjectResults, ObjectTrials, Simulator
 from graspgen_cli.validate.scene import build_scene, started_inside
 from graspgen_cli.validate.states import join_states
 
@@ -30,6 +32,7 @@ INSTALL = (
     "Python 3.11, an NVIDIA GPU, and: pip install 'graspgen-cli[isaaclab]' 'isaacsim[all,extscache]==5.1.0' "
     "--extra-index-url https://pypi.nvidia.com (see docs/isaaclab.md), or docker/run.sh --image graspgen:isaaclab"
 )
+OBJECTS_PER_PROCESS = 100
 GRACE = 10.0
 """s that the app has to end by itself."""
 
@@ -37,7 +40,9 @@ GRACE = 10.0
 class IsaacLabBackend:
     """Trials in Isaac Lab. Making one proves that what it needs is installed; the app is started by the first trials."""
 
-    def __init__(self, *, threads: int = 1, device: str = "cuda:0", headed: bool = False, objects_per_worker: int = 100) -> None:
+    def __init__(
+        self, *, threads: int = 1, device: str = "cuda:0", headed: bool = False, objects_per_worker: int = OBJECTS_PER_PROCESS
+    ) -> None:
         """threads: not used, PhysX decides. device: `cuda:0` or `cpu`. headed: with a window. objects_per_worker: the process is
         replaced after so many objects; 0 keeps it.
 
@@ -58,6 +63,18 @@ class IsaacLabBackend:
         state = self._ask(job)
         inside = started_inside(build_scene(gripper, target, settings), gripper, target, grasps)
         return TrialState(**{**vars(state), "started_inside": inside})
+
+    @classmethod
+    def open_simulator(cls, gripper: Gripper, settings: SimulationSettings, *, device: str) -> Simulator:
+        """A device with this gripper on it (see `validate.batches`): one process for all objects, which takes them one by one. Whether
+        there is a window, and how long a process lives, is in the settings of a run.
+
+        Raises InputError as the constructor does, GripperError for a mechanism that PhysX cannot have.
+        """
+        mechanism(gripper)
+        headed = isinstance(settings, BackendSettings) and settings.headed
+        limit = settings.objects_per_worker if isinstance(settings, ExecutionSettings) else OBJECTS_PER_PROCESS
+        return _OneByOne(cls(device=device, headed=headed, objects_per_worker=limit), gripper, settings)
 
     def close(self) -> None:
         """Ends the process, if there is one."""
@@ -87,14 +104,28 @@ class IsaacLabBackend:
         return answer
 
 
+class _OneByOne:
+    """The backend with one gripper, as a simulator."""
+
+    takes_more = False
+
+    def __init__(self, backend: IsaacLabBackend, gripper: Gripper, settings: SimulationSettings) -> None:
+        self._backend, self._gripper, self._settings = backend, gripper, settings
+
+    def run(self, trials: Sequence[ObjectTrials], more: More) -> Iterator[ObjectResults]:
+        """See `Simulator.run`."""
+        for each in trials:
+            yield ObjectResults(each.number, self._backend.run(self._gripper, each.target, each.grasps, self._settings))
+
+
 class _Process:
-    """The process, ready for jobs. What it prints goes to `log`, which is kept where something went wrong."""
+    """The process, ready for jobs. What it prints goes to `log`, which the process removes at its end where all went well."""
 
     def __init__(self, device: str, *, headed: bool) -> None:
         number, name = tempfile.mkstemp(prefix="graspgen-isaaclab-", suffix=".log")
         self.log = Path(name)
         self._pipe, theirs = Pipe()
-        arguments = [str(theirs.fileno()), device, "headed" if headed else "headless"]
+        arguments = [str(theirs.fileno()), device, "headed" if headed else "headless", name]
         with os.fdopen(number, "wb") as log, theirs:
             self._child = subprocess.Popen(
                 [sys.executable, "-m", "graspgen_cli.validate.backends.isaac_lab.server", *arguments],
@@ -103,20 +134,14 @@ class _Process:
                 stderr=subprocess.STDOUT,
                 pass_fds=(theirs.fileno(),),
             )
-        self._ready = self._keep_log = False
+        self._ready = False
 
     def ask(self, job: Job) -> Any:
         """The answer to a job. Raises EOFError or OSError where the process ends first."""
-        try:
-            if not self._ready:
-                self._ready = self._pipe.recv() == READY
-            self._pipe.send(job)
-            answer = self._pipe.recv()
-        except (EOFError, OSError):
-            self._keep_log = True
-            raise
-        self._keep_log = self._keep_log or not isinstance(answer, TrialState)
-        return answer
+        if not self._ready:
+            self._ready = self._pipe.recv() == READY
+        self._pipe.send(job)
+        return self._pipe.recv()
 
     def stop(self) -> None:
         """Ends the process; without mercy where it does not end by itself."""
@@ -126,8 +151,6 @@ class _Process:
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
-        if not self._keep_log:
-            self.log.unlink(missing_ok=True)
 
 
 def require_isaac_lab() -> None:

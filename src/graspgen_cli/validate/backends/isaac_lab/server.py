@@ -1,6 +1,6 @@
 """The process that Isaac Sim runs in: starts the app once, then does one job after another until its pipe is closed.
 
-Run by `IsaacLabBackend` as ``python -m graspgen_cli.validate.backends.isaac_lab.server FILE_DESCRIPTOR DEVICE headless|headed``.
+Run by `IsaacLabBackend` as ``python -m graspgen_cli.validate.backends.isaac_lab.server FILE_DESCRIPTOR DEVICE headless|headed LOG``.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import threading
 import time
 import traceback
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from graspgen_cli.errors import GraspgenError
+from graspgen_cli.records import TrialState
 
 READY = "ready"
 """What is sent when the app has started."""
@@ -22,16 +24,24 @@ HEARTBEAT = 1.0
 """s between two looks at whether the process that started this one is still there."""
 
 
-def serve(descriptor: int, device: str, *, headed: bool) -> None:
-    """Does the jobs that come through the pipe; every answer is a TrialState, or the text of what went wrong."""
+def serve(descriptor: int, device: str, *, headed: bool, log: Path) -> None:
+    """Does the jobs that come through the pipe; every answer is a TrialState, or the text of what went wrong.
+
+    log: file of what this process prints, which is removed here where nothing went wrong, for the owner may have been killed.
+    """
     pipe = Connection(descriptor)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     app = _start_app(device, headed=headed)
+    went_well = True
     with contextlib.suppress(EOFError, OSError):
         pipe.send(READY)
         while True:
-            pipe.send(_answer(pipe.recv()))
+            answer = _answer(pipe.recv())
+            went_well = went_well and isinstance(answer, TrialState)
+            pipe.send(answer)
     pipe.close()
+    if went_well:
+        log.unlink(missing_ok=True)
     app.close()
 
 
@@ -62,7 +72,7 @@ def _answer(job: Any) -> Any:
 
 
 if __name__ == "__main__":
-    number, on, how = sys.argv[1:]
+    number, on, how, printed = sys.argv[1:]
     # The app would take our arguments for its own.
     del sys.argv[1:]
-    serve(int(number), on, headed=how == "headed")
+    serve(int(number), on, headed=how == "headed", log=Path(printed))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from graspgen_cli.records import Floats, GraspBatch, Gripper, TargetObject, Tria
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.backends.isaac_lab.mechanism import Mechanism, coupling_effort, mechanism
 from graspgen_cli.validate.backends.isaac_lab.usd import body_name, joint_name, write_gripper_usd, write_object_usd
-from graspgen_cli.validate.progress import relative_motion
+from graspgen_cli.validate.progress import bounds, look_steps
 from graspgen_cli.validate.protocol import Stage, stages
 from graspgen_cli.validate.states import join_states
+from graspgen_cli.validate.watch import Watch, Watched, relative_motion
 
 SPACING = 1.0
 """m between neighbouring environments."""
@@ -92,13 +94,26 @@ def _run_chunk(job: Job, parts: Mechanism, folder: Path, grasps: GraspBatch) -> 
         simulation.reset()
         world = _world(job, parts, simulation, scene)
         _place(world, job.gripper, grasps)
-        when_closed, steps = _object_pose(world), 0
-        for number, stage in enumerate(stages(job.gripper, job.settings, object_mass(job.target, job.settings))):
-            _advance(world, stage, len(grasps))
-            steps += stage.steps
+        when_closed, every = _object_pose(world), np.arange(len(grasps))
+        plan = stages(job.gripper, job.settings, object_mass(job.target, job.settings))
+        watch, interval = _watch(job, tuple(stage.steps for stage in plan), when_closed)
+        for number, stage in enumerate(plan):
+            for left in _advance(world, stage, len(grasps), interval):
+                closed = number > 0 or left == 0
+                watch.look(_object_pose(world), _finger_force(world, len(grasps)), stage=number, left=left, closed=closed)
             if number == 0:
                 when_closed = _object_pose(world)
-        return _end_state(world, when_closed, steps)
+        return _end_state(
+            world, when_closed, bounds(job.gripper, job.target).center_of_mass, sum(stage.steps for stage in plan), watch.measured(every)
+        )
+
+
+def _watch(job: Job, steps: tuple[int, ...], pose_object_in_gripper: Floats) -> tuple[Watch, int]:
+    """What notes the measures, and after how many steps it is to look."""
+    count, interval = len(pose_object_in_gripper), look_steps(steps, job.settings)
+    watch, of = Watch(steps, job.settings, interval=interval, slots=count), bounds(job.gripper, job.target)
+    watch.begin(np.arange(count), pose_object_in_gripper, np.tile(of.center_of_mass, (count, 1)), np.full(count, of.radius))
+    return watch, interval
 
 
 def _simulation(job: Job) -> Any:
@@ -195,13 +210,14 @@ def _place(world: _World, gripper: Gripper, grasps: GraspBatch) -> None:
     world.target.write_root_com_velocity_to_sim(_to_device(world, np.zeros((len(grasps), 6))))
 
 
-def _advance(world: _World, stage: Stage, count: int) -> None:
-    """Steps through one stage. The force on the object is given anew in each step: Isaac Lab turns it with the object else."""
+def _advance(world: _World, stage: Stage, count: int, interval: int) -> Iterator[int]:
+    """Steps through one stage; yields the number of steps that are left every `interval` steps and at the end. The force on the object
+    is given anew in each step: Isaac Lab turns it with the object else."""
     closing = np.tile(world.parts.effort, (count, 1))
     sprung = any(not coupling.rigid for coupling in world.parts.couplings)
     force = _force(world, stage, count)
     world.gripper.set_joint_effort_target(_to_device(world, _in_their_order(world, closing)))
-    for _ in range(stage.steps):
+    for made in range(1, stage.steps + 1):
         if sprung:
             spring = coupling_effort(world.parts, *_joint_motion(world), world.step)
             world.gripper.set_joint_effort_target(_to_device(world, _in_their_order(world, closing + spring)))
@@ -210,6 +226,8 @@ def _advance(world: _World, stage: Stage, count: int) -> None:
         world.scene.write_data_to_sim()
         world.simulation.step(render=world.render)
         world.scene.update(world.step)
+        if made % interval == 0 or made == stage.steps:
+            yield stage.steps - made
 
 
 def _force(world: _World, stage: Stage, count: int) -> Any:
@@ -220,24 +238,33 @@ def _force(world: _World, stage: Stage, count: int) -> Any:
     return _to_device(world, in_world.reshape(count, 1, 3))
 
 
-def _end_state(world: _World, when_closed: Floats, steps: int) -> TrialState:
+def _end_state(world: _World, when_closed: Floats, center: Floats, steps: int, watched: Watched) -> TrialState:
     """Nothing ends a trial early: all environments are stepped together."""
     ended = _object_pose(world)
     position, _ = _joint_motion(world)
     finite = np.asarray(np.isfinite(np.concatenate([_host(world.target.data.root_link_pose_w), position], axis=1)).all(axis=1))
     count = len(finite)
-    force = np.stack([_net_force(finger, count) for finger in world.fingers], axis=1)
-    slip = relative_motion(when_closed, ended)
-    slip[(force == 0).all(axis=1)] = np.nan
+    force = _finger_force(world, count)
+    lost = (force == 0).all(axis=1)
+    slip = relative_motion(when_closed, ended, np.tile(center, (len(ended), 1)))
+    slip[lost] = np.nan
     return TrialState(
         pose_object_in_gripper=ended,
         finger_contact_force=force,
         joint_position=position + world.parts.reference,
         finite=finite,
         slip=slip,
+        smallest_force=watched.smallest_force,
+        loss_time=watched.loss_time,
+        late_motion=np.where(lost, np.nan, watched.late_motion),
         started_inside=np.zeros(count, bool),
         steps=np.full(count, steps, np.int32),
     )
+
+
+def _finger_force(world: _World, count: int) -> Floats:
+    """(N, 2) N."""
+    return np.stack([_net_force(finger, count) for finger in world.fingers], axis=1)
 
 
 def _net_force(finger: Any, count: int) -> Floats:

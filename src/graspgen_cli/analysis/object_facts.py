@@ -1,0 +1,147 @@
+"""The numbers of one object's grasps: what a worker finds out, small enough to keep for every object of a large dataset."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graspgen_cli.analysis.counts import ObjectCounts, count_grasps
+from graspgen_cli.analysis.findings import Finding, FindingKind
+from graspgen_cli.analysis.nearness import near_duplicates
+from graspgen_cli.analysis.surface import SurfaceFacts
+from graspgen_cli.geometry.poses import is_rotation
+from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Outcome
+
+OPENING_STEP = 0.005
+"""m: width of a class of the opening widths."""
+OPENING_CLASSES = 40
+"""The last class takes all that is wider."""
+DIRECTION_BANDS, DIRECTION_SECTORS = 4, 12
+"""The sphere of approach directions in cells of one size: bands of equal height, from -z to +z, each in sectors about z."""
+FAR_FACTOR = 10.0
+"""A grasp this many times farther from the middle of an object's grasps than half of them are does not belong to the object."""
+MANY_DUPLICATES = 0.05
+"""Share of the good grasps from which on near-duplicates are worth telling."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectFacts:
+    """What is known of one object's grasps with one gripper. Good grasps are held ones and guesses that were not tested."""
+
+    source: str
+    """The file; a member of an archive as if that were a folder."""
+    gripper: str
+    scale: float
+    counts: ObjectCounts
+    near_duplicates: int
+    """Good grasps that have another one closer than 1 mm and 1° together (see `nearness`)."""
+    openings: tuple[int, ...]
+    """Good grasps in each class of the opening width."""
+    directions: tuple[int, ...]
+    """Good grasps in each cell of the approach directions."""
+    spread: float
+    """1 less the length of the mean approach direction of the good grasps: 0 all from one side, near 1 from all sides; NaN without."""
+    surface: SurfaceFacts | None = None
+    """None unless the mesh was looked at."""
+    settings: str = ""
+    """Digest of how the grasps were made and tried; empty for other tools' files."""
+    chosen: bool = False
+    """Whether `balance` or `filter` chose the grasps, so that the share that held says nothing of the gripper any more."""
+
+    @property
+    def opening_known(self) -> int:
+        """Good grasps whose opening the file gives."""
+        return sum(self.openings)
+
+    @property
+    def direction_share(self) -> float:
+        """Share of the cells of approach directions in which there is a good grasp."""
+        return sum(count > 0 for count in self.directions) / len(self.directions)
+
+
+def object_facts(
+    dataset: GraspDataset, *, source: str, gripper: str, pose_graspgen_in_gripper: Floats, symmetric: bool
+) -> tuple[ObjectFacts, list[Finding]]:
+    """The facts of one object without its mesh, and what is wrong with its grasps.
+
+    pose_graspgen_in_gripper: (4, 4), GraspGen's frame (approach +Z, closing X) in the frame of the file's poses.
+    """
+    grasps = dataset.grasps
+    seen = grasps.pose_gripper_in_object @ pose_graspgen_in_gripper
+    good = is_good(grasps)
+    facts = ObjectFacts(
+        source=source,
+        gripper=gripper,
+        scale=dataset.scale,
+        counts=count_grasps(dataset.object_id, source.rpartition("/")[2], grasps),
+        near_duplicates=int(near_duplicates(seen[good], symmetric=symmetric).sum()),
+        openings=_opening_classes(grasps.opening_width[good]),
+        directions=_direction_cells(seen[good, :3, 2]),
+        spread=_spread(seen[good, :3, 2]),
+        settings=_settings_digest(dataset),
+        chosen="subset" in dataset.provenance,
+    )
+    depth = 0.0 if math.isnan(dataset.gripper_depth) else dataset.gripper_depth
+    return facts, _findings(facts, seen, depth)
+
+
+def is_good(grasps: GraspBatch) -> NDArray[np.bool_]:
+    """(N,) grasps that the trainer takes for good: held ones and guesses that were not tested."""
+    return (grasps.outcome == Outcome.HELD) | (grasps.outcome == Outcome.UNVALIDATED)
+
+
+def _settings_digest(dataset: GraspDataset) -> str:
+    """The digests of guesses and trials in a file of ours."""
+    records = (dataset.provenance.get(part) for part in ("guess", "simulation"))
+    return " ".join(str(record.get("digest", ""))[:12] for record in records if isinstance(record, dict))
+
+
+def _opening_classes(widths: Floats) -> tuple[int, ...]:
+    known = widths[np.isfinite(widths)]
+    classes = np.clip((known / OPENING_STEP + 1e-9).astype(np.int64), 0, OPENING_CLASSES - 1)
+    return tuple(np.bincount(classes, minlength=OPENING_CLASSES).tolist())
+
+
+def _direction_cells(direction: Floats) -> tuple[int, ...]:
+    """Number of unit vectors (N, 3) in each cell, band after band."""
+    band = np.clip(((direction[:, 2] + 1) / 2 * DIRECTION_BANDS).astype(np.int64), 0, DIRECTION_BANDS - 1)
+    turn = np.arctan2(direction[:, 1], direction[:, 0]) / (2 * np.pi) % 1.0
+    sector = np.clip((turn * DIRECTION_SECTORS).astype(np.int64), 0, DIRECTION_SECTORS - 1)
+    return tuple(np.bincount(band * DIRECTION_SECTORS + sector, minlength=DIRECTION_BANDS * DIRECTION_SECTORS).tolist())
+
+
+def _spread(direction: Floats) -> float:
+    return 1.0 - float(np.linalg.norm(direction.mean(axis=0))) if len(direction) else math.nan
+
+
+def _findings(facts: ObjectFacts, pose_graspgen_in_object: Floats, depth: float) -> list[Finding]:
+    """What is wrong, as far as that can be told without the mesh."""
+    counts, found = facts.counts, list[Finding]()
+
+    def note(kind: FindingKind, detail: str, count: int) -> None:
+        found.append(Finding(kind, facts.source, counts.object_id, detail, count))
+
+    turned = np.flatnonzero(~is_rotation(pose_graspgen_in_object))
+    if len(turned):
+        note(FindingKind.NOT_A_ROTATION, f"{len(turned)} of {counts.total} poses, first that of grasp {turned[0]}", len(turned))
+    away = far_outliers(pose_graspgen_in_object[:, :3, 3] + depth * pose_graspgen_in_object[:, :3, 2])
+    if len(away):
+        note(FindingKind.FAR_AWAY, f"{len(away)} of {counts.total} grasps lie far off all others, first grasp {away[0]}", len(away))
+    if facts.near_duplicates > MANY_DUPLICATES * counts.positive:
+        note(FindingKind.NEAR_DUPLICATES, f"{facts.near_duplicates} of {counts.positive} good grasps", facts.near_duplicates)
+    if not counts.usable:
+        note(FindingKind.FEW_POSITIVES, f"{counts.positive} good grasps; the trainer skips the object", counts.positive)
+    return found
+
+
+def far_outliers(points: Floats) -> NDArray[np.intp]:
+    """Indices of the points (N, 3) that are more than FAR_FACTOR times the median distance from the median of all. At least four are
+    needed to say which ones belong together."""
+    if len(points) < 4:
+        return np.zeros(0, np.intp)
+    distance = np.linalg.norm(points - np.median(points, axis=0), axis=1)
+    # Grasps may all be at one place; the smallest objects are millimetres.
+    return np.flatnonzero(distance > FAR_FACTOR * max(float(np.median(distance)), 0.01))

@@ -1,0 +1,99 @@
+"""Another criterion for grasps that were tried before: new outcomes from the numbers in the files, without any simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graspgen_cli.dataset.graspgen_json import decode, encode, read_document, require_intact
+from graspgen_cli.dataset.object_grasps import offset_pose, offset_values
+from graspgen_cli.dataset.object_map import read_object_map
+from graspgen_cli.dataset.paths import DatasetPaths
+from graspgen_cli.dataset.provenance import judged_by
+from graspgen_cli.errors import GraspFileError, InputError
+from graspgen_cli.execution.ownership import object_lock
+from graspgen_cli.files import write_atomically
+from graspgen_cli.grippers.find import load_gripper
+from graspgen_cli.records import GraspDataset, Outcome
+from graspgen_cli.settings.commands import RelabelCommand
+from graspgen_cli.settings.judge_models import JudgeSettings
+from graspgen_cli.validate.judge import can_judge_again, judge_again
+
+
+@dataclass(frozen=True)
+class RelabelledObject:
+    """One object: held grasps before and now, grasps that changed, and tried ones that could not be judged for want of numbers."""
+
+    object_id: str
+    held_before: int
+    held: int
+    changed: int
+    without_numbers: int
+
+
+@dataclass(frozen=True)
+class Relabelling:
+    """What became of the dataset, and what is wrong with the files that could not be read, a line each."""
+
+    objects: tuple[RelabelledObject, ...]
+    broken: tuple[str, ...]
+
+
+def relabel_dataset(settings: RelabelCommand, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> Relabelling:
+    """Judges the grasps of every file of the gripper's dataset again, in place; the numbers stay, so that it can be undone.
+
+    Raises InputError where there is no dataset, OutputError where a file cannot be written.
+    """
+    paths = DatasetPaths(settings.grasp_dataset, load_gripper(settings.gripper_config, options=settings).name)
+    entries = read_object_map(paths)
+    if not entries:
+        raise InputError(f"{paths.grasps}: no grasp files; run `graspgen all` first, or name another --grasp-dataset")
+    on_start(len(entries))
+    objects, broken = [], []
+    for object_id, name in sorted(entries.items()):
+        try:
+            with object_lock(paths, object_id, wait=True):
+                objects.append(_relabel_file(paths.grasps / name, settings))
+        except GraspFileError as error:
+            broken.append(str(error))
+        on_object(object_id)
+    return Relabelling(tuple(objects), tuple(broken))
+
+
+def _relabel_file(path: Path, criterion: JudgeSettings) -> RelabelledObject:
+    """Writes the file with its new outcomes where anything in it changes. Raises GraspFileError where it is damaged."""
+    document = read_document(path)
+    require_intact(path, document)
+    before = decode(path, document)
+    now = relabelled(before, criterion)
+    if now.provenance != before.provenance or (now.grasps.outcome != before.grasps.outcome).any():
+        offset = offset_pose((document.get("gripper") or {}).get("transform_offset_from_asset_to_graspgen_convention"))
+        write_atomically(path, encode(now, None if offset is None else offset_values(offset), beside=_not_ours(document)))
+    tried = np.isin(before.grasps.outcome, (Outcome.HELD, Outcome.DROPPED))
+    judged = can_judge_again(before.grasps.outcome, before.grasps.measured)
+    return RelabelledObject(
+        object_id=before.object_id,
+        held_before=before.grasps.count(Outcome.HELD),
+        held=now.grasps.count(Outcome.HELD),
+        changed=int((now.grasps.outcome != before.grasps.outcome).sum()),
+        without_numbers=int((tried & ~judged).sum()),
+    )
+
+
+def relabelled(dataset: GraspDataset, criterion: JudgeSettings) -> GraspDataset:
+    """The dataset as the criterion judges it; its record of the trials then names that criterion, as if they had been judged by it."""
+    grasps, simulation = dataset.grasps, dataset.provenance.get("simulation")
+    provenance: dict[str, Any] = dict(dataset.provenance)
+    if isinstance(simulation, dict) and isinstance(simulation.get("settings"), dict) and grasps.quality is not None:
+        provenance["simulation"] = judged_by(simulation, criterion)
+    outcome = judge_again(grasps.outcome, grasps.measured, criterion)
+    return replace(dataset, grasps=replace(grasps, outcome=outcome), provenance=provenance)
+
+
+def _not_ours(document: dict[str, Any]) -> dict[str, Any]:
+    """What else the file says, to be written again as it was."""
+    return {key: value for key, value in document.items() if key != "provenance"}

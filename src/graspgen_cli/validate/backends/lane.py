@@ -1,0 +1,154 @@
+"""Trials of many objects on their way through the worlds of one device: each world takes the next trial as one ends."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graspgen_cli.geometry.poses import inverse
+from graspgen_cli.records import Gripper, TrialState
+from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.validate.backends.worlds import Worlds
+from graspgen_cli.validate.batches import ObjectTrials
+from graspgen_cli.validate.progress import Bounds, Observation, Progress, bounds
+from graspgen_cli.validate.protocol import Stage, stages
+from graspgen_cli.validate.scene import Scene, build_scene, deepest_allowed, start_position
+from graspgen_cli.validate.states import in_order, join_states
+
+Indices = NDArray[np.intp]
+
+MOST_OBJECTS = 4096
+"""Objects that the worlds know at once. Once so many have come, no more are taken until the worlds are empty."""
+
+
+@dataclass(eq=False)
+class LaneObject:
+    """An object with its scene, and what has come of its trials so far."""
+
+    trials: ObjectTrials
+    scene: Scene
+    plan: tuple[Stage, ...]
+    bounds: Bounds
+    number: list[Indices] = field(default_factory=list)
+    states: list[TrialState] = field(default_factory=list)
+    missing: int = 0
+
+    def state(self, joints: int) -> TrialState:
+        """The end states of all trials, in the order of the grasps."""
+        return in_order(join_states(self.states, joints), np.concatenate(self.number) if self.number else np.zeros(0, np.intp))
+
+
+def lane_object(gripper: Gripper, trials: ObjectTrials, settings: SimulationSettings) -> LaneObject:
+    """An object made ready: its scene compiled."""
+    scene = build_scene(gripper, trials.target, settings)
+    plan = stages(gripper, settings, scene.mass)
+    return LaneObject(trials, scene, plan, bounds(gripper, trials.target), missing=len(trials.grasps))
+
+
+class Lane:
+    """Worlds with trials in them, and those that wait."""
+
+    def __init__(self, worlds: Worlds, gripper: Gripper, settings: SimulationSettings) -> None:
+        self._worlds, self._gripper, self._settings = worlds, gripper, settings
+        self._progress: Progress | None = None
+        self._objects: list[LaneObject] = []
+        self._waiting: deque[LaneObject] = deque()
+        self._queue: deque[tuple[int, int]] = deque()
+        self._object_of_slot = np.zeros(worlds.count, np.intp)
+        self._number_of_slot = np.zeros(worlds.count, np.intp)
+        self._inside = np.zeros(worlds.count, bool)
+        self._free = np.zeros(worlds.count, bool)
+
+    def add(self, each: LaneObject) -> None:
+        """An object whose trials are to be made; it has some."""
+        self._waiting.append(each)
+
+    def is_busy(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self._waiting or self._queue) or self._is_running()
+
+    def look(self) -> Iterator[LaneObject]:
+        """Starts trials, steps to the next look, and yields the objects that are then done."""
+        self._take_objects()
+        fresh = self._fill()
+        ended, seen = self._step(fresh)
+        self._free[ended] = True
+        yield from self._collect(ended, seen)
+
+    def _is_running(self) -> bool:
+        return self._progress is not None and bool(self._progress.running.any())
+
+    def _take_objects(self) -> None:
+        """Has the worlds know the objects that wait."""
+        if not self._queue and not self._is_running():
+            self._worlds.forget_objects()
+            self._objects = []
+        count = min(len(self._waiting), MOST_OBJECTS - len(self._objects))
+        if count <= 0:
+            return
+        come = [self._waiting.popleft() for _ in range(count)]
+        self._worlds.add_objects([each.scene for each in come])
+        self._queue.extend((len(self._objects) + i, 0) for i in range(count))
+        self._objects += come
+        if self._progress is None:
+            steps = tuple(stage.steps for stage in come[0].plan)
+            self._progress = Progress(self._gripper, steps, self._settings, self._worlds.count)
+            self._worlds.park(np.arange(self._worlds.count))
+            self._free[:] = True
+
+    def _fill(self) -> Indices:
+        """Starts the next trials in worlds that are free, and parks those that have become free and for which there is none; the slots of
+        the trials."""
+        free, used = np.flatnonzero(self._free), 0
+        while self._queue and used < len(free):
+            which, begun = self._queue.popleft()
+            count = min(len(free) - used, len(self._objects[which].trials.grasps) - begun)
+            self._start(free[used : used + count], which, np.arange(begun, begun + count))
+            used += count
+            if begun + count < len(self._objects[which].trials.grasps):
+                self._queue.appendleft((which, begun + count))
+        self._free[free[:used]] = False
+        return free[:used]
+
+    def _start(self, slots: Indices, which: int, number: Indices) -> None:
+        each = self._objects[which]
+        grasps = each.trials.grasps[number]
+        self._object_of_slot[slots], self._number_of_slot[slots] = which, number
+        self._worlds.load(slots, np.full(len(slots), which), start_position(each.scene, self._gripper, grasps))
+        assert self._progress is not None
+        self._progress.begin(slots, inverse(grasps.pose_gripper_in_object), [each.bounds] * len(slots))
+
+    def _step(self, fresh: Indices) -> tuple[Indices, Observation]:
+        """Steps to the next look. The contacts of the first step show which of the `fresh` trials began inside the gripper."""
+        progress = self._progress
+        assert progress is not None
+        steps = int(np.minimum(progress.interval, progress.left)[progress.running].min())
+        if fresh.size:
+            self._worlds.step(1)
+            allowed = np.array([deepest_allowed(self._objects[i].trials.target) for i in self._object_of_slot[fresh]])
+            self._inside[fresh] = self._worlds.deepest()[fresh] < allowed
+        self._worlds.step(steps - 1 if fresh.size else steps)
+        seen = self._worlds.observe()
+        ended, entered = progress.look(seen, steps)
+        if entered.size:
+            of = zip(self._object_of_slot[entered], progress.stage[entered], strict=True)
+            self._worlds.push(entered, np.array([self._objects[i].plan[stage].force_in_base for i, stage in of]))
+        return ended, seen
+
+    def _collect(self, ended: Indices, seen: Observation) -> Iterator[LaneObject]:
+        """Notes the end states, and takes the objects of worlds that have nothing to do out of reach; the objects that are done."""
+        assert self._progress is not None
+        of = self._object_of_slot[ended]
+        for i in np.unique(of):
+            slots, each = ended[of == i], self._objects[i]
+            each.number.append(self._number_of_slot[slots].copy())
+            each.states.append(self._progress.state(slots, seen, self._inside))
+            each.missing -= len(slots)
+            if each.missing == 0:
+                yield each
+        if ended.size and not self._queue and not self._waiting:
+            self._worlds.park(ended)

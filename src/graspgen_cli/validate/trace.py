@@ -1,0 +1,136 @@
+"""One trial step by step: the reference backend's own trial, with an eye on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import mujoco
+import numpy as np
+from mujoco import batch
+from numpy.typing import NDArray
+
+from graspgen_cli.geometry.poses import inverse, rotation_angle
+from graspgen_cli.records import Floats, GraspBatch, Gripper, Outcome, TargetObject, TrialState
+from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.validate.backends.mujoco_cpu import MujocoBackend
+from graspgen_cli.validate.judge import judge
+from graspgen_cli.validate.protocol import Stage, stages
+from graspgen_cli.validate.scene import Scene, contacts, object_pose
+
+
+@dataclass(frozen=True, eq=False)
+class TrialTrace:
+    """What happened in one trial, after each of its T steps. The gripper stands still in the frame of its base."""
+
+    scene: Scene
+    stages: tuple[Stage, ...]
+    """With the steps that were made in each; those that the trial did not finish are as they were planned."""
+    time: Floats
+    """(T,) s since the gripper began to close."""
+    position: Floats
+    """(T, nq): the scene's generalized positions, m, rad and quaternions."""
+    pose_object_in_gripper: Floats
+    """(T, 4, 4)."""
+    joint_position: Floats
+    """(T, J) m or rad."""
+    finger_contact_force: Floats
+    """(T, 2) N: magnitude of the net contact force between each finger and the object."""
+    state: TrialState
+    """The end, of this one trial."""
+    outcome: Outcome
+
+    @property
+    def closed_at(self) -> float:
+        """s: when the time to close and hold is over and the tugs begin."""
+        return self.stages[0].steps * float(self.scene.model.opt.timestep)
+
+    @property
+    def slip(self) -> Floats:
+        """(T, 2) m and rad: how far the object moved in the gripper since `closed_at`; NaN before that."""
+        start = np.searchsorted(self.time, self.closed_at - self._half_step)
+        moved = np.full((len(self.time), 2), np.nan)
+        if start < len(self.time):
+            relative = inverse(self.pose_object_in_gripper[start]) @ self.pose_object_in_gripper[start:]
+            moved[start:, 0] = np.linalg.norm(
+                self.pose_object_in_gripper[start:, :3, 3] - self.pose_object_in_gripper[start, :3, 3], axis=1
+            )
+            moved[start:, 1] = rotation_angle(relative[:, :3, :3])
+        return moved
+
+    @property
+    def pressed(self) -> NDArray[np.bool_]:
+        """(T,) whether both fingers press on the object."""
+        return np.asarray((self.finger_contact_force > 0).all(axis=1))
+
+    @property
+    def failed_at(self) -> float | None:
+        """s: since when the fingers no longer both press on the object until the end, 0 where they never did, and the last step of a
+        trial that diverged; None where the object was held."""
+        if self.outcome is Outcome.HELD:
+            return None
+        if self.outcome is Outcome.UNSTABLE:
+            return float(self.time[-1])
+        pressed = np.flatnonzero(self.pressed)
+        return float(self.time[pressed[-1]]) if len(pressed) else 0.0
+
+    @property
+    def _half_step(self) -> float:
+        return float(self.scene.model.opt.timestep) / 2
+
+
+def touching_bodies(trace: TrialTrace) -> tuple[str, ...]:
+    """The gripper's bodies that touch the object at the end of the trial, in the order of the model; what a finger's force does not say:
+    whether other parts of the gripper met the object first."""
+    model = trace.scene.model
+    data = mujoco.MjData(model)
+    data.qpos[:] = np.nan_to_num(trace.position[-1])
+    mujoco.mj_fwdPosition(model, data)
+    pairs = [model.geom_bodyid[contact.geom] for contact in data.contact[: data.ncon] if contact.dist <= 0]
+    return tuple(str(model.body(body).name) for body in sorted({int(b) for pair in pairs for b in pair} - {trace.scene.object_body}))
+
+
+class _Recorder:
+    """Keeps the positions and contact forces of one simulation."""
+
+    def __init__(self) -> None:
+        self.scene: Scene | None = None
+        self.positions: list[Floats] = []
+        self.forces: list[Floats] = []
+        self.stages: list[int] = []
+
+    def __call__(self, scene: Scene, simulations: batch.Batch, stage: NDArray[np.intp]) -> None:
+        self.scene = scene
+        self.positions.append(simulations.bind("qpos")[0].copy())
+        self.forces.append(contacts(scene, simulations.bind("sensordata"))[1][0])
+        self.stages.append(int(stage[0]))
+
+
+def trace_trial(gripper: Gripper, target: TargetObject, grasp: GraspBatch, settings: SimulationSettings) -> TrialTrace:
+    """Runs the trial of one grasp, a batch of one, as the reference backend does, and returns what happened on the way.
+
+    The end state and the outcome are those that the backend gives the grasp among others.
+    """
+    recorder = _Recorder()
+    state = MujocoBackend(threads=1, observer=recorder).run(gripper, target, grasp, settings)
+    scene = recorder.scene
+    assert scene is not None, "a trial has at least one step"
+    position, outcome = np.array(recorder.positions), Outcome(int(judge(state)[0]))
+    finished = max(recorder.stages) + (outcome is Outcome.HELD)
+    return TrialTrace(
+        scene=scene,
+        stages=_as_they_went(stages(gripper, settings, scene.mass), recorder.stages, finished),
+        time=np.arange(1.0, len(position) + 1) * float(scene.model.opt.timestep),
+        position=position,
+        pose_object_in_gripper=object_pose(scene, position),
+        joint_position=position[:, scene.joint_qpos],
+        finger_contact_force=np.array(recorder.forces),
+        state=state,
+        outcome=outcome,
+    )
+
+
+def _as_they_went(plan: tuple[Stage, ...], stage_of_step: Sequence[int], finished: int) -> tuple[Stage, ...]:
+    """The stages, the first `finished` of them with the steps that they took: they end early where the rest would change nothing."""
+    made = np.bincount(stage_of_step, minlength=len(plan))
+    return tuple(replace(stage, steps=int(made[k])) if k < finished else stage for k, stage in enumerate(plan))

@@ -1,0 +1,56 @@
+"""Percentiles of the motion of held objects, from classes that can be added up."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from graspgen_cli.analysis.drift import SHARES, drift_document, drift_line, drift_of, total_drift
+from graspgen_cli.records import GraspBatch, Measure, Outcome
+from made_datasets import grasp_dataset
+
+
+def batch(slips: list[float], turns: list[float], outcomes: list[Outcome] | None = None) -> GraspBatch:
+    grasps = grasp_dataset("a.obj", outcomes=outcomes or [Outcome.HELD] * len(slips)).grasps
+    quality = np.full((len(slips), len(Measure)), np.nan)
+    quality[:, Measure.SLIP], quality[:, Measure.TURN] = slips, turns
+    return replace(grasps, quality=quality)
+
+
+def test_percentiles_are_those_of_the_numbers_within_a_class() -> None:
+    rng = np.random.Generator(np.random.Philox(2))
+    slips, turns = rng.lognormal(-8, 2, 5000).clip(1e-6, 0.5), rng.lognormal(-5, 1, 5000)
+    drift = drift_of(batch(slips.tolist(), turns.tolist()))
+    for share in SHARES:
+        assert drift.slip(share) == pytest.approx(float(np.quantile(slips, share)), rel=0.13)
+        assert drift.turn(share) == pytest.approx(float(np.quantile(turns, share)), rel=0.13)
+
+
+def test_a_hand_made_case() -> None:
+    drift = drift_of(batch([0.001] * 9 + [0.01], [0.1] * 10))
+    assert drift.slip(0.5) == pytest.approx(0.001) and drift.slip(0.95) == pytest.approx(0.01) and drift.turn(0.99) == pytest.approx(0.1)
+    assert drift_line(drift).startswith("drift of 10 held grasps: 1 mm and 5.7° in the median, 1 mm and 5.7° at 90%, 10 mm and 5.7° at 95%")
+
+
+def test_only_held_grasps_with_numbers_count() -> None:
+    outcomes = [Outcome.HELD, Outcome.DROPPED, Outcome.HELD]
+    drift = drift_of(batch([0.001, 0.1, math.nan], [0.01, 0.1, math.nan], outcomes))
+    assert drift.grasps == 1 and drift.slip(1.0) == pytest.approx(0.001)
+
+
+def test_objects_add_up() -> None:
+    parts = [drift_of(batch([0.0, 0.002], [0.0, 0.02])), drift_of(batch([0.004], [0.04]))]
+    assert total_drift(parts) == drift_of(batch([0.0, 0.002, 0.004], [0.0, 0.02, 0.04]))
+
+
+def test_nothing_known_is_no_number() -> None:
+    drift = total_drift([drift_of(grasp_dataset("a.obj").grasps)])
+    assert drift_line(drift) == "" and math.isnan(drift.slip(0.5))
+    assert drift_document(drift) == {
+        "held_grasps": 0,
+        "slip_m": dict.fromkeys(["0.5", "0.9", "0.95", "0.99"]),
+        "turn_rad": dict.fromkeys(["0.5", "0.9", "0.95", "0.99"]),
+    }
