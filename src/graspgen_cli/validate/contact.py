@@ -31,7 +31,7 @@ class ContactModel:
     friction_stiffness: float = 10.0
     """impratio: how much stiffer contacts are against sliding than against pressing. A stiff friction keeps grips from creeping."""
     elliptic: bool = True
-    """Whether the friction cone is an ellipse; a pyramid turns over several times as many labels, and costs no less."""
+    """Whether the friction cone is an ellipse; a pyramid turns over more than twice as many labels, and costs no less."""
     integrator: Integrator = Integrator.IMPLICITFAST
     tolerance: float = 1e-8
     """At which improvement of a step's cost, in the engine's scale, its solver stops."""
