@@ -55,7 +55,7 @@ class ProtocolSettings(Section):
     protocol: str = Field(
         "tug",
         min_length=1,
-        description="tug: --tug-sequences; gravity: its weight from six sides, 0.5 s each; or a YAML file with tugs of your own.",
+        description="What pulls: tug, the --tug-sequences; gravity, the weight from six sides, 0.5 s each; or a YAML file with tugs.",
         json_schema_extra={"allowed": "tug, gravity or the path of a YAML file"},
     )
 
