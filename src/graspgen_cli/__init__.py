@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from graspgen_cli.api import make_training_scripts as make_training_scripts
     from graspgen_cli.api import measure_machine as measure_machine
     from graspgen_cli.api import prepare_gripper as prepare_gripper
+    from graspgen_cli.api import relabel_grasps as relabel_grasps
     from graspgen_cli.api import replay_trial as replay_trial
     from graspgen_cli.api import try_grasps as try_grasps
     from graspgen_cli.api import update_splits as update_splits
@@ -53,6 +54,7 @@ _PLACES = {
         "balance_grasps",
         "compare_grasps",
         "convert_grasps",
+        "relabel_grasps",
         "export_view",
         "fill_grasps",
         "filter_grasps",

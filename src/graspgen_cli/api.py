@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from graspgen_cli.dataset.splits import SplitPlan
     from graspgen_cli.execution.gripper_run import PreparedGripper
     from graspgen_cli.execution.inspection import Inspection
+    from graspgen_cli.execution.relabel_run import Relabelling
     from graspgen_cli.execution.replay_run import Replay
     from graspgen_cli.execution.reports import ObjectReport, RunSummary
     from graspgen_cli.execution.subset_run import Subset
@@ -132,6 +133,14 @@ def filter_grasps(*, config: Path | None = None, **settings: object) -> Subset:
     from graspgen_cli.settings.commands import FilterCommand
 
     return filter_dataset(_resolved(FilterCommand, settings, config), on_start=_ignore, on_object=_ignore)
+
+
+def relabel_grasps(*, config: Path | None = None, **settings: object) -> Relabelling:
+    """`graspgen relabel`: held grasps before and now, by object. Raises SettingsError, InputError, GripperError or OutputError."""
+    from graspgen_cli.execution.relabel_run import relabel_dataset
+    from graspgen_cli.settings.commands import RelabelCommand
+
+    return relabel_dataset(_resolved(RelabelCommand, settings, config), on_start=_ignore, on_object=_ignore)
 
 
 def convert_grasps(*, config: Path | None = None, **settings: object) -> Conversion:
