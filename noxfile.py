@@ -11,7 +11,9 @@ import nox
 
 nox.options.default_venv_backend = "virtualenv"
 nox.options.sessions = ["tests", "lint", "types", "smoke"]
-TEST_PACKAGES = ["pytest>=8.3,<10", "hypothesis>=6.120,<7"]
+TEST_PACKAGES = ["pytest>=8.3,<10", "pytest-xdist>=3.6,<4", "hypothesis>=6.120,<7"]
+SIDE_BY_SIDE = ["-n", "2", "--dist", "loadfile"]
+"""Two processes, each with whole files of tests, for what a file prepares is made once."""
 ISAAC_SIM_PINS = ["numpy==1.26.*", "packaging<24", "pillow==11.3.0"]
 """What Isaac Lab 2.3 with Isaac Sim 5.1 allows of the packages that we need as well."""
 
@@ -20,7 +22,7 @@ ISAAC_SIM_PINS = ["numpy==1.26.*", "packaging<24", "pillow==11.3.0"]
 def tests(session: nox.Session) -> None:
     """Fast tests, those of USD files among them."""
     session.install(".[usd,report,view,replay]", *TEST_PACKAGES)
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *SIDE_BY_SIDE, *session.posargs)
 
 
 @nox.session
@@ -42,7 +44,7 @@ def grippers(session: nox.Session) -> None:
 def numpy1(session: nox.Session) -> None:
     """Fast tests with the packages of an Isaac Sim environment: Python 3.11, NumPy below 2."""
     session.install(".[usd]", *ISAAC_SIM_PINS, *TEST_PACKAGES)
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *SIDE_BY_SIDE, *session.posargs)
 
 
 @nox.session(python="3.11")

@@ -317,6 +317,7 @@ def test_a_runs_settings_say_whether_there_is_a_window_and_how_long_a_process_li
 
 
 @needs_usd
+@pytest.mark.slow
 def test_a_run_tries_its_grasps_in_isaac_lab_and_records_that(fake: Any, tmp_path: Path) -> None:
     (tmp_path / "list.json").write_text('{"box.stl": 0.001, "ring.ply": 1.0}')
     where = [f"--object-scales-json={tmp_path}/list.json", f"--object-dataset={OBJECTS}", f"--grasp-dataset={tmp_path}/out"]
