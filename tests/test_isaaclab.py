@@ -307,12 +307,12 @@ def test_a_runs_settings_say_whether_there_is_a_window_and_how_long_a_process_li
     ]
     simulator: Any = IsaacLabBackend.open_simulator(gripper, GraspCommand(headed=True, objects_per_worker=2), device="cpu")
     processes = []
-    for result in simulator.run(trials):
+    for result in simulator.run(trials, list):
         assert result.number == len(processes)
         processes.append(simulator._backend._process)
     assert processes[0] is processes[1] is not processes[2] and processes[0].headed
     windowless: Any = IsaacLabBackend.open_simulator(gripper, SHORT, device="cpu")
-    list(windowless.run(trials[:1]))
+    list(windowless.run(trials[:1], list))
     assert not windowless._backend._process.headed
 
 
