@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from analysed import HELD, hand_made, made, write_dataset
+from examples import OBJECTS
 from graspgen_cli.analysis.scene import MOST_FACES, thinned, worst_and_best
 from graspgen_cli.analysis.thumbnail import SIZE, thumbnail
 from graspgen_cli.app import main
@@ -229,3 +230,19 @@ def test_a_thumbnail_shows_the_object() -> None:
         dark = sum(value < 250 for value in picture.tobytes())
         assert SIZE * SIZE * 0.05 < dark < SIZE * SIZE * 0.9
     assert pictures[0].tobytes() != pictures[1].tobytes()
+
+
+def test_the_drift_of_held_grasps_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A real run, whose files have the measures."""
+    where = ["--object-scales-json", str(OBJECTS / "graspgen_example.json"), "--grasp-dataset", str(tmp_path), "--quiet"]
+    scales = tmp_path / "one.json"
+    scales.write_text('{"box.stl": 0.001}')
+    where[1] = str(scales)
+    quotas = ["--num-collision-free-grasps", "4", "--num-colliding-grasps", "1"]
+    assert main(["validate", *where, "--object-dataset", str(OBJECTS), *quotas, "--gripper-config", "franka_panda"]) == 0
+    capsys.readouterr()
+    main(["analyze", str(tmp_path), "--json"])
+    drift = json.loads(capsys.readouterr().out)["drift"]["franka_panda"]
+    assert drift["held_grasps"] == 4 and 0 < drift["slip_m"]["0.5"] < 0.05
+    main(["analyze", str(tmp_path)])
+    assert "franka_panda: drift of 4 held grasps: " in capsys.readouterr().out

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graspgen_cli.analysis.counts import ObjectCounts, count_grasps
+from graspgen_cli.analysis.drift import Drift, drift_of
 from graspgen_cli.analysis.findings import Finding, FindingKind
 from graspgen_cli.analysis.nearness import near_duplicates
 from graspgen_cli.analysis.surface import SurfaceFacts
@@ -44,6 +45,8 @@ class ObjectFacts:
     """Good grasps in each cell of the approach directions."""
     spread: float
     """1 less the length of the mean approach direction of the good grasps: 0 all from one side, near 1 from all sides; NaN without."""
+    drift: Drift
+    """How far the objects of held grasps moved in the gripper, where the file says."""
     surface: SurfaceFacts | None = None
     """None unless the mesh was looked at."""
     settings: str = ""
@@ -81,6 +84,7 @@ def object_facts(
         openings=_opening_classes(grasps.opening_width[good]),
         directions=_direction_cells(seen[good, :3, 2]),
         spread=_spread(seen[good, :3, 2]),
+        drift=drift_of(grasps),
         settings=_settings_digest(dataset),
         chosen="subset" in dataset.provenance,
     )

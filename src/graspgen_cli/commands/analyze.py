@@ -105,6 +105,8 @@ def _rate(rate: float) -> str:
 
 def _print_reasons(analysis: DatasetAnalysis, console: Console) -> None:
     """Why grasps failed, and whether that is normal."""
+    from graspgen_cli.analysis.drift import drift_line, total_drift
+
     total = analysis.total
     causes = (
         ("dropped", total.dropped, "lost in the simulation"),
@@ -117,7 +119,10 @@ def _print_reasons(analysis: DatasetAnalysis, console: Console) -> None:
     console.table(("not held", "grasps", "of all", "why"), rows, text=True)
     console.line()
     for gripper in analysis.grippers:
-        console.line(_compared(gripper, [facts for facts in analysis.objects if facts.gripper == gripper]))
+        of_gripper = [facts for facts in analysis.objects if facts.gripper == gripper]
+        console.line(_compared(gripper, of_gripper))
+        if moved := drift_line(total_drift(facts.drift for facts in of_gripper)):
+            console.line(f"{gripper}: {moved}")
 
 
 def _compared(gripper: str, objects: Sequence[ObjectFacts]) -> str:
