@@ -29,7 +29,7 @@ def tests(session: nox.Session) -> None:
 def slow(session: nox.Session) -> None:
     """Tests that take minutes: a run killed a hundred times, thousands of objects, the GPU backend on Warp's CPU device."""
     session.install(".[usd,gpu,report,view,replay]", *TEST_PACKAGES)
-    session.run("pytest", "-m", "slow", *session.posargs)
+    session.run("pytest", "-m", "slow", *SIDE_BY_SIDE, *session.posargs)
 
 
 @nox.session
