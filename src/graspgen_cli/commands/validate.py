@@ -24,10 +24,12 @@ COMMAND = Command(
     about=(
         "The gripper closes on the free object, holds it, and the object is tugged; a grasp is held if both fingers still touch the "
         "object at the end; --max-slip and its like ask for more. With --load-guesses the grasps that the files hold are tried, whichever "
-        "tool wrote them; without it, grasps are guessed and tried until the quotas are met."
+        "tool wrote them, and with --grasps those of another folder or file, of any format that `convert` reads; without either, grasps "
+        "are guessed and tried until the quotas are met."
     ),
     examples=(
         "graspgen validate --load-guesses",
+        "graspgen validate --grasps isaac_grasps --object-dataset meshes --grasp-dataset tried",
         "graspgen validate --num-collision-free-grasps 128 --workers 8",
         "graspgen validate --friction 0.5 --object-mass 0.2 --overwrite-grasps",
         "graspgen validate --max-slip 0.005 --max-turn 5 --still 0.001",

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from graspgen_cli.dataset.collection import Entry
 from graspgen_cli.dataset.graspgen_json import encode, read_grasp_file
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.dataset.provenance import Record, differences, guess_provenance, simulation_provenance
 from graspgen_cli.errors import GraspgenError
+from graspgen_cli.execution.given_grasps import read_given
 from graspgen_cli.execution.hard_negatives import STEP, STEP_TURN, add_hard_negatives, missing_hard_negatives
 from graspgen_cli.execution.ownership import ObjectLocks
 from graspgen_cli.execution.reports import ObjectReport, Phase, Status
@@ -34,7 +36,7 @@ from graspgen_cli.validate.backend import Backend
 @dataclass(frozen=True)
 class ObjectTask:
     """What to do for one object: everything that a worker needs besides the gripper. backend: the name of the engine that tries the
-    grasps."""
+    grasps. source: where grasps of another tool are that are to be tried."""
 
     object_id: str
     scale: float
@@ -44,6 +46,7 @@ class ObjectTask:
     phase: Phase
     settings: GraspCommand
     backend: str
+    source: Entry | None = None
 
     @property
     def grasp_file(self) -> Path:
@@ -73,14 +76,14 @@ def failure_report(task: ObjectTask, message: str) -> ObjectReport:
 
 def _run(task: ObjectTask, gripper: GripperShape, backend: Backend, locks: ObjectLocks) -> ObjectReport:
     """Looks first without the lock, so that walking over finished objects is quick, then again with it."""
-    existing = _existing(task)
+    existing = _existing(task, gripper.gripper)
     finished = _finished_before(task, existing, gripper.gripper)
     if finished is not None:
         return finished
     with locks.held(task.object_id) as mine:
         if not mine:
             return _report(task, ObjectState(GraspBatch.empty(), 0), Status.BUSY, "another run has it in hand")
-        existing = _existing(task)
+        existing = _existing(task, gripper.gripper)
         return _finished_before(task, existing, gripper.gripper) or _make(task, gripper, backend, existing)
 
 
@@ -91,6 +94,8 @@ def _finished_before(task: ObjectTask, existing: GraspDataset | None, gripper: G
         if not settings.load_guesses:
             return None
         return _report(task, ObjectState(GraspBatch.empty(), 0), Status.SHORT, "no guesses on file; `graspgen fill` makes them")
+    if task.source is not None and task.grasp_file.exists() and not settings.overwrite_grasps:
+        return _report(task, ObjectState(existing.grasps, 0), Status.KEPT, _why_kept(task, existing, gripper))
     if settings.load_guesses:
         return None
     if settings.fill_grasps and not _is_full(task, existing.grasps):
@@ -131,8 +136,10 @@ def _make(task: ObjectTask, gripper: GripperShape, backend: Backend, existing: G
     return _finished(task, state, work.target)
 
 
-def _existing(task: ObjectTask) -> GraspDataset | None:
-    """What the grasp file holds; None where there is none or it is to be made anew."""
+def _existing(task: ObjectTask, gripper: Gripper) -> GraspDataset | None:
+    """What the grasp file holds, or the file that is to be tried; None where there is none or it is to be made anew."""
+    if task.source is not None and (task.settings.overwrite_grasps or not task.grasp_file.exists()):
+        return read_given(task.source, gripper, task.object_root)
     if task.settings.overwrite_grasps and not task.settings.load_guesses:
         return None
     return read_grasp_file(task.grasp_file) if task.grasp_file.exists() else None

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from graspgen_cli.dataset.collection import Entry
 from graspgen_cli.dataset.object_map import own_files, read_object_map, write_object_map
 from graspgen_cli.dataset.paths import DatasetPaths, grasp_file_names
 from graspgen_cli.dataset.splits import SplitPlan, update_splits
 from graspgen_cli.errors import InputError
 from graspgen_cli.execution.controls import require_controls
 from graspgen_cli.execution.engines import Engine, choose_engine
+from graspgen_cli.execution.given_grasps import given_grasps
 from graspgen_cli.execution.object_run import ObjectTask
 from graspgen_cli.execution.ownership import object_lock, owned
 from graspgen_cli.execution.reports import ObjectReport, Phase, RunSummary, Status
@@ -24,6 +27,7 @@ from graspgen_cli.execution.walk import finished_objects
 from graspgen_cli.files import append_line, remove_leftovers, require_writable
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.objects.scales import ScalesList, read_scales, resolve_object_paths
+from graspgen_cli.records import Gripper
 from graspgen_cli.settings.commands import GraspCommand, SplitsCommand
 from graspgen_cli.settings.judge_models import HardNegativeSettings, JudgeSettings, RobustnessSettings
 from graspgen_cli.settings.models import (
@@ -46,8 +50,8 @@ def run_objects(
     Raises InputError, GripperError or OutputError if nothing can be done at all; one object's problem is in its report.
     """
     started = time.time()
-    scales, root = _objects(settings)
     gripper = load_gripper(settings.gripper_config, options=settings)
+    scales, root, sources = _objects_and_sources(settings, gripper)
     paths = DatasetPaths(settings.grasp_dataset, gripper.name)
     phase, settings = _effective(phase, settings)
     engine = choose_engine(settings, executor=settings.executor)
@@ -57,7 +61,7 @@ def run_objects(
         require_controls(gripper, settings)
     require_writable(paths.grasps)
     with owned(paths, _deciding(phase, settings, engine), first=partial(_clean, paths)):
-        tasks = _tasks(scales, root, paths, phase, settings, engine)
+        tasks = [replace(task, source=sources.get(task.object_id)) for task in _tasks(scales, root, paths, phase, settings, engine)]
         problems = [problem for problem in scales.problems if is_mine(problem[0], settings.shard)]
         on_start(len(tasks) + len(problems))
 
@@ -80,6 +84,16 @@ def run_objects(
     summary = RunSummary(reports=(*refused, *(by_id[task.object_id] for task in tasks)))
     _log_run(paths, settings, phase, summary, started)
     return summary
+
+
+def _objects_and_sources(settings: GraspCommand, gripper: Gripper) -> tuple[ScalesList, Path, dict[str, Entry]]:
+    """The objects, the folder of their meshes, and where the grasps are that another tool made, if those are to be tried: these then say
+    which objects there are."""
+    if settings.grasps is None:
+        return *_objects(settings), {}
+    _, root = resolve_object_paths(object_scales_json=settings.object_scales_json, object_dataset=settings.object_dataset)
+    given = given_grasps(settings.grasps, gripper, root)
+    return given.scales, root, given.entries
 
 
 def _clean(paths: DatasetPaths) -> None:
@@ -116,6 +130,8 @@ _DECIDING = (
 def _effective(phase: Phase, settings: GraspCommand) -> tuple[Phase, GraspCommand]:
     """`fill` is `all` with --fill-grasps, --guess-only makes any phase stop after the guesses, and a protocol is its tugs."""
     settings = settings.model_copy(update={"tug_sequences": protocol_tugs(settings.protocol, settings.tug_sequences)})
+    if settings.grasps is not None:
+        settings = settings.model_copy(update={"load_guesses": True})
     if phase is Phase.FILL:
         phase, settings = Phase.ALL, settings.model_copy(update={"fill_grasps": True})
     return Phase.GUESS if settings.guess_only else phase, settings

@@ -312,6 +312,11 @@ class ModeSettings(ExistingFileSettings):
 
     guess_only: bool = Field(False, description="Stop after the guesses; nothing is simulated.")
     load_guesses: bool = Field(False, description="Test the grasps that the files hold instead of guessing new ones.")
+    grasps: UserPath | None = Field(
+        None,
+        description="Grasps to test instead of guessing: a folder or file of GraspGen JSON, isaac_grasp, WebDataset or ACRONYM, with the "
+        "objects and scales that it names.",
+    )
     fill_grasps: bool = Field(False, description="Top up existing grasp files to the quotas.")
 
 
