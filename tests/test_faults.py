@@ -322,7 +322,7 @@ def test_a_worker_that_dies_takes_only_its_object_along(objects: Path, tmp_path:
 @pytest.mark.slow
 def test_ctrl_c_ends_soon_with_130_and_the_way_to_go_on(objects: Path, tmp_path: Path, reference: dict[str, bytes]) -> None:
     out = tmp_path / "out"
-    run = start(objects, out, "--workers", "2", "--num-collision-free-grasps", "400")
+    run = start(objects, out, "--workers", "2", "--num-collision-free-grasps", "5000")
     time.sleep(4)
     os.killpg(run.pid, signal.SIGINT)
     began = time.monotonic()

@@ -150,7 +150,19 @@ def test_what_a_lost_worker_had_in_hand_is_begun_again(
 def test_mujoco_warp_tries_through_the_pipeline_and_is_on_record(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     """The real engine, on Warp's CPU device, which is slow: few worlds, few grasps, a short trial."""
     pytest.importorskip("mujoco_warp", reason="mujoco-warp is not installed; the extra `gpu` brings it")
-    short = ["--fps", "100", "--initial-grasp-duration", "0.2", "--tug-sequences", "[]", "--max-num-envs", "4", "--max-num-grasps", "2"]
+    short = [
+        "--do-not-run-controls",
+        "--fps",
+        "100",
+        "--initial-grasp-duration",
+        "0.2",
+        "--tug-sequences",
+        "[]",
+        "--max-num-envs",
+        "4",
+        "--max-num-grasps",
+        "2",
+    ]
     out = run("--backend", "mujoco-warp", "--device", "cpu", "--workers", "2", *short, "--json")
     rows = json.loads(capsys.readouterr().out)["objects"]
     assert all(row["tested"] >= 2 for row in rows) and len(rows) == len(NAMES)

@@ -128,7 +128,7 @@ def test_what_passed_once_is_not_tried_again_and_what_failed_is(panda: Gripper, 
     assert len(tried) == 2
     broken = dataclasses.replace(panda, content_hash="broken", joint_effort=-panda.joint_effort)
     for _ in range(2):
-        with pytest.raises(GripperError, match="--no-controls"):
+        with pytest.raises(GripperError, match="--do-not-run-controls"):
             require_controls(broken, SimulationSettings())
     assert len(tried) == 4
 

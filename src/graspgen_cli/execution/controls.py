@@ -68,7 +68,7 @@ def require_controls(gripper: Gripper, settings: SimulationSettings) -> None:
         try:
             run_control_trials(gripper, settings, basic=False)
         except GripperError as error:
-            raise GripperError(f"{error}; --no-controls runs all the same") from error
+            raise GripperError(f"{error}; --do-not-run-controls runs all the same") from error
         with contextlib.suppress(OutputError):
             write_atomically(known, b"passed\n")
 

@@ -57,7 +57,7 @@ def run_objects(
     engine = choose_engine(settings, executor=settings.executor)
     if phase is Phase.GUESS:
         engine = Engine(engine.name)  # no device is needed
-    if phase is not Phase.GUESS and settings.controls:
+    if phase is not Phase.GUESS and settings.run_controls:
         require_controls(gripper, settings)
     require_writable(paths.grasps)
     with owned(paths, _deciding(phase, settings, engine), first=partial(_clean, paths)):

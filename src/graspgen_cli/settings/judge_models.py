@@ -36,7 +36,7 @@ class JudgeSettings(Section):
 class ControlSettings(Section):
     """What is made sure of first."""
 
-    controls: bool = Field(
+    run_controls: bool = Field(
         True, description="Before the first run with a gripper: trials that must hold and trials that must not, in known ways (0.3 s)."
     )
 
