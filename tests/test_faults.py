@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,9 @@ from graspgen_cli.execution.ownership import object_lock, open_object_locks, own
 GRASPS = "grasp_data/franka_panda"
 QUOTAS = ["--num-collision-free-grasps", "4", "--num-colliding-grasps", "2"]
 NOT_DATA = ("runs.jsonl", "failures", "locks", "index", "quarantine")
+
+INTERRUPTIBLE = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+"""A shell starts what it runs in the background with SIGINT ignored, and so would be what the tests start."""
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +52,9 @@ def command(objects: Path, out: Path, *flags: str, verb: str = "all") -> list[st
 
 def start(objects: Path, out: Path, *flags: str) -> subprocess.Popen[str]:
     arguments = [sys.executable, "-m", "graspgen_cli", *command(objects, out, *flags)]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=INTERRUPTIBLE
+    )
 
 
 def contents(dataset: Path) -> dict[str, bytes]:

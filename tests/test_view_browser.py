@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ PATIENCE = 60.0
 PANEL = 880
 """Pixels from the left at which the page's controls begin."""
 
+INTERRUPTIBLE = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+"""A shell starts what it runs in the background with SIGINT ignored, and so would be what the tests start."""
+
 
 @pytest.fixture(autouse=True)
 def browser_there() -> None:
@@ -37,7 +41,7 @@ def browser_there() -> None:
 def served(*arguments: object) -> Iterator[str]:
     """`graspgen view` as a user starts it; ends it as a user does, and finds that it ends well."""
     command = [sys.executable, "-m", "graspgen_cli", "view", *map(str, arguments), "--object-dataset", str(OBJECTS), "--quiet"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=INTERRUPTIBLE)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
