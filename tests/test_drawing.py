@@ -186,6 +186,7 @@ def test_a_picture_shows_the_object_and_each_outcome_in_its_colour(gripper: Grip
 
 
 def test_without_any_opengl_the_error_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("OpenGL", reason="PyOpenGL is not installed: pip install 'graspgen-cli[replay]'")
     opengl.working_system.cache_clear()
     monkeypatch.setattr(opengl, "_PROBE", "raise ImportError('cannot load lib{0}')")
     with pytest.raises(OutputError, match=r"EGL or OSMesa \(egl: ImportError: cannot load libegl, osmesa: .*apt-get install libegl1"):
