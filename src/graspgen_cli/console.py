@@ -24,7 +24,7 @@ class Progress(Protocol):
     def start(self, count: int) -> None:
         """The run begins; it has `count` objects."""
 
-    def advance(self, line: str, *, validated: int, failed: bool) -> None:
+    def advance(self, line: str, *, validated: int = 0, failed: bool = False) -> None:
         """One object is done: `line` tells how, `validated` is how many of its grasps were simulated."""
 
 
@@ -98,7 +98,7 @@ class LineProgress:
         """The run begins."""
         self.count = count
 
-    def advance(self, line: str, *, validated: int, failed: bool) -> None:
+    def advance(self, line: str, *, validated: int = 0, failed: bool = False) -> None:
         """One object is done."""
         self.done += 1
         if failed or not self.failures_only:
@@ -120,7 +120,7 @@ class BarProgress:
         self.started = time.monotonic()
         self.task = self.bar.add_task("objects", total=count, rates="")
 
-    def advance(self, line: str, *, validated: int, failed: bool) -> None:
+    def advance(self, line: str, *, validated: int = 0, failed: bool = False) -> None:
         """One object is done."""
         assert self.task is not None, "start comes first"
         self.done += 1

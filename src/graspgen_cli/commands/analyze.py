@@ -32,11 +32,7 @@ def analyze(settings: AnalyzeCommand, console: Console) -> ExitCode:
 
     require_report_package(settings)
     with console.progress(lines=False) as progress:
-
-        def advance(name: str) -> None:
-            progress.advance(name, validated=0, failed=False)
-
-        analyzed = analyze_collections(settings, on_start=progress.start, on_object=advance)
+        analyzed = analyze_collections(settings, on_start=progress.start, on_object=progress.advance)
     analysis = analyzed.analysis
     write_outputs(analysis, analyzed.entries, settings)
     if console.json:

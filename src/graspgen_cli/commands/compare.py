@@ -24,11 +24,7 @@ def compare(settings: CompareCommand, console: Console) -> ExitCode:
         raise SettingsError(f"compare takes two datasets, not {len(settings.paths)}; name both, as in `graspgen compare A B`")
     first, second = settings.paths
     with console.progress(lines=False) as progress:
-
-        def advance(name: str) -> None:
-            progress.advance(name, validated=0, failed=False)
-
-        found = compare_collections(first, second, workers=settings.workers, on_start=progress.start, on_object=advance)
+        found = compare_collections(first, second, workers=settings.workers, on_start=progress.start, on_object=progress.advance)
     if console.json:
         console.document({"command": "compare", "first": str(first), "second": str(second), **_document(found)})
     else:

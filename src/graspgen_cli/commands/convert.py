@@ -19,11 +19,7 @@ def convert(settings: ConvertCommand, console: Console) -> ExitCode:
     from graspgen_cli.dataset.convert import convert as convert_grasps
 
     with console.progress() as progress:
-
-        def advance(name: str) -> None:
-            progress.advance(name, validated=0, failed=False)
-
-        conversion = convert_grasps(settings, on_start=progress.start, on_object=advance)
+        conversion = convert_grasps(settings, on_start=progress.start, on_object=progress.advance)
     if console.json:
         console.document({"command": "convert", **_document(conversion), "output": str(settings.output_dataset)})
     else:

@@ -58,7 +58,7 @@ def _dataset(settings: DoctorCommand, console: Console) -> Inspection:
     with console.progress(lines=False) as progress:
 
         def advance(name: str, _: object) -> None:
-            progress.advance(name, validated=0, failed=False)
+            progress.advance(name)
 
         return inspect_dataset(settings.grasp_dataset, meshes=meshes, repair=settings.repair, on_start=progress.start, on_file=advance)
 

@@ -13,11 +13,7 @@ def object_scales(settings: ObjectScalesCommand, console: Console) -> ExitCode:
     from graspgen_cli.execution.scales_run import make_scales
 
     with console.progress() as progress:
-
-        def advance(name: str) -> None:
-            progress.advance(name, validated=0, failed=False)
-
-        listed = make_scales(settings, on_start=progress.start, on_object=advance)
+        listed = make_scales(settings, on_start=progress.start, on_object=progress.advance)
     if console.json:
         problems = {printable(name): printable(problem) for name, problem in listed.problems}
         content = {"objects": dict(listed.entries), "problems": problems, "scales_file": str(settings.scales_file)}

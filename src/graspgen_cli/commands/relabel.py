@@ -19,11 +19,7 @@ def relabel(settings: RelabelCommand, console: Console) -> ExitCode:
     from graspgen_cli.execution.relabel_run import relabel_dataset
 
     with console.progress() as progress:
-
-        def advance(name: str) -> None:
-            progress.advance(name, validated=0, failed=False)
-
-        found = relabel_dataset(settings, on_start=progress.start, on_object=advance)
+        found = relabel_dataset(settings, on_start=progress.start, on_object=progress.advance)
     if console.json:
         console.document({"command": "relabel", "objects": [asdict(each) for each in found.objects], "broken": list(found.broken)})
     else:

@@ -17,11 +17,7 @@ if TYPE_CHECKING:
 def copy_subset(command: str, copy: Callable[..., Subset], settings: Any, console: Console) -> ExitCode:
     """Run the copy and print what came of it; FAILED where a file could not be read."""
     with console.progress(lines=False) as progress:
-
-        def advance(name: str) -> None:
-            progress.advance(name, validated=0, failed=False)
-
-        found = copy(settings, on_start=progress.start, on_object=advance)
+        found = copy(settings, on_start=progress.start, on_object=progress.advance)
     if console.json:
         objects = [{**vars(kept), "kept": kept.kept} for kept in found.objects]
         console.document({"command": command, "objects": objects, "broken": found.broken, "output": str(settings.output_dataset)})
