@@ -62,6 +62,8 @@ class Lane:
         self._number_of_slot = np.zeros(worlds.count, np.intp)
         self._inside = np.zeros(worlds.count, bool)
         self._free = np.zeros(worlds.count, bool)
+        self._made = 0
+        self.is_stepping = False
 
     def add(self, each: LaneObject) -> None:
         """An object whose trials are to be made; it has some."""
@@ -71,13 +73,31 @@ class Lane:
         """Whether there is anything to do."""
         return bool(self._waiting or self._queue) or self._is_running()
 
-    def look(self) -> Iterator[LaneObject]:
-        """Starts trials, steps to the next look, and yields the objects that are then done."""
+    def begin(self) -> None:
+        """Starts trials, and steps to the next look; on a GPU it returns while that goes on."""
         self._take_objects()
-        fresh = self._fill()
-        ended, seen = self._step(fresh)
+        self._step(self._fill())
+        self.is_stepping = True
+
+    def finish(self) -> Iterator[LaneObject]:
+        """Looks; yields the objects that are done."""
+        self.is_stepping = False
+        progress, seen = self._in_progress(), self._worlds.observe()
+        ended, entered = progress.look(seen, self._made)
+        if entered.size:
+            of = zip(self._object_of_slot[entered], progress.stage[entered], strict=True)
+            self._worlds.push(entered, np.array([self._objects[i].plan[stage].force_in_base for i, stage in of]))
         self._free[ended] = True
         yield from self._collect(ended, seen)
+
+    def waiting(self) -> int:
+        """Trials that have not begun."""
+        begun = sum(len(self._objects[which].trials.grasps) - first for which, first in self._queue)
+        return begun + sum(len(each.trials.grasps) for each in self._waiting)
+
+    def _in_progress(self) -> Progress:
+        assert self._progress is not None
+        return self._progress
 
     def _is_running(self) -> bool:
         return self._progress is not None and bool(self._progress.running.any())
@@ -119,34 +139,26 @@ class Lane:
         grasps = each.trials.grasps[number]
         self._object_of_slot[slots], self._number_of_slot[slots] = which, number
         self._worlds.load(slots, np.full(len(slots), which), start_position(each.scene, self._gripper, grasps))
-        assert self._progress is not None
-        self._progress.begin(slots, inverse(grasps.pose_gripper_in_object), [each.bounds] * len(slots))
+        self._in_progress().begin(slots, inverse(grasps.pose_gripper_in_object), [each.bounds] * len(slots))
 
-    def _step(self, fresh: Indices) -> tuple[Indices, Observation]:
+    def _step(self, fresh: Indices) -> None:
         """Steps to the next look. The contacts of the first step show which of the `fresh` trials began inside the gripper."""
-        progress = self._progress
-        assert progress is not None
-        steps = int(np.minimum(progress.interval, progress.left)[progress.running].min())
+        progress = self._in_progress()
+        running = np.flatnonzero(progress.running)
+        first, self._made = int(running.max()) + 1, int(np.minimum(progress.interval, progress.left)[running].min())
         if fresh.size:
-            self._worlds.step(1)
+            self._worlds.step(1, first=first)
             allowed = np.array([deepest_allowed(self._objects[i].trials.target) for i in self._object_of_slot[fresh]])
             self._inside[fresh] = self._worlds.deepest()[fresh] < allowed
-        self._worlds.step(steps - 1 if fresh.size else steps)
-        seen = self._worlds.observe()
-        ended, entered = progress.look(seen, steps)
-        if entered.size:
-            of = zip(self._object_of_slot[entered], progress.stage[entered], strict=True)
-            self._worlds.push(entered, np.array([self._objects[i].plan[stage].force_in_base for i, stage in of]))
-        return ended, seen
+        self._worlds.step(self._made - 1 if fresh.size else self._made, first=first)
 
     def _collect(self, ended: Indices, seen: Observation) -> Iterator[LaneObject]:
         """Notes the end states, and takes the objects of worlds that have nothing to do out of reach; the objects that are done."""
-        assert self._progress is not None
         of = self._object_of_slot[ended]
         for i in np.unique(of):
             slots, each = ended[of == i], self._objects[i]
             each.number.append(self._number_of_slot[slots].copy())
-            each.states.append(self._progress.state(slots, seen, self._inside))
+            each.states.append(self._in_progress().state(slots, seen, self._inside))
             each.missing -= len(slots)
             if each.missing == 0:
                 yield each

@@ -23,30 +23,29 @@ from graspgen_cli.validate.states import in_order, join_states, rows
 _LOG = logging.getLogger(__name__)
 
 WORLDS = 16384
-ROOMS = (32, 128, 512, 2048)
-"""Pieces that scenes have room for: an absent piece costs little, a launch of its own more."""
-USUAL_ROOMS = 2
-"""Rooms that are made ready beforehand."""
+"""Trials in flight."""
+ROOMS = (128, 512, 2048)
+"""Pieces that scenes have room for: an absent piece costs little."""
+LANES = 2
+"""Lanes of each room, so that the device is at work on one while this process looks after the other."""
 SCENE_THREADS = 4
 """Scenes are compiled beside the simulation."""
 
 
 class MujocoWarpSimulator:
-    """A device with one gripper on it; see `Simulator`. Objects that need scenes of different size go through lanes of their own, in
-    turns."""
+    """A device with one gripper on it; see `Simulator`. Objects go through lanes, those with many pieces through others."""
 
     takes_more = True
 
     def __init__(self, gripper: Gripper, settings: SimulationSettings, *, device: str, worlds: int = 0, threads: int = 1) -> None:
         self._gripper, self._settings, self._device = gripper, settings, device
-        self._count = worlds or settings.max_num_envs or WORLDS
+        self._count = max(1, (worlds or settings.max_num_envs or WORLDS) // LANES)
         self._threads = threads
-        self._lanes: dict[int, Lane] = {}
+        self._lanes: dict[int, list[Lane]] = {}
 
     def warm_up(self) -> None:
         """Compiles or loads the kernels for objects of usual size."""
-        for room in ROOMS[:USUAL_ROOMS]:
-            self._lane(room)
+        self._lanes_for(ROOMS[0])
 
     def run(self, trials: Sequence[ObjectTrials], more: More = list) -> Iterator[ObjectResults]:
         """See `Simulator.run`."""
@@ -57,12 +56,14 @@ class MujocoWarpSimulator:
                 preparing.extend(pool.submit(lane_object, self._gripper, each, self._settings) for each in come)
                 yield from self._take_prepared(preparing)
                 for lane in self._busy():
-                    for each in lane.look():
-                        yield self._results(each)
+                    if lane.is_stepping:
+                        yield from map(self._results, list(lane.finish()))
+                    if lane.is_busy():
+                        lane.begin()
                 come = more()
 
     def _busy(self) -> list[Lane]:
-        return [lane for lane in self._lanes.values() if lane.is_busy()]
+        return [lane for lanes in self._lanes.values() for lane in lanes if lane.is_busy()]
 
     def _take_prepared(self, preparing: deque[Future[LaneObject]]) -> Iterator[ObjectResults]:
         """Puts the objects that are ready into their lanes, and waits for one if there is nothing else to do. Objects of which nothing is
@@ -73,14 +74,18 @@ class MujocoWarpSimulator:
                 yield self._results(each)
             else:
                 pieces = len(each.trials.target.pieces)
-                self._lane(next((room for room in ROOMS if pieces <= room), pieces)).add(each)
+                lanes = self._lanes_for(next((room for room in ROOMS if pieces <= room), pieces))
+                min(lanes, key=Lane.waiting).add(each)
 
-    def _lane(self, room: int) -> Lane:
+    def _lanes_for(self, room: int) -> list[Lane]:
         if room not in self._lanes:
-            worlds = Worlds(self._gripper, self._settings, count=self._count, pieces=room, device=self._device)
-            worlds.warm_up()
-            self._lanes[room] = Lane(worlds, self._gripper, self._settings)
+            self._lanes[room] = [self._made_lane(room) for _ in range(LANES)]
         return self._lanes[room]
+
+    def _made_lane(self, room: int) -> Lane:
+        worlds = Worlds(self._gripper, self._settings, count=self._count, pieces=room, device=self._device)
+        worlds.warm_up()
+        return Lane(worlds, self._gripper, self._settings)
 
     def _results(self, each: LaneObject) -> ObjectResults:
         """The end states, with those trials made anew on the reference backend in which a buffer overflowed or a number was not finite."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import mujoco
@@ -26,6 +28,7 @@ ROWS_A_WORLD = 256
 """Room for constraint rows in each world."""
 _PARKED = 100.0
 """m: where objects of worlds without a trial are."""
+_HALVINGS = 3
 _STEP_OF_SIZES = 16
 """Sizes of buffers are multiples of this, so that they seldom change."""
 _HARMLESS = ("ITERATIONS", "LS_ITERATIONS")
@@ -39,22 +42,25 @@ class Worlds:
         import mujoco_warp as mjw
 
         self._mjw, self._device = mjw, wp.get_device(device)
+        self._stream = wp.Stream(self._device) if self._device.is_cuda else None
         self.count, self.pieces = count, pieces
         self.scene = build_scene(gripper, _cube(pieces), settings)
         template = self.scene.model
         # MuJoCo Warp knows no automatic reset, so there is nothing to switch off.
         template.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
-        with wp.ScopedDevice(self._device):
+        with self._here():
             self._model = mjw.put_model(template)
             self._model.opt.warn_overflow = False
             self._data = mjw.make_data(template, nworld=count, nconmax=CONTACTS_A_WORLD, njmax=ROWS_A_WORLD)
             self._fields = {name: self._widened(name) for name in (*FIELDS_OF_OBJECTS, "geom_dataid")}
             self._data.qfrc_applied.assign(np.tile(self.scene.effort.astype(np.float32), (count, 1)))
+        # A step of fewer worlds costs less: those in use are the first.
+        self._sizes = sorted({max(count >> halvings, 1) for halvings in range(_HALVINGS + 1)})
         self.objects = 0
         self._tables: dict[str, Any] = {}
         self._meshes: dict[str, Any] = {}
         self._used: dict[str, int] = {}
-        self._graph: Any = None
+        self._graphs: dict[int, Any] = {}
         self._pushed = False
         self._push = np.zeros((count, template.nbody, 6), np.float32)
         self._harmful = ~sum(int(mjw.OverflowType[name]) for name in _HARMLESS)
@@ -71,7 +77,8 @@ class Worlds:
         """Compiles or loads every kernel of a step, with nothing in the worlds."""
         self.add_objects([self.scene])
         self.park(np.arange(self.count))
-        self.step(2)
+        for size in self._sizes:
+            self.step(2, first=size)
         wp.synchronize_device(self._device)
         self.forget_objects()
 
@@ -82,7 +89,7 @@ class Worlds:
     def add_objects(self, scenes: list[Scene]) -> None:
         """Adds objects for trials to come; they are numbered in the order in which they came."""
         models = [scene.model for scene in scenes]
-        with wp.ScopedDevice(self._device):
+        with self._here():
             start = self._used.get("mesh_vertnum", 0)
             meshes = joined_meshes(models)
             self._add_meshes(meshes)
@@ -105,12 +112,12 @@ class Worlds:
             self._append(self._meshes, name, moved, dtype=getattr(self._model, name).dtype)
             if self._meshes[name] is not room:
                 setattr(self._model, name, self._meshes[name])
-                self._graph = None
+                self._graphs = {}
         for size, counts in (("npolygonmax", "mesh_polyvertnum"), ("nmeshdegmax", "mesh_polymapnum")):
             largest = -(-int(meshes[counts].max()) // _STEP_OF_SIZES) * _STEP_OF_SIZES
             if largest > getattr(self._model, size):
                 setattr(self._model, size, largest)
-                self._graph = None
+                self._graphs = {}
 
     def _append(self, tables: dict[str, Any], name: str, values: Table, *, dtype: Any = None) -> None:
         """Writes values behind those of a table on the device, which moves to a place twice as large where it is full."""
@@ -128,7 +135,7 @@ class Worlds:
 
     def load(self, slots: Indices, objects: Indices, qpos: Floats) -> None:
         """Puts trials into worlds `slots`: of which of the objects taken, and from which positions (len(slots), nq)."""
-        with wp.ScopedDevice(self._device):
+        with self._here():
             to, of = wp.array(slots.astype(np.int32)), wp.array(objects.astype(np.int32))
             for name, table in self._tables.items():
                 copy_rows(table, of, self._fields[name], to)
@@ -151,40 +158,53 @@ class Worlds:
         qpos[:, self.scene.object_qpos] = _PARKED
         self.load(slots, np.zeros(len(slots), np.intp), qpos)
 
-    def step(self, steps: int) -> None:
-        """Steps all worlds."""
-        with wp.ScopedDevice(self._device):
+    def step(self, steps: int, *, first: int) -> None:
+        """Steps the first worlds, at least `first` of them; on a GPU it returns before they have."""
+        size = next(size for size in self._sizes if size >= first)
+        with self._here():
             if not self._pushed:
                 self._data.xfrc_applied.assign(self._push)
                 self._pushed = True
             for _ in range(steps):
-                self._step()
+                self._step(size)
 
-    def _step(self) -> None:
+    def _step(self, size: int) -> None:
+        self._data.nworld = size
         if not self._device.is_cuda:
             self._mjw.step(self._model, self._data)
-            return
-        if self._graph is None:
+        elif size in self._graphs:
+            wp.capture_launch(self._graphs[size])
+        else:
             # Kernels that are not compiled yet cannot be captured, so the first step runs without a graph.
             self._mjw.step(self._model, self._data)
             with wp.ScopedCapture() as capture:
                 self._mjw.step(self._model, self._data)
-            self._graph = capture.graph
-            return
-        wp.capture_launch(self._graph)
+            self._graphs[size] = capture.graph
+
+    @contextlib.contextmanager
+    def _here(self) -> Iterator[None]:
+        """On this device, and in a stream of these worlds' own, so that others do not wait for them."""
+        with wp.ScopedDevice(self._device), wp.ScopedStream(self._stream) if self._stream else contextlib.nullcontext():
+            yield
 
     def deepest(self) -> Floats:
         """(count,) m, at most 0: distance of the deepest contact in each world as the last step began."""
-        found = min(int(self._data.nacon.numpy()[0]), self._data.naconmax)
         deepest = np.zeros(self.count)
-        np.minimum.at(deepest, self._data.contact.worldid.numpy()[:found], self._data.contact.dist.numpy()[:found])
+        with self._here():
+            found = min(int(self._data.nacon.numpy()[0]), self._data.naconmax)
+            if found:
+                world, distance = (array[:found].numpy() for array in (self._data.contact.worldid, self._data.contact.dist))
+                np.minimum.at(deepest, world, distance)
         return deepest
 
     def observe(self) -> Observation:
         """What the worlds look like now."""
-        qpos = self._data.qpos.numpy().astype(np.float64)
-        touching, force = contacts(self.scene, self._data.sensordata.numpy().astype(np.float64))
-        finite = np.isfinite(qpos).all(axis=1) & ((self._data.overflow.numpy() & self._harmful) == 0)
+        with self._here():
+            data = (self._data.qpos, self._data.sensordata, self._data.overflow)
+            qpos, sensordata, overflow = (array.numpy() for array in data)
+        qpos = qpos.astype(np.float64)
+        touching, force = contacts(self.scene, sensordata.astype(np.float64))
+        finite = np.isfinite(qpos).all(axis=1) & ((overflow & self._harmful) == 0)
         return Observation(object_pose(self.scene, qpos), force, touching, qpos[:, self.scene.joint_qpos], finite)
 
 
