@@ -62,6 +62,7 @@ class Lane:
         self._number_of_slot = np.zeros(worlds.count, np.intp)
         self._inside = np.zeros(worlds.count, bool)
         self._free = np.zeros(worlds.count, bool)
+        self._parked = np.zeros(worlds.count, bool)
         self._made = 0
         self.is_stepping = False
 
@@ -117,11 +118,10 @@ class Lane:
         if self._progress is None:
             steps = tuple(stage.steps for stage in come[0].plan)
             self._progress = Progress(self._gripper, steps, self._settings, self._worlds.count)
-            self._worlds.park(np.arange(self._worlds.count))
             self._free[:] = True
 
     def _fill(self) -> Indices:
-        """Starts the next trials in worlds that are free, and parks those that have become free and for which there is none; the slots of
+        """Starts the next trials in slots that are free, and parks those that have become free and for which there is none; the slots of
         the trials."""
         free, used = np.flatnonzero(self._free), 0
         while self._queue and used < len(free):
@@ -131,7 +131,11 @@ class Lane:
             used += count
             if begun + count < len(self._objects[which].trials.grasps):
                 self._queue.appendleft((which, begun + count))
-        self._free[free[:used]] = False
+        self._free[free[:used]] = self._parked[free[:used]] = False
+        idle = free[used:][~self._parked[free[used:]]]
+        if idle.size:
+            self._worlds.park(idle)
+            self._parked[idle] = True
         return free[:used]
 
     def _start(self, slots: Indices, which: int, number: Indices) -> None:
@@ -145,15 +149,15 @@ class Lane:
         """Steps to the next look. The contacts of the first step show which of the `fresh` trials began inside the gripper."""
         progress = self._in_progress()
         running = np.flatnonzero(progress.running)
-        first, self._made = int(running.max()) + 1, int(np.minimum(progress.interval, progress.left)[running].min())
+        self._made = int(np.minimum(progress.interval, progress.left)[running].min())
         if fresh.size:
-            self._worlds.step(1, first=first)
+            self._worlds.step(1, running)
             allowed = np.array([deepest_allowed(self._objects[i].trials.target) for i in self._object_of_slot[fresh]])
             self._inside[fresh] = self._worlds.deepest()[fresh] < allowed
-        self._worlds.step(self._made - 1 if fresh.size else self._made, first=first)
+        self._worlds.step(self._made - 1 if fresh.size else self._made, running)
 
     def _collect(self, ended: Indices, seen: Observation) -> Iterator[LaneObject]:
-        """Notes the end states, and takes the objects of worlds that have nothing to do out of reach; the objects that are done."""
+        """Notes the end states; the objects that are done."""
         of = self._object_of_slot[ended]
         for i in np.unique(of):
             slots, each = ended[of == i], self._objects[i]
@@ -162,5 +166,3 @@ class Lane:
             each.missing -= len(slots)
             if each.missing == 0:
                 yield each
-        if ended.size and not self._queue and not self._waiting:
-            self._worlds.park(ended)

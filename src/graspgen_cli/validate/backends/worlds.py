@@ -28,7 +28,7 @@ ROWS_A_WORLD = 256
 """Room for constraint rows in each world."""
 _PARKED = 100.0
 """m: where objects of worlds without a trial are."""
-_HALVINGS = 3
+_HALVINGS = 4
 _STEP_OF_SIZES = 16
 """Sizes of buffers are multiples of this, so that they seldom change."""
 _HARMLESS = ("ITERATIONS", "LS_ITERATIONS")
@@ -36,7 +36,8 @@ _HARMLESS = ("ITERATIONS", "LS_ITERATIONS")
 
 
 class Worlds:
-    """`count` worlds of one gripper, for objects of up to `pieces` pieces."""
+    """`count` worlds of one gripper, for objects of up to `pieces` pieces. Who uses them knows slots: which world a slot's trial is in
+    changes when those that run are gathered in the first worlds."""
 
     def __init__(self, gripper: Gripper, settings: SimulationSettings, *, count: int, pieces: int, device: str) -> None:
         import mujoco_warp as mjw
@@ -63,6 +64,7 @@ class Worlds:
         self._graphs: dict[int, Any] = {}
         self._pushed = False
         self._push = np.zeros((count, template.nbody, 6), np.float32)
+        self._world = np.arange(count)
         self._harmful = ~sum(int(mjw.OverflowType[name]) for name in _HARMLESS)
 
     def _widened(self, name: str) -> Any:
@@ -77,8 +79,7 @@ class Worlds:
         """Compiles or loads every kernel of a step, with nothing in the worlds."""
         self.add_objects([self.scene])
         self.park(np.arange(self.count))
-        for size in self._sizes:
-            self.step(2, first=size)
+        self.step(2, np.arange(self.count))
         wp.synchronize_device(self._device)
         self.forget_objects()
 
@@ -134,9 +135,9 @@ class Worlds:
         self._used[name] = used + len(values)
 
     def load(self, slots: Indices, objects: Indices, qpos: Floats) -> None:
-        """Puts trials into worlds `slots`: of which of the objects taken, and from which positions (len(slots), nq)."""
+        """Puts trials into `slots`: of which of the objects taken, and from which positions (len(slots), nq)."""
         with self._here():
-            to, of = wp.array(slots.astype(np.int32)), wp.array(objects.astype(np.int32))
+            to, of = wp.array(self._world[slots].astype(np.int32)), wp.array(objects.astype(np.int32))
             for name, table in self._tables.items():
                 copy_rows(table, of, self._fields[name], to)
             rest = wp.array(np.arange(len(slots), dtype=np.int32))
@@ -149,24 +150,42 @@ class Worlds:
 
     def push(self, slots: Indices, force_in_base: Floats) -> None:
         """Sets the forces (len(slots), 3) N on the objects' centres of mass."""
-        self._push[slots, self.scene.object_body, :3] = force_in_base
+        self._push[self._world[slots], self.scene.object_body, :3] = force_in_base
         self._pushed = False
 
     def park(self, slots: Indices) -> None:
-        """Takes the objects of worlds without a trial out of the gripper's reach."""
+        """Takes the objects of slots without a trial out of the gripper's reach."""
         qpos = np.tile(self.scene.model.qpos0, (len(slots), 1))
         qpos[:, self.scene.object_qpos] = _PARKED
         self.load(slots, np.zeros(len(slots), np.intp), qpos)
 
-    def step(self, steps: int, *, first: int) -> None:
-        """Steps the first worlds, at least `first` of them; on a GPU it returns before they have."""
-        size = next(size for size in self._sizes if size >= first)
+    def step(self, steps: int, running: Indices) -> None:
+        """Steps the worlds of the slots that are `running`, and as many others as it is simpler not to leave out; on a GPU it returns
+        before they have."""
+        size = next(size for size in self._sizes if size >= len(running))
+        if self._world[running].max() >= size:
+            self._gather(running, size)
         with self._here():
             if not self._pushed:
                 self._data.xfrc_applied.assign(self._push)
                 self._pushed = True
             for _ in range(steps):
                 self._step(size)
+
+    def _gather(self, running: Indices, size: int) -> None:
+        """Moves the running trials that are not in the first `size` worlds there, to where none is running."""
+        far = running[self._world[running] >= size]
+        source, slot_of_world = self._world[far], np.argsort(self._world)
+        target = np.setdiff1d(np.arange(size), self._world[running])[: len(far)]
+        state = (self._data.qpos, self._data.qvel, self._data.qacc_warmstart, self._data.qacc, self._data.overflow)
+        with self._here():
+            of, to = wp.array(source.astype(np.int32)), wp.array(target.astype(np.int32))
+            for table in (*self._fields.values(), *map(flat, state)):
+                copy_rows(table, of, table, to)
+        self._push[target] = self._push[source]
+        idle = slot_of_world[target]
+        self._world[far], self._world[idle] = target, source
+        self.park(idle)
 
     def _step(self, size: int) -> None:
         self._data.nworld = size
@@ -188,20 +207,20 @@ class Worlds:
             yield
 
     def deepest(self) -> Floats:
-        """(count,) m, at most 0: distance of the deepest contact in each world as the last step began."""
+        """(count,) m, at most 0: distance of the deepest contact in each slot's world as the last step began."""
         deepest = np.zeros(self.count)
         with self._here():
             found = min(int(self._data.nacon.numpy()[0]), self._data.naconmax)
             if found:
                 world, distance = (array[:found].numpy() for array in (self._data.contact.worldid, self._data.contact.dist))
                 np.minimum.at(deepest, world, distance)
-        return deepest
+        return deepest[self._world]
 
     def observe(self) -> Observation:
-        """What the worlds look like now."""
+        """What the slots' worlds look like now."""
         with self._here():
             data = (self._data.qpos, self._data.sensordata, self._data.overflow)
-            qpos, sensordata, overflow = (array.numpy() for array in data)
+            qpos, sensordata, overflow = (array.numpy()[self._world] for array in data)
         qpos = qpos.astype(np.float64)
         touching, force = contacts(self.scene, sensordata.astype(np.float64))
         finite = np.isfinite(qpos).all(axis=1) & ((overflow & self._harmful) == 0)
