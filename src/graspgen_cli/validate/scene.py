@@ -1,15 +1,20 @@
-"""The one scene that both MuJoCo engines simulate: the gripper fixed at the origin, the object free, no gravity."""
+"""The one scene that both MuJoCo engines simulate: the gripper fixed at the origin, the object free, no gravity.
+
+In the scene the object's frame has its origin at the centre of mass. The engines integrate the motion of the frame's origin; far from the
+centre of mass that costs precision, and labels would depend on where the mesh file happens to have its origin. Everything that goes in
+and comes out, `start_position` and `object_pose`, is in the object's own frame.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from graspgen_cli.geometry.poses import inverse, pose, quaternion_wxyz, rotation_from_wxyz, stable
-from graspgen_cli.records import Floats, GraspBatch, Gripper, TargetObject
+from graspgen_cli.records import Floats, GraspBatch, Gripper, TargetObject, TriangleMesh
 from graspgen_cli.settings.models import CollisionApproximation, SimulationSettings
 from graspgen_cli.validate.contact import DEFAULT_CONTACT, ContactModel, Integrator
 
@@ -27,7 +32,7 @@ _INTEGRATORS = {
 class Scene:
     """A compiled scene and where to find things in it.
 
-    mass: kg.
+    mass: kg. center_of_mass: (3,) m, in the object's own frame: where the scene has its origin.
     object_qpos, object_qvel: first index of the free joint; joint_qpos, joint_dof: (J,) indices of the gripper's joints.
     effort: (nv,) N or N m: the constant generalized force that closes the gripper.
     contact_sensor: for each finger the first index of its contact sensor in sensordata: found, then force xyz.
@@ -35,6 +40,7 @@ class Scene:
 
     model: mujoco.MjModel
     mass: float
+    center_of_mass: Floats
     object_body: int
     object_qpos: int
     joint_qpos: NDArray[np.intp]
@@ -50,10 +56,19 @@ def build_scene(gripper: Gripper, target: TargetObject, settings: SimulationSett
     _set_options(spec, settings, contact)
     _set_drive(spec, gripper)
     mass = settings.object_mass if settings.object_density is None else settings.object_density * target.volume
-    _add_object(spec, target, settings, contact, mass)
+    _add_object(spec, about_center(target), settings, contact, mass)
     for finger in gripper.finger_bodies:
         _add_contact_sensor(spec, finger)
-    return _scene(spec.compile(), gripper, mass)
+    return _scene(spec.compile(), gripper, mass, target.center_of_mass)
+
+
+def about_center(target: TargetObject) -> TargetObject:
+    """The same object with its frame moved to its centre of mass."""
+
+    def moved(mesh: TriangleMesh) -> TriangleMesh:
+        return TriangleMesh(mesh.vertices - target.center_of_mass, mesh.faces)
+
+    return replace(target, mesh=moved(target.mesh), pieces=tuple(map(moved, target.pieces)), center_of_mass=np.zeros(3))
 
 
 def _strip(spec: mujoco.MjSpec) -> None:
@@ -133,7 +148,7 @@ def _add_contact_sensor(spec: mujoco.MjSpec, finger: str) -> None:
     )
 
 
-def _scene(model: mujoco.MjModel, gripper: Gripper, mass: float) -> Scene:
+def _scene(model: mujoco.MjModel, gripper: Gripper, mass: float, center_of_mass: Floats) -> Scene:
     joints = [model.joint(name) for name in gripper.joint_names]
     joint_dof = np.array([j.dofadr[0] for j in joints])
     effort = np.zeros(model.nv)
@@ -143,6 +158,7 @@ def _scene(model: mujoco.MjModel, gripper: Gripper, mass: float) -> Scene:
     return Scene(
         model=model,
         mass=mass,
+        center_of_mass=center_of_mass,
         object_body=int(body.id),
         object_qpos=int(model.jnt_qposadr[body.jntadr[0]]),
         joint_qpos=np.array([j.qposadr[0] for j in joints]),
@@ -152,22 +168,31 @@ def _scene(model: mujoco.MjModel, gripper: Gripper, mass: float) -> Scene:
     )
 
 
+def pose_object_in_center(center_of_mass: Floats) -> Floats:
+    """(4, 4): the object's own frame in that about its centre of mass (3,), m."""
+    return pose(np.eye(3), -center_of_mass)
+
+
 def start_position(scene: Scene, gripper: Gripper, grasps: GraspBatch) -> Floats:
     """(N, nq) positions of a scene in which the trials begin."""
-    pose_object_in_gripper = inverse(grasps.pose_gripper_in_object)
+    pose_center_in_gripper = inverse(pose_object_in_center(scene.center_of_mass) @ grasps.pose_gripper_in_object)
     qpos = np.tile(scene.model.qpos0, (len(grasps), 1))
     qpos[:, scene.joint_qpos] = stable(gripper.joint_position[gripper.nearest_opening(grasps.opening_width)])
     at = scene.object_qpos
-    qpos[:, at : at + 3] = stable(pose_object_in_gripper[:, :3, 3])
-    qpos[:, at + 3 : at + 7] = stable(quaternion_wxyz(pose_object_in_gripper[:, :3, :3]))
+    qpos[:, at : at + 3] = stable(pose_center_in_gripper[:, :3, 3])
+    qpos[:, at + 3 : at + 7] = stable(quaternion_wxyz(pose_center_in_gripper[:, :3, :3]))
     return qpos
 
 
-def object_pose(scene: Scene, qpos: Floats) -> Floats:
-    """(N, 4, 4) object in the gripper's base, of positions (N, nq); a quaternion that is not finite counts as one that is."""
+def object_pose(scene: Scene, qpos: Floats, center_of_mass: Floats) -> Floats:
+    """(N, 4, 4) object in the gripper's base, of positions (N, nq); a quaternion that is not finite counts as one that is.
+
+    center_of_mass: (3,) or (N, 3) m, of the object that each row is of, in the object's own frame."""
     at = scene.object_qpos
     quaternion = np.where(np.isfinite(qpos[:, at + 3 : at + 7]), qpos[:, at + 3 : at + 7], 1.0)
-    return pose(rotation_from_wxyz(quaternion), qpos[:, at : at + 3])
+    rotation = rotation_from_wxyz(quaternion)
+    origin = qpos[:, at : at + 3] - np.einsum("nij,nj->ni", rotation, np.broadcast_to(center_of_mass, (len(qpos), 3)))
+    return pose(rotation, origin)
 
 
 def contacts(scene: Scene, sensordata: Floats) -> tuple[NDArray[np.bool_], Floats]:

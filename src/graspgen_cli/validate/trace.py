@@ -10,13 +10,13 @@ import numpy as np
 from mujoco import batch
 from numpy.typing import NDArray
 
-from graspgen_cli.geometry.poses import inverse, rotation_angle
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Outcome, TargetObject, TrialState
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.backends.mujoco_cpu import MujocoBackend
 from graspgen_cli.validate.judge import judge
 from graspgen_cli.validate.protocol import Stage, stages
 from graspgen_cli.validate.scene import Scene, contacts, object_pose
+from graspgen_cli.validate.watch import relative_motion
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,15 +47,13 @@ class TrialTrace:
 
     @property
     def slip(self) -> Floats:
-        """(T, 2) m and rad: how far the object moved in the gripper since `closed_at`; NaN before that."""
+        """(T, 2) m and rad: how far the object, by its centre of mass, moved in the gripper since `closed_at`; NaN before that."""
         start = np.searchsorted(self.time, self.closed_at - self._half_step)
         moved = np.full((len(self.time), 2), np.nan)
         if start < len(self.time):
-            relative = inverse(self.pose_object_in_gripper[start]) @ self.pose_object_in_gripper[start:]
-            moved[start:, 0] = np.linalg.norm(
-                self.pose_object_in_gripper[start:, :3, 3] - self.pose_object_in_gripper[start, :3, 3], axis=1
-            )
-            moved[start:, 1] = rotation_angle(relative[:, :3, :3])
+            after = self.pose_object_in_gripper[start:]
+            center = np.tile(self.scene.center_of_mass, (len(after), 1))
+            moved[start:] = relative_motion(after[:1], after, center)
         return moved
 
     @property
@@ -122,7 +120,7 @@ def trace_trial(gripper: Gripper, target: TargetObject, grasp: GraspBatch, setti
         stages=_as_they_went(stages(gripper, settings, scene.mass), recorder.stages, finished),
         time=np.arange(1.0, len(position) + 1) * float(scene.model.opt.timestep),
         position=position,
-        pose_object_in_gripper=object_pose(scene, position),
+        pose_object_in_gripper=object_pose(scene, position, scene.center_of_mass),
         joint_position=position[:, scene.joint_qpos],
         finger_contact_force=np.array(recorder.forces),
         state=state,

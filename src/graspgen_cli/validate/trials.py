@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from graspgen_cli.geometry.poses import pose
-from graspgen_cli.records import GraspBatch, Gripper, Measure, Outcome, TargetObject, TriangleMesh
+from graspgen_cli.records import GraspBatch, Gripper, Measure, Outcome, TargetObject
 from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.backend import Backend
@@ -48,21 +47,9 @@ def run_trials(
         tested &= np.cumsum(tested) <= settings.max_num_grasps
     if not tested.any():
         return TrialResult(grasps, tested, 0, 0)
-    state = backend.run(gripper, *_about_center(target, grasps[tested]), settings)
+    state = backend.run(gripper, target, grasps[tested], settings)
     outcome = grasps.outcome.copy()
     outcome[tested] = judge(state, criterion)
     quality = grasps.measured.copy()
     quality[tested] = np.where(_OF_TRIALS, measures(state), quality[tested])
     return TrialResult(replace(grasps, outcome=outcome, quality=quality), tested, int(state.started_inside.sum()), int(state.steps.sum()))
-
-
-def _about_center(target: TargetObject, grasps: GraspBatch) -> tuple[TargetObject, GraspBatch]:
-    """The same trials with the object's frame moved to its centre of mass. Engines integrate the motion of the frame's origin; far from
-    the centre of mass that costs precision, and labels would depend on where the mesh file happens to have its origin."""
-    shift = pose(np.eye(3), -target.center_of_mass)
-
-    def moved(mesh: TriangleMesh) -> TriangleMesh:
-        return TriangleMesh(mesh.vertices - target.center_of_mass, mesh.faces)
-
-    centred = replace(target, mesh=moved(target.mesh), pieces=tuple(map(moved, target.pieces)), center_of_mass=np.zeros(3))
-    return centred, replace(grasps, pose_gripper_in_object=shift @ grasps.pose_gripper_in_object)

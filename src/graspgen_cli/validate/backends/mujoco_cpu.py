@@ -96,7 +96,7 @@ def _advance(trials: _Trials, progress: Progress, observer: Observer | None) -> 
 def _observe(trials: _Trials) -> Observation:
     scene, qpos = trials.scene, np.array(trials.simulations.bind("qpos"))
     touching, force = contacts(scene, trials.simulations.bind("sensordata"))
-    return Observation(object_pose(scene, qpos), force, touching, qpos[:, scene.joint_qpos], _finite(trials))
+    return Observation(object_pose(scene, qpos, scene.center_of_mass), force, touching, qpos[:, scene.joint_qpos], _finite(trials))
 
 
 def _finite(trials: _Trials) -> Bools:

@@ -57,6 +57,8 @@ class Worlds:
         # A step of fewer worlds costs less: those in use are the first.
         self._sizes = sorted({max(count >> halvings, 1) for halvings in range(_HALVINGS + 1)})
         self.objects = 0
+        self._centers: list[Floats] = []
+        self._center = np.zeros((count, 3))
         self._tables: dict[str, Any] = {}
         self._meshes: dict[str, Any] = {}
         self._used: dict[str, int] = {}
@@ -84,7 +86,7 @@ class Worlds:
 
     def forget_objects(self) -> None:
         """Makes room: no world has a trial of the objects so far any more."""
-        self.objects, self._used = 0, {}
+        self.objects, self._centers, self._used = 0, [], {}
 
     def add_objects(self, scenes: list[Scene]) -> None:
         """Adds objects for trials to come; they are numbered in the order in which they came."""
@@ -98,6 +100,7 @@ class Worlds:
             for name, table in tables.items():
                 self._append(self._tables, name, table)
         self.objects += len(scenes)
+        self._centers += [scene.center_of_mass for scene in scenes]
 
     def _add_meshes(self, meshes: dict[str, Table]) -> None:
         """Puts the meshes behind those that are there, into memory that stays in its place while it is large enough, so that the captured
@@ -135,6 +138,7 @@ class Worlds:
 
     def load(self, slots: Indices, objects: Indices, qpos: Floats) -> None:
         """Puts trials into worlds `slots`: of which of the objects taken, and from which positions (len(slots), nq)."""
+        self._center[slots] = [self._centers[each] for each in objects]
         with self._here():
             to, of = wp.array(slots.astype(np.int32)), wp.array(objects.astype(np.int32))
             for name, table in self._tables.items():
@@ -205,7 +209,7 @@ class Worlds:
         qpos = qpos.astype(np.float64)
         touching, force = contacts(self.scene, sensordata.astype(np.float64))
         finite = np.isfinite(qpos).all(axis=1) & ((overflow & self._harmful) == 0)
-        return Observation(object_pose(self.scene, qpos), force, touching, qpos[:, self.scene.joint_qpos], finite)
+        return Observation(object_pose(self.scene, qpos, self._center), force, touching, qpos[:, self.scene.joint_qpos], finite)
 
 
 def _cube(pieces: int) -> TargetObject:

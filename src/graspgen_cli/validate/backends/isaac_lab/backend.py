@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from multiprocessing import Pipe
@@ -24,7 +25,7 @@ from graspgen_cli.validate.backends.isaac_lab.mechanism import mechanism
 from graspgen_cli.validate.backends.isaac_lab.server import READY
 from graspgen_cli.validate.backends.isaac_lab.simulate import Job
 from graspgen_cli.validate.batches import More, ObjectResults, ObjectTrials, Simulator
-from graspgen_cli.validate.scene import build_scene, started_inside
+from graspgen_cli.validate.scene import about_center, build_scene, pose_object_in_center, started_inside
 from graspgen_cli.validate.states import join_states
 
 VERSION = "2.3"
@@ -59,10 +60,12 @@ class IsaacLabBackend:
         mechanism(gripper)
         if len(grasps) == 0:
             return join_states([], len(gripper.joint_names))
-        job = Job(gripper, target, grasps, settings, self._device, self._headed)
+        moved = replace(grasps, pose_gripper_in_object=pose_object_in_center(target.center_of_mass) @ grasps.pose_gripper_in_object)
+        job = Job(gripper, about_center(target), moved, settings, self._device, self._headed)
         state = self._ask(job)
         inside = started_inside(build_scene(gripper, target, settings), gripper, target, grasps)
-        return TrialState(**{**vars(state), "started_inside": inside})
+        ended = state.pose_object_in_gripper @ pose_object_in_center(target.center_of_mass)
+        return replace(state, pose_object_in_gripper=ended, started_inside=inside)
 
     @classmethod
     def open_simulator(cls, gripper: Gripper, settings: SimulationSettings, *, device: str) -> Simulator:
