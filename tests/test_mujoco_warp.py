@@ -12,7 +12,7 @@ import pytest
 from examples import example_object
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.guess.loop import make_guesses
-from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
+from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject, TrialState
 from graspgen_cli.settings.models import GuessSettings, SimulationSettings
 from graspgen_cli.validate.backend import make_backend
 from graspgen_cli.validate.backends.packing import FIELDS_OF_OBJECTS, joined_meshes, mesh_of_geoms, rows_of_objects
@@ -111,6 +111,8 @@ def test_trials_end_as_on_the_reference_backend(
     for target, grasps, state in states():
         reference = make_backend("mujoco", threads=2).run(gripper_shape("robotiq_2f_85").gripper, target, grasps, SETTINGS)
         agree += int((judge(state) == judge(reference)).sum())
+        both = (judge(state) == Outcome.HELD) & (judge(reference) == Outcome.HELD)
+        np.testing.assert_allclose(state.penetration[both], reference.penetration[both], atol=3e-4)
         assert state.finite.all() and (state.started_inside == reference.started_inside).all()
     assert agree >= 23
 

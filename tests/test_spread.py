@@ -145,7 +145,7 @@ class Recorder:
         self.busy.value = max(1, self.busy.value // 4)
         n, none = len(grasps), np.zeros((len(grasps), 2))
         end = grasps.pose_gripper_in_object, none, none, np.ones(n, bool), none
-        return TrialState(*end, *[np.zeros(n)] * 3, np.zeros(n, bool), np.zeros(n, np.int32))
+        return TrialState(*end, *[np.zeros(n)] * 3, np.zeros(n, bool), np.zeros(n, np.int32), np.zeros(n))
 
 
 def grasps_in_a_row(count: int) -> GraspBatch:

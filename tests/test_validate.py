@@ -169,6 +169,7 @@ def state(force: list[list[float]], finite: list[bool]) -> TrialState:
         late_motion=np.zeros(count),
         started_inside=np.zeros(count, bool),
         steps=np.zeros(count, np.int32),
+        penetration=np.zeros(count),
     )
 
 

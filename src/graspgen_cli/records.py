@@ -60,6 +60,9 @@ class Measure(IntEnum):
     """rad: angle between the two."""
     ROBUSTNESS = 7
     """g: largest force with which the whole protocol was found to leave the grasp held; NaN where it was not asked for."""
+    PENETRATION = 8
+    """m: deepest overlap of the object's pieces with the gripper, over the looks from the moment the grip had closed; NaN where the engine
+    does not say."""
 
     @property
     def label(self) -> str:
@@ -269,6 +272,8 @@ class TrialState:
     """(N,): at the start the object's pieces were deeper in the gripper than the pieces' own error explains."""
     steps: NDArray[np.int32]
     """(N,): simulation steps made before the trial ended."""
+    penetration: Floats
+    """(N,) m: see `Measure.PENETRATION`."""
 
 
 @dataclass(frozen=True, eq=False)

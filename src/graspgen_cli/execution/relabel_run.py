@@ -26,9 +26,11 @@ from graspgen_cli.validate.judge import can_judge_again, judge_again
 
 @dataclass(frozen=True)
 class RelabelledObject:
-    """One object: held grasps before and now, grasps that changed, and tried ones that could not be judged for want of numbers."""
+    """One object: its file's name, held grasps before and now, grasps that changed, and tried ones that could not be judged for want of
+    numbers."""
 
     object_id: str
+    file: str
     held_before: int
     held: int
     changed: int
@@ -74,9 +76,10 @@ def _relabel_file(path: Path, criterion: JudgeSettings) -> RelabelledObject:
         offset = offset_pose((document.get("gripper") or {}).get("transform_offset_from_asset_to_graspgen_convention"))
         write_atomically(path, encode(now, None if offset is None else offset_values(offset), beside=_not_ours(document)))
     tried = np.isin(before.grasps.outcome, (Outcome.HELD, Outcome.DROPPED))
-    judged = can_judge_again(before.grasps.outcome, before.grasps.measured)
+    judged = can_judge_again(before.grasps.outcome, before.grasps.measured, criterion)
     return RelabelledObject(
         object_id=before.object_id,
+        file=path.name,
         held_before=before.grasps.count(Outcome.HELD),
         held=now.grasps.count(Outcome.HELD),
         changed=int((now.grasps.outcome != before.grasps.outcome).sum()),
@@ -85,10 +88,12 @@ def _relabel_file(path: Path, criterion: JudgeSettings) -> RelabelledObject:
 
 
 def relabelled(dataset: GraspDataset, criterion: JudgeSettings) -> GraspDataset:
-    """The dataset as the criterion judges it; its record of the trials then names that criterion, as if they had been judged by it."""
+    """The dataset as the criterion judges it; its record of the trials then names that criterion, as if they had been judged by it, unless
+    none of them has the numbers for it."""
     grasps, simulation = dataset.grasps, dataset.provenance.get("simulation")
     provenance: dict[str, Any] = dict(dataset.provenance)
-    if isinstance(simulation, dict) and isinstance(simulation.get("settings"), dict) and grasps.quality is not None:
+    judged = can_judge_again(grasps.outcome, grasps.measured, criterion).any()
+    if judged and isinstance(simulation, dict) and isinstance(simulation.get("settings"), dict):
         provenance["simulation"] = judged_by(simulation, criterion)
     outcome = judge_again(grasps.outcome, grasps.measured, criterion)
     return replace(dataset, grasps=replace(grasps, outcome=outcome), provenance=provenance)

@@ -11,6 +11,7 @@ from graspgen_cli.settings.analysis_models import AnalyzeSettings, BalanceSettin
 from graspgen_cli.settings.handoff_models import ConvertSettings, InferenceSettings, ScalesSettings, ScriptSettings, TrainingResultsSettings
 from graspgen_cli.settings.judge_models import ControlSettings, HardNegativeSettings, JudgeSettings, ProtocolSettings, RobustnessSettings
 from graspgen_cli.settings.models import (
+    BackendName,
     BackendSettings,
     BenchSettings,
     CheckoutSettings,
@@ -107,9 +108,17 @@ class SimulatedSettings(ProposalSettings, SimulationSettings, BackendSettings):
         return self
 
 
-class GraspCommand(
-    SimulatedSettings, ProtocolSettings, JudgeSettings, HardNegativeSettings, RobustnessSettings, ControlSettings, ModeSettings
-):
+class TrialSettings(SimulatedSettings, ProtocolSettings, JudgeSettings, HardNegativeSettings, RobustnessSettings, ControlSettings):
+    """What every command that labels grasps needs."""
+
+    @model_validator(mode="after")
+    def _what_the_backend_tells(self) -> Self:
+        if self.backend is BackendName.ISAACLAB and self.max_penetration is not None:
+            raise ValueError("max-penetration needs what the backend isaaclab does not tell; take backend mujoco or mujoco-warp")
+        return self
+
+
+class GraspCommand(TrialSettings, ModeSettings):
     """Settings of `validate`, and of the loop over the objects whichever command runs it."""
 
     @model_validator(mode="after")
@@ -131,7 +140,7 @@ class GuessCommand(ProposalSettings, ExistingFileSettings):
         return GraspCommand(**dict(self), guess_only=True)
 
 
-class FillCommand(SimulatedSettings, ProtocolSettings, JudgeSettings, HardNegativeSettings, RobustnessSettings, ControlSettings):
+class FillCommand(TrialSettings):
     """Settings of `fill`."""
 
     def grasp_command(self) -> GraspCommand:

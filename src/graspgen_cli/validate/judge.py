@@ -10,7 +10,14 @@ from graspgen_cli.settings.judge_models import JudgeSettings
 
 BOTH_FINGERS = JudgeSettings()
 """Nothing but both fingers pressing at the end, as GraspDataGen judges."""
-_DECIMALS = {Measure.SLIP: 6, Measure.TURN: 5, Measure.SMALLEST_FORCE: 3, Measure.LOSS_TIME: 4, Measure.MOTION: 6}
+_DECIMALS = {
+    Measure.SLIP: 6,
+    Measure.TURN: 5,
+    Measure.SMALLEST_FORCE: 3,
+    Measure.LOSS_TIME: 4,
+    Measure.MOTION: 6,
+    Measure.PENETRATION: 6,
+}
 """What is kept of the measures: finer than a trial means anything, short in a file."""
 
 
@@ -24,15 +31,16 @@ def judge(state: TrialState, criterion: JudgeSettings = BOTH_FINGERS) -> NDArray
 
 def judge_again(outcome: NDArray[np.int8], quality: Floats, criterion: JudgeSettings) -> NDArray[np.int8]:
     """(N,) what `judge` would have said of trials of which the outcome (N,) and the measures (N, number of Measures) are known; grasps
-    that were not tried, diverged or have no measures keep their outcome."""
+    that were not tried, diverged or lack the measures that the criterion needs keep their outcome."""
     held = np.isnan(quality[:, Measure.LOSS_TIME]) & meets(quality, criterion)
     again = np.where(held, Outcome.HELD, Outcome.DROPPED)
-    return np.where(can_judge_again(outcome, quality), again, outcome).astype(np.int8)
+    return np.where(can_judge_again(outcome, quality, criterion), again, outcome).astype(np.int8)
 
 
-def can_judge_again(outcome: NDArray[np.int8], quality: Floats) -> NDArray[np.bool_]:
-    """(N,) grasps that held or dropped in a trial whose measures are known."""
-    return np.isin(outcome, (Outcome.HELD, Outcome.DROPPED)) & ~np.isnan(quality[:, Measure.SMALLEST_FORCE])
+def can_judge_again(outcome: NDArray[np.int8], quality: Floats, criterion: JudgeSettings) -> NDArray[np.bool_]:
+    """(N,) grasps that held or dropped in a trial whose measures are known, as far as the criterion needs them."""
+    needed = [Measure.SMALLEST_FORCE, *([] if criterion.max_penetration is None else [Measure.PENETRATION])]
+    return np.isin(outcome, (Outcome.HELD, Outcome.DROPPED)) & ~np.isnan(quality[:, needed]).any(axis=1)
 
 
 def meets(quality: Floats, criterion: JudgeSettings) -> NDArray[np.bool_]:
@@ -46,6 +54,8 @@ def meets(quality: Floats, criterion: JudgeSettings) -> NDArray[np.bool_]:
         within &= quality[:, Measure.SMALLEST_FORCE] >= criterion.min_contact_force
     if criterion.still is not None:
         within &= quality[:, Measure.MOTION] <= criterion.still
+    if criterion.max_penetration is not None:
+        within &= quality[:, Measure.PENETRATION] <= criterion.max_penetration
     return within
 
 
@@ -58,6 +68,7 @@ def measures(state: TrialState) -> Floats:
         Measure.SMALLEST_FORCE: state.smallest_force,
         Measure.LOSS_TIME: state.loss_time,
         Measure.MOTION: state.late_motion,
+        Measure.PENETRATION: state.penetration,
     }
     for measure, values in columns.items():
         found[:, measure] = np.where(state.finite, np.round(values, _DECIMALS[measure]), np.nan)

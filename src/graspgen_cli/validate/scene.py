@@ -19,6 +19,7 @@ from graspgen_cli.settings.models import CollisionApproximation, SimulationSetti
 from graspgen_cli.validate.contact import DEFAULT_CONTACT, ContactModel, Integrator
 
 OBJECT = "graspgen_object"
+_DISTANCE = "graspgen_distance"
 _GRIPPER_BIT, _OBJECT_BIT = 1, 2
 _INTEGRATORS = {
     Integrator.EULER: mujoco.mjtIntegrator.mjINT_EULER,
@@ -36,6 +37,7 @@ class Scene:
     object_qpos, object_qvel: first index of the free joint; joint_qpos, joint_dof: (J,) indices of the gripper's joints.
     effort: (nv,) N or N m: the constant generalized force that closes the gripper.
     contact_sensor: for each finger the first index of its contact sensor in sensordata: found, then force xyz.
+    distance_sensor: index of the distance (m) of the deepest contact in sensordata; None where the scene has no such sensor.
     """
 
     model: mujoco.MjModel
@@ -47,10 +49,18 @@ class Scene:
     joint_dof: NDArray[np.intp]
     effort: Floats
     contact_sensor: tuple[int, int]
+    distance_sensor: int | None
 
 
-def build_scene(gripper: Gripper, target: TargetObject, settings: SimulationSettings, contact: ContactModel = DEFAULT_CONTACT) -> Scene:
-    """Compiles the scene of one gripper and one object."""
+def build_scene(
+    gripper: Gripper,
+    target: TargetObject,
+    settings: SimulationSettings,
+    contact: ContactModel = DEFAULT_CONTACT,
+    *,
+    sees_distance: bool = True,
+) -> Scene:
+    """Compiles the scene of one gripper and one object. sees_distance: whether it has the sensor of the deepest contact."""
     spec = mujoco.MjSpec.from_string(gripper.mjcf, assets=gripper.assets)
     _strip(spec)
     _set_options(spec, settings, contact)
@@ -59,6 +69,8 @@ def build_scene(gripper: Gripper, target: TargetObject, settings: SimulationSett
     _add_object(spec, about_center(target), settings, contact, mass)
     for finger in gripper.finger_bodies:
         _add_contact_sensor(spec, finger)
+    if sees_distance:
+        _add_distance_sensor(spec)
     return _scene(spec.compile(), gripper, mass, target.center_of_mass)
 
 
@@ -148,6 +160,17 @@ def _add_contact_sensor(spec: mujoco.MjSpec, finger: str) -> None:
     )
 
 
+def _add_distance_sensor(spec: mujoco.MjSpec) -> None:
+    smallest_distance = 1  # reduction of all contacts to one, as above
+    spec.add_sensor(
+        name=_DISTANCE,
+        type=mujoco.mjtSensor.mjSENS_CONTACT,
+        objtype=mujoco.mjtObj.mjOBJ_BODY,
+        objname=OBJECT,
+        intprm=[1 << int(mujoco.mjtConDataField.mjCONDATA_DIST), smallest_distance, 1],
+    )
+
+
 def _scene(model: mujoco.MjModel, gripper: Gripper, mass: float, center_of_mass: Floats) -> Scene:
     joints = [model.joint(name) for name in gripper.joint_names]
     joint_dof = np.array([j.dofadr[0] for j in joints])
@@ -165,6 +188,7 @@ def _scene(model: mujoco.MjModel, gripper: Gripper, mass: float, center_of_mass:
         joint_dof=joint_dof,
         effort=effort,
         contact_sensor=(first, second),
+        distance_sensor=next((int(model.sensor(i).adr[0]) for i in range(model.nsensor) if model.sensor(i).name == _DISTANCE), None),
     )
 
 
@@ -200,6 +224,12 @@ def contacts(scene: Scene, sensordata: Floats) -> tuple[NDArray[np.bool_], Float
     touching = np.stack([sensordata[:, at] > 0 for at in scene.contact_sensor], axis=1)
     force = np.stack([np.linalg.norm(sensordata[:, at + 1 : at + 4], axis=1) for at in scene.contact_sensor], axis=1)
     return touching, force
+
+
+def overlap(scene: Scene, sensordata: Floats) -> Floats:
+    """(N,) m, at least 0: how deep the object is in the gripper, of readings (N, nsensordata) of a scene that sees distances."""
+    assert scene.distance_sensor is not None
+    return np.maximum(-sensordata[:, scene.distance_sensor], 0.0)
 
 
 def started_inside(scene: Scene, gripper: Gripper, target: TargetObject, grasps: GraspBatch) -> NDArray[np.bool_]:

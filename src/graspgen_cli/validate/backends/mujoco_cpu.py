@@ -16,7 +16,7 @@ from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.contact import DEFAULT_CONTACT, ContactModel
 from graspgen_cli.validate.progress import Observation, Progress, bounds
 from graspgen_cli.validate.protocol import stages
-from graspgen_cli.validate.scene import Scene, build_scene, contacts, object_pose, start_position, started_inside
+from graspgen_cli.validate.scene import Scene, build_scene, contacts, object_pose, overlap, start_position, started_inside
 from graspgen_cli.validate.states import in_order, join_states
 
 Bools = NDArray[np.bool_]
@@ -95,8 +95,10 @@ def _advance(trials: _Trials, progress: Progress, observer: Observer | None) -> 
 
 def _observe(trials: _Trials) -> Observation:
     scene, qpos = trials.scene, np.array(trials.simulations.bind("qpos"))
-    touching, force = contacts(scene, trials.simulations.bind("sensordata"))
-    return Observation(object_pose(scene, qpos, scene.center_of_mass), force, touching, qpos[:, scene.joint_qpos], _finite(trials))
+    sensordata = trials.simulations.bind("sensordata")
+    touching, force = contacts(scene, sensordata)
+    pose = object_pose(scene, qpos, scene.center_of_mass)
+    return Observation(pose, force, touching, qpos[:, scene.joint_qpos], _finite(trials), overlap(scene, sensordata))
 
 
 def _finite(trials: _Trials) -> Bools:

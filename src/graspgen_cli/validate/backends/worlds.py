@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from graspgen_cli.records import Floats, Gripper, TargetObject, TriangleMesh
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.backends.packing import ADDRESSES, FIELDS_OF_OBJECTS, Table, joined_meshes, mesh_of_geoms, rows_of_objects
-from graspgen_cli.validate.backends.warp_kernels import copy_rows, flat
+from graspgen_cli.validate.backends.warp_kernels import copy_rows, flat, smallest_of_worlds
 from graspgen_cli.validate.progress import Observation
 from graspgen_cli.validate.scene import Scene, build_scene, contacts, object_pose
 
@@ -44,7 +44,7 @@ class Worlds:
         self._mjw, self._device = mjw, wp.get_device(device)
         self._stream = wp.Stream(self._device) if self._device.is_cuda else None
         self.count, self.pieces = count, pieces
-        self.scene = build_scene(gripper, _cube(pieces), settings)
+        self.scene = build_scene(gripper, _cube(pieces), settings, sees_distance=False)
         template = self.scene.model
         # MuJoCo Warp knows no automatic reset, so there is nothing to switch off.
         template.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
@@ -193,23 +193,24 @@ class Worlds:
 
     def deepest(self) -> Floats:
         """(count,) m, at most 0: distance of the deepest contact in each world as the last step began."""
-        deepest = np.zeros(self.count)
         with self._here():
-            found = min(int(self._data.nacon.numpy()[0]), self._data.naconmax)
-            if found:
-                world, distance = (array[:found].numpy() for array in (self._data.contact.worldid, self._data.contact.dist))
-                np.minimum.at(deepest, world, distance)
+            return self._deepest().numpy().astype(np.float64)
+
+    def _deepest(self) -> Any:
+        deepest, contact = wp.zeros(self.count, dtype=float), self._data.contact
+        smallest_of_worlds(self._data.nacon, contact.worldid, contact.dist, deepest)
         return deepest
 
     def observe(self) -> Observation:
         """What the worlds look like now."""
         with self._here():
-            data = (self._data.qpos, self._data.sensordata, self._data.overflow)
-            qpos, sensordata, overflow = (array.numpy() for array in data)
+            data = (self._data.qpos, self._data.sensordata, self._data.overflow, self._deepest())
+            qpos, sensordata, overflow, deepest = (array.numpy() for array in data)
         qpos = qpos.astype(np.float64)
         touching, force = contacts(self.scene, sensordata.astype(np.float64))
         finite = np.isfinite(qpos).all(axis=1) & ((overflow & self._harmful) == 0)
-        return Observation(object_pose(self.scene, qpos, self._center), force, touching, qpos[:, self.scene.joint_qpos], finite)
+        pose = object_pose(self.scene, qpos, self._center)
+        return Observation(pose, force, touching, qpos[:, self.scene.joint_qpos], finite, -deepest.astype(np.float64))
 
 
 def _cube(pieces: int) -> TargetObject:
