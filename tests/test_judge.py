@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from numpy.typing import NDArray
 
 from graspgen_cli.app import main
 from graspgen_cli.dataset.graspgen_json import encode, read_grasp_file
@@ -18,12 +19,12 @@ from graspgen_cli.dataset.object_map import write_object_map
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.dataset.provenance import digest, judged_by, simulation_provenance
 from graspgen_cli.geometry.poses import pose
-from graspgen_cli.records import Measure, Outcome, TrialState
+from graspgen_cli.records import Floats, Measure, Outcome, TrialState
 from graspgen_cli.settings.commands import GraspCommand
 from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.backend import make_backend
-from graspgen_cli.validate.judge import judge, judge_again, measures
+from graspgen_cli.validate.judge import Rejudging, judge, measures
 from made_datasets import GRIPPER, OFFSET, grasp_dataset
 from shapes import box
 from test_validate import grasp_at_origin
@@ -51,6 +52,10 @@ def row(
     return values
 
 
+def judged_again(outcome: NDArray[np.int8], quality: Floats, criterion: JudgeSettings) -> NDArray[np.int8]:
+    return Rejudging(criterion).judge(outcome, quality)
+
+
 @pytest.mark.parametrize(
     ("criterion", "expected"),
     [
@@ -65,27 +70,27 @@ def row(
 )
 def test_each_limit_drops_what_is_beyond_it(criterion: JudgeSettings, expected: list[Outcome]) -> None:
     quality = np.array([row(), row(slip=0.006), row(turn=0.1), row(force=0.0), row(motion=0.002), row(lost=1.3)])
-    again = judge_again(np.full(6, DROPPED, np.int8), quality, criterion)
+    again = judged_again(np.full(6, DROPPED, np.int8), quality, criterion)
     np.testing.assert_array_equal(again, expected)
 
 
 def test_a_limit_that_is_just_met_is_met() -> None:
     quality = np.array([row(slip=0.005)])
-    assert judge_again(np.array([HELD], np.int8), quality, JudgeSettings(max_slip=0.005))[0] == HELD
+    assert judged_again(np.array([HELD], np.int8), quality, JudgeSettings(max_slip=0.005))[0] == HELD
 
 
 def test_what_lacks_the_number_that_a_limit_needs_stays_as_it_is() -> None:
     """Files that were made before the overlap was measured."""
     quality = np.array([row(overlap=0.002), row(overlap=np.nan), row(overlap=0.0001)])
-    again = judge_again(np.full(3, HELD, np.int8), quality, JudgeSettings(max_penetration=0.001))
+    again = judged_again(np.full(3, HELD, np.int8), quality, JudgeSettings(max_penetration=0.001))
     np.testing.assert_array_equal(again, [DROPPED, HELD, HELD])
-    np.testing.assert_array_equal(judge_again(np.full(3, HELD, np.int8), quality, JudgeSettings(max_slip=0.0001)), [DROPPED] * 3)
+    np.testing.assert_array_equal(judged_again(np.full(3, HELD, np.int8), quality, JudgeSettings(max_slip=0.0001)), [DROPPED] * 3)
 
 
 def test_what_was_not_judged_by_a_trial_stays_as_it_is() -> None:
     outcome = np.array([COLLISION, UNVALIDATED, UNSTABLE, HELD, DROPPED], np.int8)
     quality = np.array([row(slip=1.0), row(slip=1.0), row(slip=1.0), [np.nan] * len(Measure), [np.nan] * len(Measure)])
-    np.testing.assert_array_equal(judge_again(outcome, quality, JudgeSettings(max_slip=0.001)), outcome)
+    np.testing.assert_array_equal(judged_again(outcome, quality, JudgeSettings(max_slip=0.001)), outcome)
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +110,8 @@ def trials() -> TrialState:
 def test_the_numbers_give_the_label_of_the_trial(trials: TrialState, criterion: JudgeSettings) -> None:
     first = judge(trials)
     now = judge(trials, criterion)
-    np.testing.assert_array_equal(judge_again(first, measures(trials), criterion), now)
-    np.testing.assert_array_equal(judge_again(now, measures(trials), JudgeSettings()), first)
+    np.testing.assert_array_equal(judged_again(first, measures(trials), criterion), now)
+    np.testing.assert_array_equal(judged_again(now, measures(trials), JudgeSettings()), first)
 
 
 def test_the_criteria_of_these_tests_tell_trials_apart(trials: TrialState) -> None:

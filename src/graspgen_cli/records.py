@@ -26,7 +26,7 @@ class Outcome(IntEnum):
     UNVALIDATED = 0
     """Free of collision at its opening, not tested in simulation."""
     HELD = 1
-    """Both fingers touched the object at the end of the trial."""
+    """Both fingers touched the object at the end of the trial, and it met the criterion; with randomised physics, in enough draws."""
     COLLISION = 2
     """Geometric negative: the gripper, at the grasp's opening, is in collision with the object."""
     DROPPED = 3
@@ -63,6 +63,9 @@ class Measure(IntEnum):
     PENETRATION = 8
     """m: deepest overlap of the object's pieces with the gripper, over the looks from the moment the grip had closed; NaN where the engine
     does not say."""
+    HELD_FRACTION = 9
+    """Share of the draws of randomised physics in which the grasp held, on which its outcome rests; NaN where none were made. The other
+    measures are those of its trial without them."""
 
     @property
     def label(self) -> str:
@@ -151,6 +154,11 @@ class Gripper:
         upper = np.clip(np.searchsorted(self.opening_width, width), 1, len(self.opening_width) - 1)
         below, above = self.opening_width[upper - 1], self.opening_width[upper]
         return np.where(width - below <= above - width, upper - 1, upper)
+
+    def grip_center(self, opening: NDArray[np.intp]) -> Floats:
+        """(N, 3) m: middle between the pads' contact points at opening indices (N,), in the base frame."""
+        center: Floats = self.fingertip_in_base[opening].mean(axis=1) - self.bite * self.approach_axis_in_base
+        return center
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,6 +36,7 @@ from graspgen_cli.settings.models import (
     SplitSettings,
     WorkerSettings,
 )
+from graspgen_cli.settings.randomization_models import RandomizationSettings, ThresholdSettings
 from graspgen_cli.settings.view_models import PickSettings, ReplaySettings, ViewSettings
 
 OUTPUT_FORMS = (".json", ".csv", ".html")
@@ -62,6 +63,8 @@ SECTIONS: tuple[type[Section], ...] = (
     SimulationSettings,
     ProtocolSettings,
     JudgeSettings,
+    RandomizationSettings,
+    ThresholdSettings,
     HardNegativeSettings,
     RobustnessSettings,
     ControlSettings,
@@ -108,13 +111,23 @@ class SimulatedSettings(ProposalSettings, SimulationSettings, BackendSettings):
         return self
 
 
-class TrialSettings(SimulatedSettings, ProtocolSettings, JudgeSettings, HardNegativeSettings, RobustnessSettings, ControlSettings):
+class TrialSettings(
+    SimulatedSettings,
+    ProtocolSettings,
+    JudgeSettings,
+    RandomizationSettings,
+    HardNegativeSettings,
+    RobustnessSettings,
+    ControlSettings,
+):
     """What every command that labels grasps needs."""
 
     @model_validator(mode="after")
     def _what_the_backend_tells(self) -> Self:
         if self.backend is BackendName.ISAACLAB and self.max_penetration is not None:
             raise ValueError("max-penetration needs what the backend isaaclab does not tell; take backend mujoco or mujoco-warp")
+        if self.backend is BackendName.ISAACLAB and self.randomize:
+            raise ValueError("randomize goes with the backends mujoco and mujoco-warp, not with isaaclab; take one of them")
         return self
 
 
@@ -176,7 +189,7 @@ class GripperCommand(GripperConfigCommand, GripperFileSettings):
         return self if self.gripper_file is None else self.model_copy(update={"gripper_config": str(self.gripper_file)})
 
 
-class RelabelCommand(GripperSettings, DatasetSettings, JudgeSettings):
+class RelabelCommand(GripperSettings, DatasetSettings, JudgeSettings, ThresholdSettings):
     """Settings of `relabel`."""
 
 

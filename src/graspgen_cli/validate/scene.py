@@ -123,6 +123,8 @@ def _add_object(spec: mujoco.MjSpec, target: TargetObject, settings: SimulationS
     body.add_freejoint()
     inertia = mass * stable(target.unit_inertia)
     body.explicitinertial = True
+    # What the engine assumes of a body whose centre of mass is its origin would not hold once that is varied.
+    body.simple = 0
     body.mass = mass
     body.ipos = stable(target.center_of_mass)
     body.fullinertia = [inertia[0, 0], inertia[1, 1], inertia[2, 2], inertia[0, 1], inertia[0, 2], inertia[1, 2]]

@@ -11,11 +11,13 @@ from mujoco import batch
 from numpy.typing import NDArray
 
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Outcome, TargetObject, TrialState
+from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.backends.mujoco_cpu import MujocoBackend
-from graspgen_cli.validate.judge import judge
+from graspgen_cli.validate.judge import BOTH_FINGERS, judge
 from graspgen_cli.validate.protocol import Stage, stages
 from graspgen_cli.validate.scene import Scene, contacts, object_pose
+from graspgen_cli.validate.variation import Variation
 from graspgen_cli.validate.watch import relative_motion
 
 
@@ -104,17 +106,25 @@ class _Recorder:
         self.stages.append(int(stage[0]))
 
 
-def trace_trial(gripper: Gripper, target: TargetObject, grasp: GraspBatch, settings: SimulationSettings) -> TrialTrace:
+def trace_trial(
+    gripper: Gripper,
+    target: TargetObject,
+    grasp: GraspBatch,
+    settings: SimulationSettings,
+    *,
+    criterion: JudgeSettings = BOTH_FINGERS,
+    variation: Variation | None = None,
+) -> TrialTrace:
     """Runs the trial of one grasp, a batch of one, as the reference backend does, and returns what happened on the way.
 
     The end state and the outcome are those that the backend gives the grasp among others.
     """
     recorder = _Recorder()
-    state = MujocoBackend(threads=1, observer=recorder).run(gripper, target, grasp, settings)
+    state = MujocoBackend(threads=1, observer=recorder).run(gripper, target, grasp, settings, variation)
     scene = recorder.scene
     assert scene is not None, "a trial has at least one step"
-    position, outcome = np.array(recorder.positions), Outcome(int(judge(state)[0]))
-    finished = max(recorder.stages) + (outcome is Outcome.HELD)
+    position, outcome = np.array(recorder.positions), Outcome(int(judge(state, criterion)[0]))
+    finished = max(recorder.stages) + bool(judge(state)[0] == Outcome.HELD)
     return TrialTrace(
         scene=scene,
         stages=_as_they_went(stages(gripper, settings, scene.mass), recorder.stages, finished),

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 
 from graspgen_cli.records import Floats, Gripper, TargetObject, TriangleMesh
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.backends.packing import ADDRESSES, FIELDS_OF_OBJECTS, Table, joined_meshes, mesh_of_geoms, rows_of_objects
+from graspgen_cli.validate.backends.packing import (
+    ADDRESSES,
+    FIELDS_OF_OBJECTS,
+    Table,
+    joined_meshes,
+    mesh_of_geoms,
+    rows_of_objects,
+    rows_of_trials,
+)
 from graspgen_cli.validate.backends.warp_kernels import copy_rows, flat, smallest_of_worlds
 from graspgen_cli.validate.progress import Observation
 from graspgen_cli.validate.scene import Scene, build_scene, contacts, object_pose
@@ -150,6 +158,15 @@ class Worlds:
                 nothing = wp.zeros((len(slots), width), dtype=flat(state).dtype)
                 copy_rows(nothing, rest, flat(state), to)
         self.push(slots, np.zeros((len(slots), 3)))
+
+    def vary(self, slots: Indices, fields: dict[str, Floats], effort: Floats) -> None:
+        """Gives trials in worlds `slots` values of their own (len(slots), ...) of fields of the model, and the forces that close the
+        gripper (len(slots), nv)."""
+        with self._here():
+            to, rest = wp.array(slots.astype(np.int32)), wp.array(np.arange(len(slots), dtype=np.int32))
+            for name, values in fields.items():
+                copy_rows(wp.array(rows_of_trials(self.scene.model, name, values)), rest, self._fields[name], to)
+            copy_rows(wp.array(effort.astype(np.float32)), rest, flat(self._data.qfrc_applied), to)
 
     def push(self, slots: Indices, force_in_base: Floats) -> None:
         """Sets the forces (len(slots), 3) N on the objects' centres of mass."""

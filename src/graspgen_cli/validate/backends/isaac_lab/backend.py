@@ -18,7 +18,7 @@ from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
-from graspgen_cli.errors import GraspgenError, InputError
+from graspgen_cli.errors import GraspgenError, InputError, SettingsError
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.models import BackendSettings, ExecutionSettings, SimulationSettings
 from graspgen_cli.validate.backends.isaac_lab.mechanism import mechanism
@@ -27,6 +27,7 @@ from graspgen_cli.validate.backends.isaac_lab.simulate import Job
 from graspgen_cli.validate.batches import More, ObjectResults, ObjectTrials, Simulator
 from graspgen_cli.validate.scene import about_center, build_scene, pose_object_in_center, started_inside
 from graspgen_cli.validate.states import join_states
+from graspgen_cli.validate.variation import Variation
 
 VERSION = "2.3"
 INSTALL = (
@@ -55,8 +56,13 @@ class IsaacLabBackend:
         self._process: _Process | None = None
         self._objects: list[str] = []
 
-    def run(self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings) -> TrialState:
-        """See `Backend.run`. Raises GripperError for a mechanism that PhysX cannot have, GraspgenError where the process fails."""
+    def run(
+        self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings, variation: Variation | None = None
+    ) -> TrialState:
+        """See `Backend.run`. Raises GripperError for a mechanism that PhysX cannot have, SettingsError where the physics is to vary,
+        GraspgenError where the process fails."""
+        if variation is not None:
+            raise SettingsError("the backend isaaclab cannot vary the physics of trials (--randomize); take mujoco or mujoco-warp")
         mechanism(gripper)
         if len(grasps) == 0:
             return join_states([], len(gripper.joint_names))
@@ -118,7 +124,8 @@ class _OneByOne:
     def run(self, trials: Sequence[ObjectTrials], more: More) -> Iterator[ObjectResults]:
         """See `Simulator.run`."""
         for each in trials:
-            yield ObjectResults(each.number, self._backend.run(self._gripper, each.target, each.grasps, self._settings))
+            state = self._backend.run(self._gripper, each.target, each.grasps, self._settings, each.variation)
+            yield ObjectResults(each.number, state)
 
 
 class _Process:
