@@ -43,7 +43,8 @@ class FakeSimulator:
             what, _, whom = os.environ.get(FAULT, "").partition(" ")
             if whom == each.target.object_id:
                 self.go_wrong(what)
-            yield ObjectResults(each.number, self.engine.run(self.gripper, each.target, each.grasps, self.settings))
+            state = self.engine.run(self.gripper, each.target, each.grasps, self.settings, each.variation)
+            yield ObjectResults(each.number, state)
 
     def go_wrong(self, how: str) -> None:
         """Dies, or raises."""

@@ -280,7 +280,8 @@ class CountedProcess:
         flags = np.zeros(count, bool)
         pairs, numbers = np.zeros((count, 2)), np.zeros(count)
         poses = np.tile(np.eye(4), (count, 1, 1))
-        return TrialState(poses, pairs, np.zeros((count, 6)), flags, pairs, numbers, numbers, numbers, flags, numbers.astype(np.int32))
+        ends = poses, pairs, np.zeros((count, 6)), flags, pairs
+        return TrialState(*ends, numbers, numbers, numbers, flags, numbers.astype(np.int32), numbers)
 
     def stop(self) -> None:
         self.stopped = True

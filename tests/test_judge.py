@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from numpy.typing import NDArray
 
 from graspgen_cli.app import main
 from graspgen_cli.dataset.graspgen_json import encode, read_grasp_file
@@ -18,12 +19,12 @@ from graspgen_cli.dataset.object_map import write_object_map
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.dataset.provenance import digest, judged_by, simulation_provenance
 from graspgen_cli.geometry.poses import pose
-from graspgen_cli.records import Measure, Outcome, TrialState
+from graspgen_cli.records import Floats, Measure, Outcome, TrialState
 from graspgen_cli.settings.commands import GraspCommand
 from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.backend import make_backend
-from graspgen_cli.validate.judge import judge, judge_again, measures
+from graspgen_cli.validate.judge import Rejudging, judge, measures
 from made_datasets import GRIPPER, OFFSET, grasp_dataset
 from shapes import box
 from test_validate import grasp_at_origin
@@ -37,12 +38,22 @@ CRITERIA = (
     JudgeSettings(max_turn=1.0),
     JudgeSettings(min_contact_force=30.0),
     JudgeSettings(still=0.00001),
+    JudgeSettings(max_penetration=0.00003),
     JudgeSettings(max_slip=0.002, max_turn=3.0, min_contact_force=1.0, still=0.001),
 )
 
 
-def row(*, slip: float = 0.001, turn: float = 0.01, force: float = 5.0, lost: float = np.nan, motion: float = 0.0001) -> list[float]:
-    return [slip, turn, force, lost, motion, *[np.nan] * (len(Measure) - 5)]
+def row(
+    *, slip: float = 0.001, turn: float = 0.01, force: float = 5.0, lost: float = np.nan, motion: float = 0.0001, overlap: float = 0.0005
+) -> list[float]:
+    values = [np.nan] * len(Measure)
+    values[: Measure.MOTION + 1] = [slip, turn, force, lost, motion]
+    values[Measure.PENETRATION] = overlap
+    return values
+
+
+def judged_again(outcome: NDArray[np.int8], quality: Floats, criterion: JudgeSettings) -> NDArray[np.int8]:
+    return Rejudging(criterion).judge(outcome, quality)
 
 
 @pytest.mark.parametrize(
@@ -53,24 +64,33 @@ def row(*, slip: float = 0.001, turn: float = 0.01, force: float = 5.0, lost: fl
         (JudgeSettings(max_turn=5.0), [HELD, HELD, DROPPED, HELD, HELD, DROPPED]),
         (JudgeSettings(min_contact_force=1e-9), [HELD, HELD, HELD, DROPPED, HELD, DROPPED]),
         (JudgeSettings(still=0.001), [HELD, HELD, HELD, HELD, DROPPED, DROPPED]),
+        (JudgeSettings(max_penetration=0.0004), [DROPPED] * 6),
         (JudgeSettings(max_slip=0.005, max_turn=5.0, still=0.001), [HELD, DROPPED, DROPPED, HELD, DROPPED, DROPPED]),
     ],
 )
 def test_each_limit_drops_what_is_beyond_it(criterion: JudgeSettings, expected: list[Outcome]) -> None:
     quality = np.array([row(), row(slip=0.006), row(turn=0.1), row(force=0.0), row(motion=0.002), row(lost=1.3)])
-    again = judge_again(np.full(6, DROPPED, np.int8), quality, criterion)
+    again = judged_again(np.full(6, DROPPED, np.int8), quality, criterion)
     np.testing.assert_array_equal(again, expected)
 
 
 def test_a_limit_that_is_just_met_is_met() -> None:
     quality = np.array([row(slip=0.005)])
-    assert judge_again(np.array([HELD], np.int8), quality, JudgeSettings(max_slip=0.005))[0] == HELD
+    assert judged_again(np.array([HELD], np.int8), quality, JudgeSettings(max_slip=0.005))[0] == HELD
+
+
+def test_what_lacks_the_number_that_a_limit_needs_stays_as_it_is() -> None:
+    """Files that were made before the overlap was measured."""
+    quality = np.array([row(overlap=0.002), row(overlap=np.nan), row(overlap=0.0001)])
+    again = judged_again(np.full(3, HELD, np.int8), quality, JudgeSettings(max_penetration=0.001))
+    np.testing.assert_array_equal(again, [DROPPED, HELD, HELD])
+    np.testing.assert_array_equal(judged_again(np.full(3, HELD, np.int8), quality, JudgeSettings(max_slip=0.0001)), [DROPPED] * 3)
 
 
 def test_what_was_not_judged_by_a_trial_stays_as_it_is() -> None:
     outcome = np.array([COLLISION, UNVALIDATED, UNSTABLE, HELD, DROPPED], np.int8)
     quality = np.array([row(slip=1.0), row(slip=1.0), row(slip=1.0), [np.nan] * len(Measure), [np.nan] * len(Measure)])
-    np.testing.assert_array_equal(judge_again(outcome, quality, JudgeSettings(max_slip=0.001)), outcome)
+    np.testing.assert_array_equal(judged_again(outcome, quality, JudgeSettings(max_slip=0.001)), outcome)
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +110,8 @@ def trials() -> TrialState:
 def test_the_numbers_give_the_label_of_the_trial(trials: TrialState, criterion: JudgeSettings) -> None:
     first = judge(trials)
     now = judge(trials, criterion)
-    np.testing.assert_array_equal(judge_again(first, measures(trials), criterion), now)
-    np.testing.assert_array_equal(judge_again(now, measures(trials), JudgeSettings()), first)
+    np.testing.assert_array_equal(judged_again(first, measures(trials), criterion), now)
+    np.testing.assert_array_equal(judged_again(now, measures(trials), JudgeSettings()), first)
 
 
 def test_the_criteria_of_these_tests_tell_trials_apart(trials: TrialState) -> None:
@@ -131,7 +151,7 @@ def test_relabel_changes_labels_flags_and_record_and_can_be_undone(tmp_path: Pat
     before = file.read_bytes()
     assert main(["relabel", str(tmp_path), "--max-slip", "0.0035", "--json"]) == 0
     [found] = json.loads(capsys.readouterr().out)["objects"]
-    assert found == {"object_id": "mug.obj", "held_before": 6, "held": 3, "changed": 3, "without_numbers": 0}
+    assert found == {"object_id": "mug.obj", "held_before": 6, "held": 3, "changed": 3, "without_numbers": 0, "file": file.name}
     document = orjson.loads(file.read_bytes())
     assert document["grasps"]["object_in_gripper"] == [True] * 3 + [False] * 5
     assert document["grasps"]["outcome"][3:] == ["dropped"] * 3 + ["collision", "dropped"]
@@ -152,7 +172,19 @@ def test_grasps_without_numbers_keep_their_labels_and_are_counted(tmp_path: Path
     file.write_bytes(encode(grasp_dataset("mug.obj"), OFFSET))
     content = file.read_bytes()
     assert main(["relabel", str(tmp_path), "--max-slip", "0.0001", "--quiet"]) == 0
-    assert "7 grasps have no numbers" in capsys.readouterr().out and file.read_bytes() == content
+    said = capsys.readouterr().out
+    assert "mug.1.0.grasps.json: 7 grasps lack the numbers" in said and file.read_bytes() == content
+
+
+def test_a_file_of_before_the_overlap_was_measured_is_named_and_left_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = measured_dataset(tmp_path)
+    read = read_grasp_file(file)
+    quality = read.grasps.measured.copy()
+    quality[:, Measure.PENETRATION] = np.nan
+    file.write_bytes(encode(replace(read, grasps=replace(read.grasps, quality=quality)), OFFSET))
+    content = file.read_bytes()
+    assert main(["relabel", str(tmp_path), "--max-penetration", "0.0001", "--quiet"]) == 0
+    assert "mug.1.0.grasps.json: 7 grasps lack the numbers" in capsys.readouterr().out and file.read_bytes() == content
 
 
 def test_a_damaged_file_is_named_and_the_others_are_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,7 +202,15 @@ def test_no_dataset_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "no grasp files" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("flag", [["--max-slip", "0"], ["--max-turn", "200"], ["--min-contact-force", "-1"], ["--still", "x"]])
+@pytest.mark.parametrize("command", ["validate", "fill", "all"])
+def test_an_engine_that_does_not_tell_the_overlap_is_refused(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--grasp-dataset", str(tmp_path), "--backend", "isaaclab", "--max-penetration", "0.001"]) == 2
+    assert "max-penetration" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flag", [["--max-penetration", "0"], ["--max-slip", "0"], ["--max-turn", "200"], ["--min-contact-force", "-1"], ["--still", "x"]]
+)
 def test_a_limit_that_is_none_is_refused(flag: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["relabel", str(tmp_path), *flag]) == 2
     assert flag[0] in capsys.readouterr().err

@@ -78,6 +78,17 @@ def test_what_is_asked_for_beyond_the_quotas_is_the_same_too(run: Run, reference
     assert sum(b'"offset"' in content and b'"robustness"' in content for content in made.values()) == len(NAMES)
 
 
+@pytest.mark.slow
+def test_randomised_trials_are_the_same_whoever_makes_them(run: Run, reference: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = ["--randomize", "--randomize-draws", "3", "--randomize-position", "0.004", "--hard-negatives", "1", "--fps", "100"]
+    alone = contents(run("--backend", "mujoco", "--workers", "1", *flags))
+    assert contents(run("--backend", "mujoco", "--workers", "3", *flags)) == alone
+    assert all(b'"held_fraction"' in content for name, content in alone.items() if name.endswith("grasps.json"))
+    monkeypatch.setitem(BACKENDS, "mujoco", fake_simulator.PLACE)
+    monkeypatch.setattr(engines, "ON_DEVICES", {"mujoco"})
+    assert contents(run(*CPU, "--workers", "2", *flags)) == alone
+
+
 @pytest.mark.usefixtures("batch_engine")
 def test_objects_share_batches_and_come_round_again_to_the_bytes_of_one_process(
     run: Run, reference: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

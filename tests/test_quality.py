@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import mujoco
 import numpy as np
 import orjson
 import pytest
@@ -19,6 +20,7 @@ from graspgen_cli.records import Floats, GraspBatch, Gripper, Measure, Outcome
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.backend import make_backend
 from graspgen_cli.validate.judge import judge, measures
+from graspgen_cli.validate.trace import trace_trial
 from graspgen_cli.validate.trials import run_trials
 from graspgen_cli.validate.watch import Watch, farthest_motion
 from made_datasets import OFFSET, document, grasp_dataset, signed
@@ -62,6 +64,25 @@ def test_the_time_of_loss_says_which_tug_pulled_the_box_out(panda: Gripper) -> N
     assert outcome is Outcome.DROPPED and 1.5 < measured[Measure.LOSS_TIME] <= 2.0
 
 
+@pytest.mark.parametrize("friction", [0.3, 1.0])
+def test_the_overlap_is_that_of_the_contacts_while_the_grip_is_closed(panda: Gripper, friction: float) -> None:
+    """Against distances that the engine's collision finds anew at every step of the watched trial; the looks see some of the steps."""
+    trace = trace_trial(panda, box(0.03, 0.02, 0.02), grasp_at_origin(panda), SimulationSettings(friction=friction, steady_motion=0.0))
+    assert trace.outcome is Outcome.HELD
+    data = mujoco.MjData(trace.scene.model)
+    depth = []
+    for position in trace.position[trace.time > trace.closed_at - 0.01]:
+        data.qpos[:] = position
+        mujoco.mj_fwdPosition(trace.scene.model, data)
+        depth.append(-min(contact.dist for contact in data.contact))
+    found = measures(trace.state)[0, Measure.PENETRATION]
+    assert 0 < np.median(depth) <= found <= max(depth) + 1e-6
+
+
+def test_what_never_touches_overlaps_by_nothing(panda: Gripper) -> None:
+    assert trial(panda, aside=0.08)[1][Measure.PENETRATION] == 0
+
+
 def test_no_loss_is_held_and_held_is_no_loss(panda: Gripper) -> None:
     """What the file says of the time of loss is enough to judge again."""
     rng = np.random.Generator(np.random.Philox(3))
@@ -84,11 +105,14 @@ def test_the_watch_by_hand() -> None:
         place = np.tile(np.eye(4), (2, 1, 1))
         place[:, 0, 3] = 0.001 * number
         stage, left = divmod(number, 2)
-        watch.look(place, np.array(force, float), stage=stage, left=10 * (1 - left), closed=number >= 1)
+        watch.look(
+            place, np.array(force, float), stage=stage, left=10 * (1 - left), closed=number >= 1, overlap=np.array([1, 4 - number]) * 1e-4
+        )
     measured = watch.measured(np.arange(2))
     np.testing.assert_array_equal(measured.smallest_force, [2, 0])
     np.testing.assert_array_equal(measured.loss_time, [np.nan, 0.3])
     np.testing.assert_allclose(measured.late_motion, 0.002)
+    np.testing.assert_allclose(measured.penetration, [1e-4, 3e-4])
 
 
 def test_the_farthest_point_moves_by_the_shift_and_the_turn() -> None:
@@ -113,7 +137,7 @@ def test_quality_goes_into_the_file_and_comes_back(tmp_path: Path) -> None:
     assert read.quality is not None
     np.testing.assert_array_equal(read.quality, grasps.measured)
     written = orjson.loads((tmp_path / "a.json").read_bytes())["grasps"]["quality"]
-    assert set(written) == {"slip", "turn", "smallest_force", "motion"} and written["slip"][1] is None
+    assert set(written) == {"slip", "turn", "smallest_force", "motion", "penetration"} and written["slip"][1] is None
 
 
 def test_a_file_without_trials_is_as_it_was_before_there_was_quality() -> None:

@@ -46,6 +46,7 @@ NAMED_VALUES: dict[str, tuple[object, ...]] = {
     "approach_axis": ([1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]),
     "up_axis": ([1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 1.0, 1.0]),
     "random_scale": ([0.5, 2.0], [1.0, 1.0], [0.1, 0.2]),
+    **dict.fromkeys(("randomize_friction", "randomize_mass", "randomize_grip_force"), ([0.5, 1.5], [1.0, 1.0], [0.1, 0.2])),
     "shard": ("0/2", "1/2", "4/7"),
     "approach_direction": ([1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, -1.0]),
     "paths": (["a"], ["b", "c d"], ["[e]"]),

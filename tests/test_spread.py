@@ -29,6 +29,7 @@ from graspgen_cli.geometry.poses import pose
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.backends.mujoco_cpu import MujocoBackend
+from graspgen_cli.validate.variation import Variation
 from made_datasets import contents
 
 QUOTAS = ["--gripper-config", "franka_panda", "--num-collision-free-grasps", "3", "--num-colliding-grasps", "1"]
@@ -140,12 +141,14 @@ class Recorder:
     calls: list[tuple[int, int]]
     busy: SimpleNamespace
 
-    def run(self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings) -> TrialState:
+    def run(
+        self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings, variation: Variation | None = None
+    ) -> TrialState:
         self.calls.append((self.threads, len(grasps)))
         self.busy.value = max(1, self.busy.value // 4)
         n, none = len(grasps), np.zeros((len(grasps), 2))
         end = grasps.pose_gripper_in_object, none, none, np.ones(n, bool), none
-        return TrialState(*end, *[np.zeros(n)] * 3, np.zeros(n, bool), np.zeros(n, np.int32))
+        return TrialState(*end, *[np.zeros(n)] * 3, np.zeros(n, bool), np.zeros(n, np.int32), np.zeros(n))
 
 
 def grasps_in_a_row(count: int) -> GraspBatch:

@@ -169,6 +169,7 @@ def state(force: list[list[float]], finite: list[bool]) -> TrialState:
         late_motion=np.zeros(count),
         started_inside=np.zeros(count, bool),
         steps=np.zeros(count, np.int32),
+        penetration=np.zeros(count),
     )
 
 
@@ -189,7 +190,8 @@ def test_the_scene_weighs_what_it_should(gripper: Gripper) -> None:
     target = box(0.03, 0.02, 0.01, (0.1, 0.0, -0.2))
     scene = build_scene(gripper, target, SimulationSettings(object_mass=2.5))
     assert scene.model.body_mass[scene.object_body] == pytest.approx(2.5)
-    np.testing.assert_allclose(scene.model.body_ipos[scene.object_body], [0.1, 0.0, -0.2], atol=1e-9)
+    np.testing.assert_allclose(scene.model.body_ipos[scene.object_body], 0.0, atol=1e-9)
+    np.testing.assert_allclose(scene.center_of_mass, [0.1, 0.0, -0.2], atol=1e-9)
     expected = 2.5 / 12 * np.array([0.02**2 + 0.01**2, 0.03**2 + 0.01**2, 0.03**2 + 0.02**2])
     np.testing.assert_allclose(np.sort(scene.model.body_inertia[scene.object_body]), np.sort(expected), rtol=1e-6)
     by_density = build_scene(gripper, target, SimulationSettings(object_density=1000.0))

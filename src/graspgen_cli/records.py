@@ -26,7 +26,7 @@ class Outcome(IntEnum):
     UNVALIDATED = 0
     """Free of collision at its opening, not tested in simulation."""
     HELD = 1
-    """Both fingers touched the object at the end of the trial."""
+    """Both fingers touched the object at the end of the trial, and it met the criterion; with randomised physics, in enough draws."""
     COLLISION = 2
     """Geometric negative: the gripper, at the grasp's opening, is in collision with the object."""
     DROPPED = 3
@@ -60,6 +60,12 @@ class Measure(IntEnum):
     """rad: angle between the two."""
     ROBUSTNESS = 7
     """g: largest force with which the whole protocol was found to leave the grasp held; NaN where it was not asked for."""
+    PENETRATION = 8
+    """m: deepest overlap of the object's pieces with the gripper, over the looks from the moment the grip had closed; NaN where the engine
+    does not say."""
+    HELD_FRACTION = 9
+    """Share of the draws of randomised physics in which the grasp held, on which its outcome rests; NaN where none were made. The other
+    measures are those of its trial without them."""
 
     @property
     def label(self) -> str:
@@ -148,6 +154,11 @@ class Gripper:
         upper = np.clip(np.searchsorted(self.opening_width, width), 1, len(self.opening_width) - 1)
         below, above = self.opening_width[upper - 1], self.opening_width[upper]
         return np.where(width - below <= above - width, upper - 1, upper)
+
+    def grip_center(self, opening: NDArray[np.intp]) -> Floats:
+        """(N, 3) m: middle between the pads' contact points at opening indices (N,), in the base frame."""
+        center: Floats = self.fingertip_in_base[opening].mean(axis=1) - self.bite * self.approach_axis_in_base
+        return center
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,6 +280,8 @@ class TrialState:
     """(N,): at the start the object's pieces were deeper in the gripper than the pieces' own error explains."""
     steps: NDArray[np.int32]
     """(N,): simulation steps made before the trial ended."""
+    penetration: Floats
+    """(N,) m: see `Measure.PENETRATION`."""
 
 
 @dataclass(frozen=True, eq=False)

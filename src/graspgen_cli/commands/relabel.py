@@ -13,6 +13,9 @@ from graspgen_cli.settings.commands import RelabelCommand
 if TYPE_CHECKING:
     from graspgen_cli.execution.relabel_run import Relabelling
 
+_SHOWN = 20
+"""Files that are named, at most; --json names all."""
+
 
 def relabel(settings: RelabelCommand, console: Console) -> ExitCode:
     """Judge every file again and print what changed."""
@@ -33,11 +36,12 @@ def _print(found: Relabelling, console: Console) -> None:
     rows = [[each.object_id, str(each.held_before), str(each.held), str(each.changed)] for each in found.objects]
     sums = [sum(getattr(each, name) for each in found.objects) for name in ("held_before", "held", "changed")]
     console.table(("object", "held before", "held now", "changed"), [*rows, ["total", *map(str, sums)]])
-    without = sum(each.without_numbers for each in found.objects)
-    if without:
-        console.line(
-            f"{without} grasps have no numbers of their trials and keep their labels; `graspgen validate --load-guesses` tries them"
-        )
+    lacking = [each for each in found.objects if each.without_numbers]
+    for each in lacking[:_SHOWN]:
+        console.line(f"{each.file}: {each.without_numbers} grasps lack the numbers that this criterion needs and keep their labels")
+    if lacking:
+        more = f"{len(lacking) - _SHOWN} more files lack numbers; " if len(lacking) > _SHOWN else ""
+        console.line(f"{more}`graspgen validate --load-guesses` tries such grasps again")
 
 
 COMMAND = Command(

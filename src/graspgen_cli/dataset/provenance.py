@@ -13,6 +13,7 @@ import orjson
 from graspgen_cli import __version__
 from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import GuessSettings, PickUpSettings, SimulationSettings
+from graspgen_cli.settings.randomization_models import RandomizationSettings
 
 GUESS_PACKAGES = ("numpy", "python-fcl", "embreex", "trimesh", "manifold3d")
 SIMULATION_PACKAGES = ("mujoco-core", "numpy", "manifold3d")
@@ -20,6 +21,8 @@ BACKEND_PACKAGES = {"mujoco-warp": ("mujoco-warp", "warp-lang"), "isaaclab": ("i
 """Packages that decide what a trial says with that backend, besides those."""
 _NOT_PHYSICS = ("max_num_envs", "max_num_grasps")
 """Settings that change how much is tested or how fast, never what a trial says."""
+
+_SEED, _THRESHOLD = "randomize_seed", "randomize_threshold"
 
 Record = dict[str, Any]
 
@@ -35,15 +38,42 @@ def guess_provenance(*, object_digest: str, gripper_digest: str, settings: Guess
 def simulation_provenance(*, object_digest: str, gripper_digest: str, settings: SimulationSettings, backend: str) -> Record:
     """How the outcomes were found."""
     kept = {k: v for k, v in _section(settings, SimulationSettings).items() if k not in _NOT_PHYSICS}
+    if isinstance(settings, RandomizationSettings) and settings.randomize:
+        kept |= _randomization(settings)
     if isinstance(settings, JudgeSettings):
         kept |= _criterion(settings)
     packages = (*SIMULATION_PACKAGES, *BACKEND_PACKAGES.get(backend, ()))
     return _record(object_digest, gripper_digest, {"backend": backend, **kept}, packages)
 
 
-def judged_by(simulation: Record, criterion: JudgeSettings) -> Record:
-    """The record of trials as it would be had they been judged by this criterion."""
+def _randomization(settings: RandomizationSettings) -> Record:
+    """What is on record of randomised physics; the seed under a name that says what it is of."""
+    values: Record = settings.model_dump(mode="json", include=set(RandomizationSettings.model_fields) - {"seed", "randomize"})
+    return {**values, _SEED: settings.seed}
+
+
+def recorded_randomization(simulation: Record) -> RandomizationSettings | None:
+    """The randomised physics that a record of trials names; None where it names none. Raises ValueError where the record is malformed."""
+    settings = simulation.get("settings")
+    if not isinstance(settings, dict) or _SEED not in settings:
+        return None
+    values = {name: settings[name] for name in RandomizationSettings.model_fields if name in settings}
+    return RandomizationSettings.model_validate({**values, "seed": settings[_SEED], "randomize": True})
+
+
+def recorded_criterion(simulation: Record) -> JudgeSettings:
+    """The criterion by which trials were judged. Raises ValueError where the record is malformed."""
+    settings = simulation.get("settings")
+    values = settings if isinstance(settings, dict) else {}
+    return JudgeSettings.model_validate({name: values[name] for name in JudgeSettings.model_fields if name in values})
+
+
+def judged_by(simulation: Record, criterion: JudgeSettings, threshold: float | None = None) -> Record:
+    """The record of trials as it would be had they been judged by this criterion. threshold: of the share of draws that held, where physics
+    was randomised; None: as it is."""
     settings = {name: value for name, value in simulation["settings"].items() if name not in JudgeSettings.model_fields}
+    if threshold is not None and _THRESHOLD in settings:
+        settings[_THRESHOLD] = threshold
     record = {**simulation, "settings": settings | _criterion(criterion)}
     record.pop("digest", None)
     return {**record, "digest": digest(record)}

@@ -21,6 +21,7 @@ from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.batches import ObjectTrials
+from graspgen_cli.validate.variation import Variation
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,11 @@ class _FarBackend:
         self.said: queue.SimpleQueue[ObjectTrials | Done] = queue.SimpleQueue()
         self.heard: queue.SimpleQueue[TrialState | str] = queue.SimpleQueue()
 
-    def run(self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings) -> TrialState:
+    def run(
+        self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings, variation: Variation | None = None
+    ) -> TrialState:
         """See `Backend.run`. Raises ObjectError where the simulator failed."""
-        self.said.put(ObjectTrials(self.number, target, grasps))
+        self.said.put(ObjectTrials(self.number, target, grasps, variation))
         answer = self.heard.get()
         if isinstance(answer, str):
             raise ObjectError(f"{target.object_id}: the simulator failed: {answer}")

@@ -12,10 +12,10 @@ from scipy.spatial.transform import Rotation
 
 from graspgen_cli.execution.rounds import ObjectState, ObjectWork
 from graspgen_cli.geometry.collision import in_collision
-from graspgen_cli.geometry.poses import inverse, pose
+from graspgen_cli.geometry.poses import about, pose
 from graspgen_cli.guess.duplicates import near_duplicates
 from graspgen_cli.guess.loop import try_generator
-from graspgen_cli.records import Floats, GraspBatch, Gripper, Measure, Outcome
+from graspgen_cli.records import Floats, GraspBatch, Measure, Outcome
 from graspgen_cli.validate.trials import run_trials
 
 STEP, STEP_TURN = 0.002, math.radians(3.0)
@@ -61,12 +61,12 @@ def _walk(work: ObjectWork, start: GraspBatch, number: NDArray[np.intp]) -> tupl
     model = work.gripper.gripper
     direction, axis = _directions(work, number)
     opening = model.nearest_opening(start.opening_width)
-    center = _grip_center(model, opening)
+    center = model.grip_center(opening)
     walking, tested, held = np.arange(len(start)), 0, 0
     found: dict[int, GraspBatch] = {}
     for step in range(1, STEPS + 1):
         motion = pose(Rotation.from_rotvec(step * STEP_TURN * axis[walking]).as_matrix(), step * STEP * direction[walking])
-        poses = start.pose_gripper_in_object[walking] @ _about(center[walking], motion)
+        poses = start.pose_gripper_in_object[walking] @ about(center[walking], motion)
         free = ~in_collision(work.shape, work.gripper, poses, opening[walking])
         walking, poses = walking[free], poses[free]
         if walking.size == 0:
@@ -85,8 +85,9 @@ def _tried(work: ObjectWork, grasps: GraspBatch, step: int) -> GraspBatch:
     quality = np.full((len(grasps), len(Measure)), np.nan)
     quality[:, Measure.OFFSET], quality[:, Measure.OFFSET_TURN] = round(step * STEP, 6), round(step * STEP_TURN, 5)
     unlimited = work.settings.model_copy(update={"max_num_grasps": 0})
+    chosen = replace(grasps, quality=quality)
     return run_trials(
-        work.backend, work.gripper.gripper, work.target, replace(grasps, quality=quality), unlimited, criterion=work.settings
+        work.backend, work.gripper.gripper, work.target, chosen, unlimited, criterion=work.settings, randomization=work.settings
     ).grasps
 
 
@@ -96,16 +97,3 @@ def _directions(work: ObjectWork, number: NDArray[np.intp]) -> tuple[Floats, Flo
     draws = [try_generator(work.settings.seed, f"{_SALT}\0{work.target.object_id}", int(each)).normal(size=(2, 3)) for each in number]
     unit = np.array(draws) / np.linalg.norm(draws, axis=2, keepdims=True)
     return unit[:, 0], unit[:, 1]
-
-
-def _grip_center(gripper: Gripper, opening: NDArray[np.intp]) -> Floats:
-    """(N, 3) m: middle between the pads' contact points at opening indices (N,), in the base frame."""
-    center: Floats = gripper.fingertip_in_base[opening].mean(axis=1) - gripper.bite * gripper.approach_axis_in_base
-    return center
-
-
-def _about(center: Floats, motion: Floats) -> Floats:
-    """(N, 4, 4) motions about centres (N, 3)."""
-    there = pose(np.eye(3), center)
-    about: Floats = there @ motion @ inverse(there)
-    return about

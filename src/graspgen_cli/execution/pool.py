@@ -22,6 +22,7 @@ from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.models import ExecutionSettings, SimulationSettings
 from graspgen_cli.validate.backend import Backend, make_backend
 from graspgen_cli.validate.states import join_states
+from graspgen_cli.validate.variation import Variation
 
 TRIALS_AT_ONCE = 256
 """Trials after which a worker looks anew at how many cores there are for it."""
@@ -40,13 +41,16 @@ class SharedCores:
     def __init__(self, backend: str, busy: Counter) -> None:
         self._backend, self._busy = backend, busy
 
-    def run(self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings) -> TrialState:
+    def run(
+        self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings, variation: Variation | None = None
+    ) -> TrialState:
         """See `Backend.run`."""
         states = []
         for first in range(0, len(grasps), TRIALS_AT_ONCE):
             threads = max(1, usable_cores() // max(1, self._busy.value))
-            rows = grasps[first : first + TRIALS_AT_ONCE]
-            states.append(make_backend(self._backend, threads=threads).run(gripper, target, rows, settings))
+            rows = slice(first, first + TRIALS_AT_ONCE)
+            backend = make_backend(self._backend, threads=threads)
+            states.append(backend.run(gripper, target, grasps[rows], settings, variation and variation[rows]))
         return join_states(states, len(gripper.joint_names))
 
 

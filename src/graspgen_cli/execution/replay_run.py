@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from graspgen_cli.dataset.collection import open_collection, read_entry
 from graspgen_cli.dataset.object_grasps import ObjectGrasps
+from graspgen_cli.dataset.provenance import recorded_criterion, recorded_randomization
 from graspgen_cli.drawing.film import trial_film
 from graspgen_cli.drawing.plot import plot_file
 from graspgen_cli.errors import GraspFileError, InputError, ObjectError
@@ -20,10 +21,14 @@ from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.guess.openings import fit_openings
 from graspgen_cli.objects.load import default_cache, load_object
 from graspgen_cli.objects.scales import id_problem
-from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject
+from graspgen_cli.records import GraspBatch, Gripper, Measure, Outcome, TargetObject
 from graspgen_cli.settings.commands import ReplayCommand
+from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.randomization_models import RandomizationSettings
+from graspgen_cli.validate.judge import meets
 from graspgen_cli.validate.trace import TrialTrace, touching_bodies, trace_trial
+from graspgen_cli.validate.variation import Variation, drawn_trials
 
 _TRIED = (Outcome.HELD, Outcome.DROPPED, Outcome.UNSTABLE)
 
@@ -32,12 +37,14 @@ _TRIED = (Outcome.HELD, Outcome.DROPPED, Outcome.UNSTABLE)
 class Replay:
     """One grasp, tried again.
 
-    path: the file. grasp: its index there. recorded: the outcome in the file. notes: what is not as it was, a line each.
+    path: the file. grasp: its index there. recorded: the outcome in the file. expected: how the trial should end by what the file says;
+    None where it does not say. notes: what is not as it was, a line each.
     """
 
     path: Path
     grasp: int
     recorded: Outcome
+    expected: Outcome | None
     gripper: Gripper
     target: TargetObject
     settings: SimulationSettings
@@ -56,8 +63,8 @@ class Replay:
 
     @property
     def agrees(self) -> bool:
-        """Whether the trial ends as the file says, which grasps that were never tried leave open."""
-        return self.recorded not in _TRIED or self.recorded is self.trace.outcome
+        """Whether the trial ends as the file says, which it may leave open."""
+        return self.expected is None or self.expected is self.trace.outcome
 
 
 def run_replay(settings: ReplayCommand) -> Replay:
@@ -75,9 +82,58 @@ def run_replay(settings: ReplayCommand) -> Replay:
     simulation, notes = _simulation(grasps, settings, entry.shown)
     target = _target(grasps, settings, simulation)
     grasp = _with_opening(in_our_frame(grasps, gripper)[np.array([chosen])], gripper, target)
-    recorded = Outcome(int(grasps.dataset.grasps.outcome[chosen]))
-    trace = trace_trial(gripper, target, grasp, simulation)
-    return Replay(entry.shown, chosen, recorded, gripper, target, simulation, trace, (*notes, *_changes(grasps, gripper, target)))
+    criterion, randomization = _judged_by(grasps, entry.shown)
+    as_filed = grasps.dataset.grasps[np.array([chosen])]
+    expected, drawn_note = _expected(as_filed, criterion, randomization, settings.draw)
+    grasp, variation = _draw(grasp, gripper, target, randomization, settings.draw, entry.shown)
+    trace = trace_trial(gripper, target, grasp, simulation, criterion=criterion, variation=variation)
+    notes = [*notes, *drawn_note, *_changes(grasps, gripper, target)]
+    return Replay(entry.shown, chosen, Outcome(int(as_filed.outcome[0])), expected, gripper, target, simulation, trace, tuple(notes))
+
+
+def _judged_by(grasps: ObjectGrasps, path: Path) -> tuple[JudgeSettings, RandomizationSettings | None]:
+    """The criterion by which the file's trials were judged, and how their physics was varied, if it was."""
+    recorded = grasps.dataset.provenance.get("simulation")
+    recorded = recorded if isinstance(recorded, dict) else {}
+    try:
+        return recorded_criterion(recorded), recorded_randomization(recorded)
+    except ValueError as error:
+        raise GraspFileError(f"{path}: what it says of how its trials were judged cannot be used") from error
+
+
+def _expected(
+    grasp: GraspBatch, criterion: JudgeSettings, randomization: RandomizationSettings | None, draw: int | None
+) -> tuple[Outcome | None, list[str]]:
+    """How the trial of one grasp should end by the file, and what is to be said of that."""
+    recorded, measured = Outcome(int(grasp.outcome[0])), grasp.measured
+    fraction = float(measured[0, Measure.HELD_FRACTION])
+    if recorded not in _TRIED:
+        return None, []
+    if randomization is None or np.isnan(fraction):
+        return recorded, []
+    held = round(fraction * randomization.randomize_draws)
+    shown = f"draw {draw}" if draw else "the trial without them"
+    note = f"the file's outcome is that of {randomization.randomize_draws} randomised draws, {held} of which held; this is {shown}"
+    if draw:
+        return None, [note]
+    if recorded is Outcome.UNSTABLE:
+        return recorded, [note]
+    held_as_it_is = np.isnan(measured[0, Measure.LOSS_TIME]) and meets(measured, criterion)[0]
+    return (Outcome.HELD if held_as_it_is else Outcome.DROPPED), [note]
+
+
+def _draw(
+    grasp: GraspBatch, gripper: Gripper, target: TargetObject, randomization: RandomizationSettings | None, draw: int | None, path: Path
+) -> tuple[GraspBatch, Variation | None]:
+    """The trial of the draw that was asked for, or the grasp as it is."""
+    if not draw:
+        return grasp, None
+    if randomization is None:
+        raise InputError(f"{path}: its grasps were not tried with randomised physics; leave --draw out")
+    if draw > randomization.randomize_draws:
+        raise InputError(f"{path}: there is no draw {draw}; the last is {randomization.randomize_draws}")
+    trials, variation = drawn_trials(gripper, target.object_id, grasp, randomization)
+    return trials[np.array([draw])], variation[np.array([draw])]
 
 
 def _first_tried(source: GraspSource, grasps: ObjectGrasps, path: Path) -> int:
@@ -114,8 +170,14 @@ def _target(grasps: ObjectGrasps, settings: ReplayCommand, simulation: Simulatio
     dataset = grasps.dataset
     if problem := id_problem(dataset.object_id):
         raise ObjectError(f"{dataset.object_id[:80]!r} {problem}")
-    approximation = simulation.collision_approximation
-    return load_object(dataset.object_id, dataset.scale, root=object_root(settings), approximation=approximation, cache=default_cache())
+    return load_object(
+        dataset.object_id,
+        dataset.scale,
+        root=object_root(settings),
+        approximation=simulation.collision_approximation,
+        cache=default_cache(),
+        max_surface_gap=simulation.max_surface_gap,
+    )
 
 
 def _with_opening(grasp: GraspBatch, gripper: Gripper, target: TargetObject) -> GraspBatch:

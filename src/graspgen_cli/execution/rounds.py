@@ -117,7 +117,9 @@ def test_pending(work: ObjectWork, state: ObjectState) -> ObjectState:
     if work.backend is None or not pending.any():
         return state
     model, settings = work.gripper.gripper, work.settings
-    result: TrialResult = run_trials(work.backend, model, work.target, state.grasps[pending], settings, criterion=settings)
+    result: TrialResult = run_trials(
+        work.backend, model, work.target, state.grasps[pending], settings, criterion=settings, randomization=settings
+    )
     outcome = state.grasps.outcome.copy()
     outcome[pending] = result.grasps.outcome
     quality = state.grasps.measured.copy()

@@ -39,6 +39,7 @@ from graspgen_cli.settings.models import (
     QuotaSettings,
     SimulationSettings,
 )
+from graspgen_cli.settings.randomization_models import RandomizationSettings
 from graspgen_cli.validate.protocols import protocol_tugs
 
 
@@ -120,6 +121,7 @@ _DECIDING = (
     JudgeSettings,
     HardNegativeSettings,
     RobustnessSettings,
+    RandomizationSettings,
     QuotaSettings,
     LimitSettings,
     ModeSettings,

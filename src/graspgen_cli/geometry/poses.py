@@ -35,6 +35,13 @@ def inverse(poses: Floats) -> Floats:
     return pose(rotation, -(rotation @ poses[..., :3, 3:])[..., 0])
 
 
+def about(center: Floats, motion: Floats) -> Floats:
+    """(N, 4, 4) motions about centres (N, 3)."""
+    there = pose(np.eye(3), center)
+    moved: Floats = there @ motion @ inverse(there)
+    return moved
+
+
 def transform_points(poses: Floats, points: Floats) -> Floats:
     """Points (..., P, 3) taken by poses (..., 4, 4)."""
     return points @ np.swapaxes(poses[..., :3, :3], -1, -2) + poses[..., None, :3, 3]

@@ -11,6 +11,7 @@ from graspgen_cli.settings.analysis_models import AnalyzeSettings, BalanceSettin
 from graspgen_cli.settings.handoff_models import ConvertSettings, InferenceSettings, ScalesSettings, ScriptSettings, TrainingResultsSettings
 from graspgen_cli.settings.judge_models import ControlSettings, HardNegativeSettings, JudgeSettings, ProtocolSettings, RobustnessSettings
 from graspgen_cli.settings.models import (
+    BackendName,
     BackendSettings,
     BenchSettings,
     CheckoutSettings,
@@ -35,6 +36,7 @@ from graspgen_cli.settings.models import (
     SplitSettings,
     WorkerSettings,
 )
+from graspgen_cli.settings.randomization_models import RandomizationSettings, ThresholdSettings
 from graspgen_cli.settings.view_models import PickSettings, ReplaySettings, ViewSettings
 
 OUTPUT_FORMS = (".json", ".csv", ".html")
@@ -61,6 +63,8 @@ SECTIONS: tuple[type[Section], ...] = (
     SimulationSettings,
     ProtocolSettings,
     JudgeSettings,
+    RandomizationSettings,
+    ThresholdSettings,
     HardNegativeSettings,
     RobustnessSettings,
     ControlSettings,
@@ -107,9 +111,27 @@ class SimulatedSettings(ProposalSettings, SimulationSettings, BackendSettings):
         return self
 
 
-class GraspCommand(
-    SimulatedSettings, ProtocolSettings, JudgeSettings, HardNegativeSettings, RobustnessSettings, ControlSettings, ModeSettings
+class TrialSettings(
+    SimulatedSettings,
+    ProtocolSettings,
+    JudgeSettings,
+    RandomizationSettings,
+    HardNegativeSettings,
+    RobustnessSettings,
+    ControlSettings,
 ):
+    """What every command that labels grasps needs."""
+
+    @model_validator(mode="after")
+    def _what_the_backend_tells(self) -> Self:
+        if self.backend is BackendName.ISAACLAB and self.max_penetration is not None:
+            raise ValueError("max-penetration needs what the backend isaaclab does not tell; take backend mujoco or mujoco-warp")
+        if self.backend is BackendName.ISAACLAB and self.randomize:
+            raise ValueError("randomize goes with the backends mujoco and mujoco-warp, not with isaaclab; take one of them")
+        return self
+
+
+class GraspCommand(TrialSettings, ModeSettings):
     """Settings of `validate`, and of the loop over the objects whichever command runs it."""
 
     @model_validator(mode="after")
@@ -131,7 +153,7 @@ class GuessCommand(ProposalSettings, ExistingFileSettings):
         return GraspCommand(**dict(self), guess_only=True)
 
 
-class FillCommand(SimulatedSettings, ProtocolSettings, JudgeSettings, HardNegativeSettings, RobustnessSettings, ControlSettings):
+class FillCommand(TrialSettings):
     """Settings of `fill`."""
 
     def grasp_command(self) -> GraspCommand:
@@ -167,7 +189,7 @@ class GripperCommand(GripperConfigCommand, GripperFileSettings):
         return self if self.gripper_file is None else self.model_copy(update={"gripper_config": str(self.gripper_file)})
 
 
-class RelabelCommand(GripperSettings, DatasetSettings, JudgeSettings):
+class RelabelCommand(GripperSettings, DatasetSettings, JudgeSettings, ThresholdSettings):
     """Settings of `relabel`."""
 
 

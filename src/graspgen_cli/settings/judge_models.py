@@ -26,6 +26,11 @@ class JudgeSettings(Section):
     still: PositiveFloat | None = Field(
         None, description="Largest motion (m) of the object's farthest point in the last 0.2 s; default: any."
     )
+    max_penetration: PositiveFloat | None = Field(
+        None,
+        description="Deepest overlap (m) of the object's pieces with the gripper, ten times a second, from when the grip has closed; "
+        "default: any. Not with the backend isaaclab, which does not tell.",
+    )
 
     @property
     def asks_more(self) -> bool:

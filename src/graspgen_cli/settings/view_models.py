@@ -59,4 +59,5 @@ class ReplaySettings(Section):
         None, description="Draw contact force and slip over time: FILE.png, .svg or .pdf; or .csv for the numbers of every step."
     )
     slow_motion: PositiveFloat = Field(1.0, description="How many times slower than real the video is.")
+    draw: Count | None = Field(None, description="Draw, from 1, of randomised physics to show; default: the trial as it is without.")
     interactive: bool = Field(False, description="Open MuJoCo's viewer and run the trial there, again and again.")

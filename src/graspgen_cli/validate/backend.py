@@ -8,13 +8,18 @@ from typing import Protocol
 from graspgen_cli.errors import SettingsError
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.validate.variation import Variation
 
 
 class Backend(Protocol):
     """Runs trials. Made once, used for many objects."""
 
-    def run(self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings) -> TrialState:
-        """The end states of trials of all `grasps`, in their order; what comes out for one grasp does not depend on the others."""
+    def run(
+        self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings, variation: Variation | None = None
+    ) -> TrialState:
+        """The end states of trials of all `grasps`, in their order; what comes out for one grasp does not depend on the others.
+
+        variation: how the physics of each trial differs from what the settings say; None: not at all."""
 
 
 # "module:Class", so that nothing heavy is imported before it is used.

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from graspgen_cli.records import GraspBatch, TargetObject, TrialState
+from graspgen_cli.validate.variation import Variation
 
 
 @dataclass(frozen=True, eq=False)
 class ObjectTrials:
-    """What is to be tried of one object: all `grasps`, on its convex pieces. number: comes back with the results."""
+    """What is to be tried of one object: all `grasps`, on its convex pieces, with the physics of `variation`. number: comes back with the
+    results."""
 
     number: int
     target: TargetObject
     grasps: GraspBatch
+    variation: Variation | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from graspgen_cli.records import Floats, Measure, Outcome, TrialState
 from graspgen_cli.settings.judge_models import JudgeSettings
+from graspgen_cli.settings.randomization_models import ThresholdSettings
 
 BOTH_FINGERS = JudgeSettings()
 """Nothing but both fingers pressing at the end, as GraspDataGen judges."""
-_DECIMALS = {Measure.SLIP: 6, Measure.TURN: 5, Measure.SMALLEST_FORCE: 3, Measure.LOSS_TIME: 4, Measure.MOTION: 6}
+_DECIMALS = {
+    Measure.SLIP: 6,
+    Measure.TURN: 5,
+    Measure.SMALLEST_FORCE: 3,
+    Measure.LOSS_TIME: 4,
+    Measure.MOTION: 6,
+    Measure.PENETRATION: 6,
+}
 """What is kept of the measures: finer than a trial means anything, short in a file."""
 
 
@@ -22,17 +32,40 @@ def judge(state: TrialState, criterion: JudgeSettings = BOTH_FINGERS) -> NDArray
     return np.where(state.finite, outcome, Outcome.UNSTABLE).astype(np.int8)
 
 
-def judge_again(outcome: NDArray[np.int8], quality: Floats, criterion: JudgeSettings) -> NDArray[np.int8]:
-    """(N,) what `judge` would have said of trials of which the outcome (N,) and the measures (N, number of Measures) are known; grasps
-    that were not tried, diverged or have no measures keep their outcome."""
-    held = np.isnan(quality[:, Measure.LOSS_TIME]) & meets(quality, criterion)
-    again = np.where(held, Outcome.HELD, Outcome.DROPPED)
-    return np.where(can_judge_again(outcome, quality), again, outcome).astype(np.int8)
+def judge_fraction(outcome: NDArray[np.int8], quality: Floats, threshold: float) -> NDArray[np.int8]:
+    """(N,) the outcomes of grasps that were tried with varied physics as well: by the share of those trials that held. Where the trial as
+    it is diverged, the grasp stays unstable."""
+    by_draws = np.where(quality[:, Measure.HELD_FRACTION] >= threshold, Outcome.HELD, Outcome.DROPPED)
+    return np.where(outcome == Outcome.UNSTABLE, outcome, by_draws).astype(np.int8)
 
 
-def can_judge_again(outcome: NDArray[np.int8], quality: Floats) -> NDArray[np.bool_]:
-    """(N,) grasps that held or dropped in a trial whose measures are known."""
-    return np.isin(outcome, (Outcome.HELD, Outcome.DROPPED)) & ~np.isnan(quality[:, Measure.SMALLEST_FORCE])
+@dataclass(frozen=True)
+class Rejudging:
+    """How to judge by the measures in a file.
+
+    by_draws: the criterion by which the draws of randomised physics were judged: their share says nothing of any other. threshold: of that
+    share.
+    """
+
+    criterion: JudgeSettings
+    by_draws: JudgeSettings = BOTH_FINGERS
+    threshold: float = ThresholdSettings().randomize_threshold
+
+    def can_judge(self, outcome: NDArray[np.int8], quality: Floats) -> NDArray[np.bool_]:
+        """(N,) grasps that held or dropped in a trial whose measures are known, as far as the criterion needs them."""
+        needed = [Measure.SMALLEST_FORCE, *([] if self.criterion.max_penetration is None else [Measure.PENETRATION])]
+        drawn = ~np.isnan(quality[:, Measure.HELD_FRACTION])
+        known = np.where(drawn, self.criterion == self.by_draws, ~np.isnan(quality[:, needed]).any(axis=1))
+        return np.isin(outcome, (Outcome.HELD, Outcome.DROPPED)) & known
+
+    def judge(self, outcome: NDArray[np.int8], quality: Floats) -> NDArray[np.int8]:
+        """(N,) what the criterion would have said of trials of which the outcome (N,) and the measures (N, number of Measures) are known;
+        grasps that were not tried, diverged or lack the measures that the criterion needs keep their outcome."""
+        held = np.isnan(quality[:, Measure.LOSS_TIME]) & meets(quality, self.criterion)
+        again = np.where(held, Outcome.HELD, Outcome.DROPPED)
+        drawn = ~np.isnan(quality[:, Measure.HELD_FRACTION])
+        again = np.where(drawn, judge_fraction(outcome, quality, self.threshold), again)
+        return np.where(self.can_judge(outcome, quality), again, outcome).astype(np.int8)
 
 
 def meets(quality: Floats, criterion: JudgeSettings) -> NDArray[np.bool_]:
@@ -46,6 +79,8 @@ def meets(quality: Floats, criterion: JudgeSettings) -> NDArray[np.bool_]:
         within &= quality[:, Measure.SMALLEST_FORCE] >= criterion.min_contact_force
     if criterion.still is not None:
         within &= quality[:, Measure.MOTION] <= criterion.still
+    if criterion.max_penetration is not None:
+        within &= quality[:, Measure.PENETRATION] <= criterion.max_penetration
     return within
 
 
@@ -58,6 +93,7 @@ def measures(state: TrialState) -> Floats:
         Measure.SMALLEST_FORCE: state.smallest_force,
         Measure.LOSS_TIME: state.loss_time,
         Measure.MOTION: state.late_motion,
+        Measure.PENETRATION: state.penetration,
     }
     for measure, values in columns.items():
         found[:, measure] = np.where(state.finite, np.round(values, _DECIMALS[measure]), np.nan)

@@ -25,7 +25,8 @@ class Observation:
     """What a backend sees of S trials at one moment.
 
     pose_object_in_gripper: (S, 4, 4). finger_contact_force: (S, 2) N. touching: (S, 2) whether each finger is in contact with the
-    object. joint_position: (S, J) m or rad. finite: (S,) whether the simulation went well so far.
+    object. joint_position: (S, J) m or rad. finite: (S,) whether the simulation went well so far. overlap: (S,) m, of the object's pieces
+    with the gripper where that is deepest.
     """
 
     pose_object_in_gripper: Floats
@@ -33,6 +34,7 @@ class Observation:
     touching: Bools
     joint_position: Floats
     finite: Bools
+    overlap: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +110,7 @@ class Progress:
         closed = over & (self.stage == 0)
         self._when_closed[closed] = seen.pose_object_in_gripper[closed]
         pose, force = seen.pose_object_in_gripper, seen.finger_contact_force
-        self._watch.look(pose, force, stage=self.stage, left=self.left, closed=closed | (self.stage > 0))
+        self._watch.look(pose, force, stage=self.stage, left=self.left, closed=closed | (self.stage > 0), overlap=seen.overlap)
         last = self.stage == len(self._stage_steps) - 1
         ended = self.running & (~self._held_on | (over & last))
         entered = over & ~ended
@@ -134,6 +136,7 @@ class Progress:
             late_motion=np.where(self._held_on[slots], watched.late_motion, np.nan),
             started_inside=started_inside[slots],
             steps=self.steps[slots].copy(),
+            penetration=watched.penetration,
         )
 
     def _steady(self, seen: Observation) -> Bools:

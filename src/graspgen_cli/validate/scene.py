@@ -1,19 +1,25 @@
-"""The one scene that both MuJoCo engines simulate: the gripper fixed at the origin, the object free, no gravity."""
+"""The one scene that both MuJoCo engines simulate: the gripper fixed at the origin, the object free, no gravity.
+
+In the scene the object's frame has its origin at the centre of mass. The engines integrate the motion of the frame's origin; far from the
+centre of mass that costs precision, and labels would depend on where the mesh file happens to have its origin. Everything that goes in
+and comes out, `start_position` and `object_pose`, is in the object's own frame.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from graspgen_cli.geometry.poses import inverse, pose, quaternion_wxyz, rotation_from_wxyz, stable
-from graspgen_cli.records import Floats, GraspBatch, Gripper, TargetObject
+from graspgen_cli.records import Floats, GraspBatch, Gripper, TargetObject, TriangleMesh
 from graspgen_cli.settings.models import CollisionApproximation, SimulationSettings
 from graspgen_cli.validate.contact import DEFAULT_CONTACT, ContactModel, Integrator
 
 OBJECT = "graspgen_object"
+_DISTANCE = "graspgen_distance"
 _GRIPPER_BIT, _OBJECT_BIT = 1, 2
 _INTEGRATORS = {
     Integrator.EULER: mujoco.mjtIntegrator.mjINT_EULER,
@@ -27,33 +33,54 @@ _INTEGRATORS = {
 class Scene:
     """A compiled scene and where to find things in it.
 
-    mass: kg.
+    mass: kg. center_of_mass: (3,) m, in the object's own frame: where the scene has its origin.
     object_qpos, object_qvel: first index of the free joint; joint_qpos, joint_dof: (J,) indices of the gripper's joints.
     effort: (nv,) N or N m: the constant generalized force that closes the gripper.
     contact_sensor: for each finger the first index of its contact sensor in sensordata: found, then force xyz.
+    distance_sensor: index of the distance (m) of the deepest contact in sensordata; None where the scene has no such sensor.
     """
 
     model: mujoco.MjModel
     mass: float
+    center_of_mass: Floats
     object_body: int
     object_qpos: int
     joint_qpos: NDArray[np.intp]
     joint_dof: NDArray[np.intp]
     effort: Floats
     contact_sensor: tuple[int, int]
+    distance_sensor: int | None
 
 
-def build_scene(gripper: Gripper, target: TargetObject, settings: SimulationSettings, contact: ContactModel = DEFAULT_CONTACT) -> Scene:
-    """Compiles the scene of one gripper and one object."""
+def build_scene(
+    gripper: Gripper,
+    target: TargetObject,
+    settings: SimulationSettings,
+    contact: ContactModel = DEFAULT_CONTACT,
+    *,
+    sees_distance: bool = True,
+) -> Scene:
+    """Compiles the scene of one gripper and one object. sees_distance: whether it has the sensor of the deepest contact."""
     spec = mujoco.MjSpec.from_string(gripper.mjcf, assets=gripper.assets)
     _strip(spec)
     _set_options(spec, settings, contact)
     _set_drive(spec, gripper)
     mass = settings.object_mass if settings.object_density is None else settings.object_density * target.volume
-    _add_object(spec, target, settings, contact, mass)
+    _add_object(spec, about_center(target), settings, contact, mass)
     for finger in gripper.finger_bodies:
         _add_contact_sensor(spec, finger)
-    return _scene(spec.compile(), gripper, mass)
+    if sees_distance:
+        _add_distance_sensor(spec)
+    return _scene(spec.compile(), gripper, mass, target.center_of_mass)
+
+
+def about_center(target: TargetObject) -> TargetObject:
+    """The same object with its frame moved to its centre of mass."""
+
+    def moved(mesh: TriangleMesh) -> TriangleMesh:
+        return TriangleMesh(mesh.vertices - target.center_of_mass, mesh.faces)
+
+    return replace(target, mesh=moved(target.mesh), pieces=tuple(map(moved, target.pieces)), center_of_mass=np.zeros(3))
 
 
 def _strip(spec: mujoco.MjSpec) -> None:
@@ -96,6 +123,8 @@ def _add_object(spec: mujoco.MjSpec, target: TargetObject, settings: SimulationS
     body.add_freejoint()
     inertia = mass * stable(target.unit_inertia)
     body.explicitinertial = True
+    # What the engine assumes of a body whose centre of mass is its origin would not hold once that is varied.
+    body.simple = 0
     body.mass = mass
     body.ipos = stable(target.center_of_mass)
     body.fullinertia = [inertia[0, 0], inertia[1, 1], inertia[2, 2], inertia[0, 1], inertia[0, 2], inertia[1, 2]]
@@ -133,7 +162,18 @@ def _add_contact_sensor(spec: mujoco.MjSpec, finger: str) -> None:
     )
 
 
-def _scene(model: mujoco.MjModel, gripper: Gripper, mass: float) -> Scene:
+def _add_distance_sensor(spec: mujoco.MjSpec) -> None:
+    smallest_distance = 1  # reduction of all contacts to one, as above
+    spec.add_sensor(
+        name=_DISTANCE,
+        type=mujoco.mjtSensor.mjSENS_CONTACT,
+        objtype=mujoco.mjtObj.mjOBJ_BODY,
+        objname=OBJECT,
+        intprm=[1 << int(mujoco.mjtConDataField.mjCONDATA_DIST), smallest_distance, 1],
+    )
+
+
+def _scene(model: mujoco.MjModel, gripper: Gripper, mass: float, center_of_mass: Floats) -> Scene:
     joints = [model.joint(name) for name in gripper.joint_names]
     joint_dof = np.array([j.dofadr[0] for j in joints])
     effort = np.zeros(model.nv)
@@ -143,31 +183,42 @@ def _scene(model: mujoco.MjModel, gripper: Gripper, mass: float) -> Scene:
     return Scene(
         model=model,
         mass=mass,
+        center_of_mass=center_of_mass,
         object_body=int(body.id),
         object_qpos=int(model.jnt_qposadr[body.jntadr[0]]),
         joint_qpos=np.array([j.qposadr[0] for j in joints]),
         joint_dof=joint_dof,
         effort=effort,
         contact_sensor=(first, second),
+        distance_sensor=next((int(model.sensor(i).adr[0]) for i in range(model.nsensor) if model.sensor(i).name == _DISTANCE), None),
     )
+
+
+def pose_object_in_center(center_of_mass: Floats) -> Floats:
+    """(4, 4): the object's own frame in that about its centre of mass (3,), m."""
+    return pose(np.eye(3), -center_of_mass)
 
 
 def start_position(scene: Scene, gripper: Gripper, grasps: GraspBatch) -> Floats:
     """(N, nq) positions of a scene in which the trials begin."""
-    pose_object_in_gripper = inverse(grasps.pose_gripper_in_object)
+    pose_center_in_gripper = inverse(pose_object_in_center(scene.center_of_mass) @ grasps.pose_gripper_in_object)
     qpos = np.tile(scene.model.qpos0, (len(grasps), 1))
     qpos[:, scene.joint_qpos] = stable(gripper.joint_position[gripper.nearest_opening(grasps.opening_width)])
     at = scene.object_qpos
-    qpos[:, at : at + 3] = stable(pose_object_in_gripper[:, :3, 3])
-    qpos[:, at + 3 : at + 7] = stable(quaternion_wxyz(pose_object_in_gripper[:, :3, :3]))
+    qpos[:, at : at + 3] = stable(pose_center_in_gripper[:, :3, 3])
+    qpos[:, at + 3 : at + 7] = stable(quaternion_wxyz(pose_center_in_gripper[:, :3, :3]))
     return qpos
 
 
-def object_pose(scene: Scene, qpos: Floats) -> Floats:
-    """(N, 4, 4) object in the gripper's base, of positions (N, nq); a quaternion that is not finite counts as one that is."""
+def object_pose(scene: Scene, qpos: Floats, center_of_mass: Floats) -> Floats:
+    """(N, 4, 4) object in the gripper's base, of positions (N, nq); a quaternion that is not finite counts as one that is.
+
+    center_of_mass: (3,) or (N, 3) m, of the object that each row is of, in the object's own frame."""
     at = scene.object_qpos
     quaternion = np.where(np.isfinite(qpos[:, at + 3 : at + 7]), qpos[:, at + 3 : at + 7], 1.0)
-    return pose(rotation_from_wxyz(quaternion), qpos[:, at : at + 3])
+    rotation = rotation_from_wxyz(quaternion)
+    origin = qpos[:, at : at + 3] - np.einsum("nij,nj->ni", rotation, np.broadcast_to(center_of_mass, (len(qpos), 3)))
+    return pose(rotation, origin)
 
 
 def contacts(scene: Scene, sensordata: Floats) -> tuple[NDArray[np.bool_], Floats]:
@@ -175,6 +226,12 @@ def contacts(scene: Scene, sensordata: Floats) -> tuple[NDArray[np.bool_], Float
     touching = np.stack([sensordata[:, at] > 0 for at in scene.contact_sensor], axis=1)
     force = np.stack([np.linalg.norm(sensordata[:, at + 1 : at + 4], axis=1) for at in scene.contact_sensor], axis=1)
     return touching, force
+
+
+def overlap(scene: Scene, sensordata: Floats) -> Floats:
+    """(N,) m, at least 0: how deep the object is in the gripper, of readings (N, nsensordata) of a scene that sees distances."""
+    assert scene.distance_sensor is not None
+    return np.maximum(-sensordata[:, scene.distance_sensor], 0.0)
 
 
 def started_inside(scene: Scene, gripper: Gripper, target: TargetObject, grasps: GraspBatch) -> NDArray[np.bool_]:

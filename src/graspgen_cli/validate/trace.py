@@ -10,13 +10,15 @@ import numpy as np
 from mujoco import batch
 from numpy.typing import NDArray
 
-from graspgen_cli.geometry.poses import inverse, rotation_angle
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Outcome, TargetObject, TrialState
+from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.backends.mujoco_cpu import MujocoBackend
-from graspgen_cli.validate.judge import judge
+from graspgen_cli.validate.judge import BOTH_FINGERS, judge
 from graspgen_cli.validate.protocol import Stage, stages
 from graspgen_cli.validate.scene import Scene, contacts, object_pose
+from graspgen_cli.validate.variation import Variation
+from graspgen_cli.validate.watch import relative_motion
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,15 +49,13 @@ class TrialTrace:
 
     @property
     def slip(self) -> Floats:
-        """(T, 2) m and rad: how far the object moved in the gripper since `closed_at`; NaN before that."""
+        """(T, 2) m and rad: how far the object, by its centre of mass, moved in the gripper since `closed_at`; NaN before that."""
         start = np.searchsorted(self.time, self.closed_at - self._half_step)
         moved = np.full((len(self.time), 2), np.nan)
         if start < len(self.time):
-            relative = inverse(self.pose_object_in_gripper[start]) @ self.pose_object_in_gripper[start:]
-            moved[start:, 0] = np.linalg.norm(
-                self.pose_object_in_gripper[start:, :3, 3] - self.pose_object_in_gripper[start, :3, 3], axis=1
-            )
-            moved[start:, 1] = rotation_angle(relative[:, :3, :3])
+            after = self.pose_object_in_gripper[start:]
+            center = np.tile(self.scene.center_of_mass, (len(after), 1))
+            moved[start:] = relative_motion(after[:1], after, center)
         return moved
 
     @property
@@ -106,23 +106,31 @@ class _Recorder:
         self.stages.append(int(stage[0]))
 
 
-def trace_trial(gripper: Gripper, target: TargetObject, grasp: GraspBatch, settings: SimulationSettings) -> TrialTrace:
+def trace_trial(
+    gripper: Gripper,
+    target: TargetObject,
+    grasp: GraspBatch,
+    settings: SimulationSettings,
+    *,
+    criterion: JudgeSettings = BOTH_FINGERS,
+    variation: Variation | None = None,
+) -> TrialTrace:
     """Runs the trial of one grasp, a batch of one, as the reference backend does, and returns what happened on the way.
 
     The end state and the outcome are those that the backend gives the grasp among others.
     """
     recorder = _Recorder()
-    state = MujocoBackend(threads=1, observer=recorder).run(gripper, target, grasp, settings)
+    state = MujocoBackend(threads=1, observer=recorder).run(gripper, target, grasp, settings, variation)
     scene = recorder.scene
     assert scene is not None, "a trial has at least one step"
-    position, outcome = np.array(recorder.positions), Outcome(int(judge(state)[0]))
-    finished = max(recorder.stages) + (outcome is Outcome.HELD)
+    position, outcome = np.array(recorder.positions), Outcome(int(judge(state, criterion)[0]))
+    finished = max(recorder.stages) + bool(judge(state)[0] == Outcome.HELD)
     return TrialTrace(
         scene=scene,
         stages=_as_they_went(stages(gripper, settings, scene.mass), recorder.stages, finished),
         time=np.arange(1.0, len(position) + 1) * float(scene.model.opt.timestep),
         position=position,
-        pose_object_in_gripper=object_pose(scene, position),
+        pose_object_in_gripper=object_pose(scene, position, scene.center_of_mass),
         joint_position=position[:, scene.joint_qpos],
         finger_contact_force=np.array(recorder.forces),
         state=state,

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from graspgen_cli.geometry.poses import pose
-from graspgen_cli.records import GraspBatch, Gripper, Measure, Outcome, TargetObject, TriangleMesh
+from graspgen_cli.records import Floats, GraspBatch, Gripper, Measure, Outcome, TargetObject, TrialState
 from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.randomization_models import RandomizationSettings
 from graspgen_cli.validate.backend import Backend
-from graspgen_cli.validate.judge import BOTH_FINGERS, judge, measures
+from graspgen_cli.validate.judge import BOTH_FINGERS, judge, judge_fraction, measures
+from graspgen_cli.validate.states import rows
+from graspgen_cli.validate.variation import drawn_trials, nominal_rows
 
 _OF_TRIALS = ~np.isin(np.arange(len(Measure)), [Measure.OFFSET, Measure.OFFSET_TURN])
 """(number of Measures,): those that a trial says; the others are known before."""
@@ -40,29 +42,55 @@ def run_trials(
     settings: SimulationSettings,
     *,
     criterion: JudgeSettings = BOTH_FINGERS,
+    randomization: RandomizationSettings | None = None,
 ) -> TrialResult:
     """Tries every grasp that is not a geometric negative, the first `max_num_grasps` of them if that is set; the others keep the
-    outcome that they have."""
+    outcome that they have.
+
+    randomization: where it is on, each grasp is also tried with varied physics, and the share of those trials that held decides."""
     tested = grasps.outcome != Outcome.COLLISION
     if settings.max_num_grasps:
         tested &= np.cumsum(tested) <= settings.max_num_grasps
     if not tested.any():
         return TrialResult(grasps, tested, 0, 0)
-    state = backend.run(gripper, *_about_center(target, grasps[tested]), settings)
+    if randomization is not None and randomization.randomize:
+        tried = _drawn(backend, gripper, target, grasps[tested], settings, criterion, randomization)
+    else:
+        state = backend.run(gripper, target, grasps[tested], settings)
+        tried = _Tried(state, judge(state, criterion), measures(state), int(state.steps.sum()))
     outcome = grasps.outcome.copy()
-    outcome[tested] = judge(state, criterion)
+    outcome[tested] = tried.outcome
     quality = grasps.measured.copy()
-    quality[tested] = np.where(_OF_TRIALS, measures(state), quality[tested])
-    return TrialResult(replace(grasps, outcome=outcome, quality=quality), tested, int(state.started_inside.sum()), int(state.steps.sum()))
+    quality[tested] = np.where(_OF_TRIALS, tried.measured, quality[tested])
+    inside = int(tried.state.started_inside.sum())
+    return TrialResult(replace(grasps, outcome=outcome, quality=quality), tested, inside, tried.steps)
 
 
-def _about_center(target: TargetObject, grasps: GraspBatch) -> tuple[TargetObject, GraspBatch]:
-    """The same trials with the object's frame moved to its centre of mass. Engines integrate the motion of the frame's origin; far from
-    the centre of mass that costs precision, and labels would depend on where the mesh file happens to have its origin."""
-    shift = pose(np.eye(3), -target.center_of_mass)
+@dataclass(frozen=True, eq=False)
+class _Tried:
+    """What became of N grasps that were tried. state: without varied physics. steps: of all trials."""
 
-    def moved(mesh: TriangleMesh) -> TriangleMesh:
-        return TriangleMesh(mesh.vertices - target.center_of_mass, mesh.faces)
+    state: TrialState
+    outcome: NDArray[np.int8]
+    measured: Floats
+    steps: int
 
-    centred = replace(target, mesh=moved(target.mesh), pieces=tuple(map(moved, target.pieces)), center_of_mass=np.zeros(3))
-    return centred, replace(grasps, pose_gripper_in_object=shift @ grasps.pose_gripper_in_object)
+
+def _drawn(
+    backend: Backend,
+    gripper: Gripper,
+    target: TargetObject,
+    grasps: GraspBatch,
+    settings: SimulationSettings,
+    criterion: JudgeSettings,
+    randomization: RandomizationSettings,
+) -> _Tried:
+    """Tries each grasp as it is and with the draws of its physics."""
+    trials, variation = drawn_trials(gripper, target.object_id, grasps, randomization)
+    state = backend.run(gripper, target, trials, settings, variation)
+    usual = rows(state, nominal_rows(len(grasps), randomization))
+    held = (judge(state, criterion) == Outcome.HELD).reshape(len(grasps), -1)[:, 1:]
+    measured = measures(usual)
+    measured[:, Measure.HELD_FRACTION] = np.round(held.mean(axis=1), 6)
+    outcome = judge_fraction(judge(usual, criterion), measured, randomization.randomize_threshold)
+    return _Tried(usual, outcome, measured, int(state.steps.sum()))

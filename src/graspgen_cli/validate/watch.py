@@ -24,6 +24,7 @@ class Watched:
     smallest_force: Floats
     loss_time: Floats
     late_motion: Floats
+    penetration: Floats
 
 
 class Watch:
@@ -38,32 +39,42 @@ class Watch:
         self._stage_ends, self._fps = np.cumsum(stage_steps), settings.fps
         looks = max(1, math.ceil(STILL_TIME * settings.fps / interval - 1e-9))
         self._recent = np.tile(np.eye(4), (looks + 1, slots, 1, 1))
-        self._smallest = np.full(slots, np.inf)
+        self._smallest, self._deepest = np.full(slots, np.inf), np.zeros(slots)
         self._lost_at = np.full(slots, np.nan)
         self._center, self._radius = np.zeros((slots, 3)), np.zeros(slots)
 
     def begin(self, slots: Indices, pose_object_in_gripper: Floats, center: Floats, radius: Floats) -> None:
         """Starts trials in `slots`. center: (len(slots), 3) m, the objects' centres of mass; radius: (len(slots),) m about them."""
         self._recent[:, slots] = pose_object_in_gripper
-        self._smallest[slots], self._lost_at[slots] = np.inf, np.nan
+        self._smallest[slots], self._lost_at[slots], self._deepest[slots] = np.inf, np.nan, 0.0
         self._center[slots], self._radius[slots] = center, radius
 
     def look(
-        self, pose_object_in_gripper: Floats, force: Floats, *, stage: Indices | int, left: Indices | int, closed: NDArray[np.bool_] | bool
+        self,
+        pose_object_in_gripper: Floats,
+        force: Floats,
+        *,
+        stage: Indices | int,
+        left: Indices | int,
+        closed: NDArray[np.bool_] | bool,
+        overlap: Floats | float,
     ) -> None:
         """Takes note of poses (S, 4, 4) and finger forces (S, 2), `left` steps before the end of each trial's stage.
 
-        closed: (S,) or one bool: whether the grip has closed, which is so from the end of the first stage on."""
+        closed: (S,) or one bool: whether the grip has closed, which is so from the end of the first stage on. overlap: (S,) or one number,
+        m: of the object with the gripper; NaN where the engine does not say."""
         weaker, now = force.min(axis=1), (self._stage_ends[stage] - left) / self._fps
         self._lost_at = np.where(weaker > 0, np.nan, np.where(np.isnan(self._lost_at), now, self._lost_at))
         self._smallest = np.where(closed, np.minimum(self._smallest, weaker), self._smallest)
+        self._deepest = np.where(closed, np.maximum(self._deepest, overlap), self._deepest)
         self._recent = np.concatenate([self._recent[1:], pose_object_in_gripper[None]])
 
     def measured(self, slots: Indices) -> Watched:
         """Of the trials in `slots`, as they stand after the last look."""
         first, last = self._recent[0, slots], self._recent[-1, slots]
         smallest = np.where(np.isinf(self._smallest[slots]), 0.0, self._smallest[slots])
-        return Watched(smallest, self._lost_at[slots], farthest_motion(first, last, self._center[slots], self._radius[slots]))
+        motion = farthest_motion(first, last, self._center[slots], self._radius[slots])
+        return Watched(smallest, self._lost_at[slots], motion, self._deepest[slots])
 
 
 def farthest_motion(before: Floats, after: Floats, center: Floats, radius: Floats) -> Floats:

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from graspgen_cli.geometry.poses import inverse
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.validate.backends.varied import vary
 from graspgen_cli.validate.contact import DEFAULT_CONTACT, ContactModel
 from graspgen_cli.validate.progress import Observation, Progress, bounds
 from graspgen_cli.validate.protocol import stages
-from graspgen_cli.validate.scene import Scene, build_scene, contacts, object_pose, start_position, started_inside
+from graspgen_cli.validate.scene import Scene, build_scene, contacts, object_pose, overlap, start_position, started_inside
 from graspgen_cli.validate.states import in_order, join_states
+from graspgen_cli.validate.variation import Variation
 
 Bools = NDArray[np.bool_]
 Observer = Callable[[Scene, batch.Batch, NDArray[np.intp]], None]
@@ -40,18 +42,28 @@ class MujocoBackend:
         self._threads, self._contact = threads, contact
         self._observer = observer
 
-    def run(self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings) -> TrialState:
+    def run(
+        self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings, variation: Variation | None = None
+    ) -> TrialState:
         """See `Backend.run`."""
         scene = build_scene(gripper, target, settings, self._contact)
         chunk = settings.max_num_envs or max(len(grasps), 1)
-        states = [self._run_chunk(scene, gripper, target, grasps[i : i + chunk], settings) for i in range(0, len(grasps), chunk)]
+        parts = [slice(i, i + chunk) for i in range(0, len(grasps), chunk)]
+        states = [self._run_chunk(scene, gripper, target, grasps[i], settings, variation and variation[i]) for i in parts]
         return join_states(states, len(gripper.joint_names))
 
     def _run_chunk(
-        self, scene: Scene, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings
+        self,
+        scene: Scene,
+        gripper: Gripper,
+        target: TargetObject,
+        grasps: GraspBatch,
+        settings: SimulationSettings,
+        variation: Variation | None,
     ) -> TrialState:
         count = len(grasps)
-        trials = _start(scene, gripper, grasps, threads=min(self._threads, count))
+        trials = _start(scene, gripper, grasps, variation, threads=min(self._threads, count))
+        weight = np.ones(count) if variation is None else variation.mass
         inside = started_inside(scene, gripper, target, grasps)
         plan = stages(gripper, settings, scene.mass)
         progress = Progress(gripper, tuple(stage.steps for stage in plan), settings, count)
@@ -65,15 +77,19 @@ class MujocoBackend:
             states.append(progress.state(ended, seen, inside))
             for stage in np.unique(progress.stage[entered]):
                 of_stage = entered[progress.stage[entered] == stage]
-                trials.simulations.bind("xfrc_applied")[of_stage, scene.object_body, :3] = plan[stage].force_in_base
+                force = np.outer(weight[of_stage], np.asarray(plan[stage].force_in_base))
+                trials.simulations.bind("xfrc_applied")[of_stage, scene.object_body, :3] = force
         return in_order(join_states(states, len(gripper.joint_names)), np.concatenate(slots))
 
 
-def _start(scene: Scene, gripper: Gripper, grasps: GraspBatch, *, threads: int) -> _Trials:
+def _start(scene: Scene, gripper: Gripper, grasps: GraspBatch, variation: Variation | None, *, threads: int) -> _Trials:
     """Gripper at the grasps' openings, object at their poses, the grip's force on."""
     simulations = batch.Batch(scene.model, len(grasps), nthread=threads)
+    grip = np.ones(len(grasps)) if variation is None else variation.grip_force
+    if variation is not None:
+        vary(simulations, scene, variation)
     simulations.bind("qpos")[:] = start_position(scene, gripper, grasps)
-    simulations.bind("qfrc_applied")[:] = scene.effort
+    simulations.bind("qfrc_applied")[:] = np.outer(grip, scene.effort)
     simulations.bind("sensordata")
     return _Trials(scene, gripper, simulations)
 
@@ -95,8 +111,10 @@ def _advance(trials: _Trials, progress: Progress, observer: Observer | None) -> 
 
 def _observe(trials: _Trials) -> Observation:
     scene, qpos = trials.scene, np.array(trials.simulations.bind("qpos"))
-    touching, force = contacts(scene, trials.simulations.bind("sensordata"))
-    return Observation(object_pose(scene, qpos), force, touching, qpos[:, scene.joint_qpos], _finite(trials))
+    sensordata = trials.simulations.bind("sensordata")
+    touching, force = contacts(scene, sensordata)
+    pose = object_pose(scene, qpos, scene.center_of_mass)
+    return Observation(pose, force, touching, qpos[:, scene.joint_qpos], _finite(trials), overlap(scene, sensordata))
 
 
 def _finite(trials: _Trials) -> Bools:

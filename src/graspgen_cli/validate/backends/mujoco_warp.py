@@ -20,6 +20,7 @@ from graspgen_cli.validate.backends.mujoco_cpu import MujocoBackend
 from graspgen_cli.validate.backends.worlds import Worlds
 from graspgen_cli.validate.batches import More, ObjectResults, ObjectTrials
 from graspgen_cli.validate.states import in_order, join_states, rows
+from graspgen_cli.validate.variation import Variation
 
 _LOG = logging.getLogger(__name__)
 
@@ -108,7 +109,9 @@ class MujocoWarpSimulator:
         doubtful = np.flatnonzero(~state.finite)
         if doubtful.size:
             trials, sure = each.trials, np.flatnonzero(state.finite)
-            again = MujocoBackend(threads=self._threads).run(self._gripper, trials.target, trials.grasps[doubtful], self._settings)
+            varied = trials.variation and trials.variation[doubtful]
+            reference = MujocoBackend(threads=self._threads)
+            again = reference.run(self._gripper, trials.target, trials.grasps[doubtful], self._settings, varied)
             joined = join_states([rows(state, sure), again], len(self._gripper.joint_names))
             state = in_order(joined, np.concatenate([sure, doubtful]))
         return ObjectResults(each.trials.number, state)
@@ -121,9 +124,11 @@ class MujocoWarpBackend:
         self._threads, self._device, self._count = threads, device, worlds
         self._open: tuple[tuple[str, SimulationSettings], MujocoWarpSimulator] | None = None
 
-    def run(self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings) -> TrialState:
+    def run(
+        self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings, variation: Variation | None = None
+    ) -> TrialState:
         """See `Backend.run`."""
-        [result] = self.run_many(gripper, [ObjectTrials(0, target, grasps)], settings)
+        [result] = self.run_many(gripper, [ObjectTrials(0, target, grasps, variation)], settings)
         return result.state
 
     def run_many(self, gripper: Gripper, trials: Sequence[ObjectTrials], settings: SimulationSettings) -> Iterator[ObjectResults]:

@@ -10,10 +10,12 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from graspgen_cli.records import Floats
+
 Table = NDArray[np.float32] | NDArray[np.int32]
 
 FIELDS_OF_OBJECTS = (
-    "geom_size", "geom_rbound", "geom_aabb", "geom_pos", "geom_quat", "body_mass", "body_subtreemass", "body_inertia",
+    "geom_size", "geom_rbound", "geom_aabb", "geom_pos", "geom_quat", "geom_friction", "body_mass", "body_subtreemass", "body_inertia",
     "body_invweight0", "body_ipos", "body_iquat", "dof_invweight0",
 )  # fmt: skip
 """Fields of a model that depend on the object, mesh indices apart."""
@@ -56,6 +58,13 @@ def mesh_of_geoms(template: mujoco.MjModel, models: list[mujoco.MjModel], *, fir
         own = np.asarray(model.geom_dataid)
         row[: model.ngeom] = np.where(own < 0, -1, own + start)
     return rows
+
+
+def rows_of_trials(template: mujoco.MjModel, field: str, values: Floats) -> NDArray[np.float32]:
+    """(trials, values) of one of FIELDS_OF_OBJECTS, flat, from values (trials, ...) of an object's own model."""
+    rows = np.stack([np.asarray(getattr(template, field), np.float32)] * len(values))
+    rows[:, : values.shape[1]] = values
+    return rows.reshape(len(values), -1)
 
 
 def rows_of_objects(template: mujoco.MjModel, models: list[mujoco.MjModel], field: str) -> NDArray[np.float32]:

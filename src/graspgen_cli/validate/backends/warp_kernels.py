@@ -19,6 +19,18 @@ def _copy_integer_rows(source: wp.array2d[int], row_of_source: wp.array[int], ta
     target[row_of_target[i], j] = source[row_of_source[i], j]
 
 
+@wp.kernel
+def _smallest_of_worlds(found: wp.array[int], world: wp.array[int], value: wp.array[float], smallest: wp.array[float]):
+    i = wp.tid()
+    if i < found[0]:
+        wp.atomic_min(smallest, world[i], value[i])
+
+
+def smallest_of_worlds(found: wp.array, world: wp.array, value: wp.array, smallest: wp.array) -> None:
+    """smallest[w] = the smallest of itself and of all value[i] with world[i] = w, over the first `found` (1,) of them."""
+    wp.launch(_smallest_of_worlds, dim=len(value), inputs=[found, world, value, smallest], device=smallest.device)
+
+
 def copy_rows(source: wp.array, row_of_source: wp.array, target: wp.array, row_of_target: wp.array) -> None:
     """target[row_of_target[i]] = source[row_of_source[i]] for flat tables (rows, values) of floats or of integers."""
     kernel = _copy_rows if source.dtype == wp.float32 else _copy_integer_rows

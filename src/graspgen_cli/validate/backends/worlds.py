@@ -14,8 +14,16 @@ from numpy.typing import NDArray
 
 from graspgen_cli.records import Floats, Gripper, TargetObject, TriangleMesh
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.backends.packing import ADDRESSES, FIELDS_OF_OBJECTS, Table, joined_meshes, mesh_of_geoms, rows_of_objects
-from graspgen_cli.validate.backends.warp_kernels import copy_rows, flat
+from graspgen_cli.validate.backends.packing import (
+    ADDRESSES,
+    FIELDS_OF_OBJECTS,
+    Table,
+    joined_meshes,
+    mesh_of_geoms,
+    rows_of_objects,
+    rows_of_trials,
+)
+from graspgen_cli.validate.backends.warp_kernels import copy_rows, flat, smallest_of_worlds
 from graspgen_cli.validate.progress import Observation
 from graspgen_cli.validate.scene import Scene, build_scene, contacts, object_pose
 
@@ -45,7 +53,7 @@ class Worlds:
         self._mjw, self._device = mjw, wp.get_device(device)
         self._stream = wp.Stream(self._device) if self._device.is_cuda else None
         self.count, self.pieces = count, pieces
-        self.scene = build_scene(gripper, _cube(pieces), settings)
+        self.scene = build_scene(gripper, _cube(pieces), settings, sees_distance=False)
         template = self.scene.model
         # MuJoCo Warp knows no automatic reset, so there is nothing to switch off.
         template.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
@@ -58,6 +66,8 @@ class Worlds:
         # A step of fewer worlds costs less: those in use are the first.
         self._sizes = sorted({max(count >> halvings, 1) for halvings in range(_HALVINGS + 1)})
         self.objects = 0
+        self._centers: list[Floats] = []
+        self._center = np.zeros((count, 3))
         self._tables: dict[str, Any] = {}
         self._meshes: dict[str, Any] = {}
         self._used: dict[str, int] = {}
@@ -85,7 +95,7 @@ class Worlds:
 
     def forget_objects(self) -> None:
         """Makes room: no world has a trial of the objects so far any more."""
-        self.objects, self._used = 0, {}
+        self.objects, self._centers, self._used = 0, [], {}
 
     def add_objects(self, scenes: list[Scene]) -> None:
         """Adds objects for trials to come; they are numbered in the order in which they came."""
@@ -99,6 +109,7 @@ class Worlds:
             for name, table in tables.items():
                 self._append(self._tables, name, table)
         self.objects += len(scenes)
+        self._centers += [scene.center_of_mass for scene in scenes]
 
     def _add_meshes(self, meshes: dict[str, Table]) -> None:
         """Puts the meshes behind those that are there, into memory that stays in its place while it is large enough, so that the captured
@@ -136,6 +147,7 @@ class Worlds:
 
     def load(self, slots: Indices, objects: Indices, qpos: Floats) -> None:
         """Puts trials into `slots`: of which of the objects taken, and from which positions (len(slots), nq)."""
+        self._center[slots] = [self._centers[each] for each in objects]
         with self._here():
             to, of = wp.array(self._world[slots].astype(np.int32)), wp.array(objects.astype(np.int32))
             for name, table in self._tables.items():
@@ -147,6 +159,15 @@ class Worlds:
                 nothing = wp.zeros((len(slots), width), dtype=flat(state).dtype)
                 copy_rows(nothing, rest, flat(state), to)
         self.push(slots, np.zeros((len(slots), 3)))
+
+    def vary(self, slots: Indices, fields: dict[str, Floats], effort: Floats) -> None:
+        """Gives the trials in `slots` values of their own (len(slots), ...) of fields of the model, and the forces that close the
+        gripper (len(slots), nv)."""
+        with self._here():
+            to, rest = wp.array(self._world[slots].astype(np.int32)), wp.array(np.arange(len(slots), dtype=np.int32))
+            for name, values in fields.items():
+                copy_rows(wp.array(rows_of_trials(self.scene.model, name, values)), rest, self._fields[name], to)
+            copy_rows(wp.array(effort.astype(np.float32)), rest, flat(self._data.qfrc_applied), to)
 
     def push(self, slots: Indices, force_in_base: Floats) -> None:
         """Sets the forces (len(slots), 3) N on the objects' centres of mass."""
@@ -177,7 +198,8 @@ class Worlds:
         far = running[self._world[running] >= size]
         source, slot_of_world = self._world[far], np.argsort(self._world)
         target = np.setdiff1d(np.arange(size), self._world[running])[: len(far)]
-        state = (self._data.qpos, self._data.qvel, self._data.qacc_warmstart, self._data.qacc, self._data.overflow)
+        data = self._data
+        state = (data.qpos, data.qvel, data.qacc_warmstart, data.qacc, data.overflow, data.qfrc_applied)
         with self._here():
             of, to = wp.array(source.astype(np.int32)), wp.array(target.astype(np.int32))
             for table in (*self._fields.values(), *map(flat, state)):
@@ -208,23 +230,24 @@ class Worlds:
 
     def deepest(self) -> Floats:
         """(count,) m, at most 0: distance of the deepest contact in each slot's world as the last step began."""
-        deepest = np.zeros(self.count)
         with self._here():
-            found = min(int(self._data.nacon.numpy()[0]), self._data.naconmax)
-            if found:
-                world, distance = (array[:found].numpy() for array in (self._data.contact.worldid, self._data.contact.dist))
-                np.minimum.at(deepest, world, distance)
-        return deepest[self._world]
+            return self._deepest().numpy()[self._world].astype(np.float64)
+
+    def _deepest(self) -> Any:
+        deepest, contact = wp.zeros(self.count, dtype=float), self._data.contact
+        smallest_of_worlds(self._data.nacon, contact.worldid, contact.dist, deepest)
+        return deepest
 
     def observe(self) -> Observation:
         """What the slots' worlds look like now."""
         with self._here():
-            data = (self._data.qpos, self._data.sensordata, self._data.overflow)
-            qpos, sensordata, overflow = (array.numpy()[self._world] for array in data)
+            data = (self._data.qpos, self._data.sensordata, self._data.overflow, self._deepest())
+            qpos, sensordata, overflow, deepest = (array.numpy()[self._world] for array in data)
         qpos = qpos.astype(np.float64)
         touching, force = contacts(self.scene, sensordata.astype(np.float64))
         finite = np.isfinite(qpos).all(axis=1) & ((overflow & self._harmful) == 0)
-        return Observation(object_pose(self.scene, qpos), force, touching, qpos[:, self.scene.joint_qpos], finite)
+        pose = object_pose(self.scene, qpos, self._center)
+        return Observation(pose, force, touching, qpos[:, self.scene.joint_qpos], finite, -deepest.astype(np.float64))
 
 
 def _cube(pieces: int) -> TargetObject:

@@ -11,21 +11,23 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
-from graspgen_cli.errors import GraspgenError, InputError
+from graspgen_cli.errors import GraspgenError, InputError, SettingsError
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.models import BackendSettings, ExecutionSettings, SimulationSettings
 from graspgen_cli.validate.backends.isaac_lab.mechanism import mechanism
 from graspgen_cli.validate.backends.isaac_lab.server import READY
 from graspgen_cli.validate.backends.isaac_lab.simulate import Job
 from graspgen_cli.validate.batches import More, ObjectResults, ObjectTrials, Simulator
-from graspgen_cli.validate.scene import build_scene, started_inside
+from graspgen_cli.validate.scene import about_center, build_scene, pose_object_in_center, started_inside
 from graspgen_cli.validate.states import join_states
+from graspgen_cli.validate.variation import Variation
 
 VERSION = "2.3"
 INSTALL = (
@@ -54,15 +56,22 @@ class IsaacLabBackend:
         self._process: _Process | None = None
         self._objects: list[str] = []
 
-    def run(self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings) -> TrialState:
-        """See `Backend.run`. Raises GripperError for a mechanism that PhysX cannot have, GraspgenError where the process fails."""
+    def run(
+        self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings, variation: Variation | None = None
+    ) -> TrialState:
+        """See `Backend.run`. Raises GripperError for a mechanism that PhysX cannot have, SettingsError where the physics is to vary,
+        GraspgenError where the process fails."""
+        if variation is not None:
+            raise SettingsError("the backend isaaclab cannot vary the physics of trials (--randomize); take mujoco or mujoco-warp")
         mechanism(gripper)
         if len(grasps) == 0:
             return join_states([], len(gripper.joint_names))
-        job = Job(gripper, target, grasps, settings, self._device, self._headed)
+        moved = replace(grasps, pose_gripper_in_object=pose_object_in_center(target.center_of_mass) @ grasps.pose_gripper_in_object)
+        job = Job(gripper, about_center(target), moved, settings, self._device, self._headed)
         state = self._ask(job)
         inside = started_inside(build_scene(gripper, target, settings), gripper, target, grasps)
-        return TrialState(**{**vars(state), "started_inside": inside})
+        ended = state.pose_object_in_gripper @ pose_object_in_center(target.center_of_mass)
+        return replace(state, pose_object_in_gripper=ended, started_inside=inside)
 
     @classmethod
     def open_simulator(cls, gripper: Gripper, settings: SimulationSettings, *, device: str) -> Simulator:
@@ -115,7 +124,8 @@ class _OneByOne:
     def run(self, trials: Sequence[ObjectTrials], more: More) -> Iterator[ObjectResults]:
         """See `Simulator.run`."""
         for each in trials:
-            yield ObjectResults(each.number, self._backend.run(self._gripper, each.target, each.grasps, self._settings))
+            state = self._backend.run(self._gripper, each.target, each.grasps, self._settings, each.variation)
+            yield ObjectResults(each.number, state)
 
 
 class _Process:

@@ -100,7 +100,8 @@ def _run_chunk(job: Job, parts: Mechanism, folder: Path, grasps: GraspBatch) -> 
         for number, stage in enumerate(plan):
             for left in _advance(world, stage, len(grasps), interval):
                 closed = number > 0 or left == 0
-                watch.look(_object_pose(world), _finger_force(world, len(grasps)), stage=number, left=left, closed=closed)
+                seen = _object_pose(world), _finger_force(world, len(grasps))
+                watch.look(*seen, stage=number, left=left, closed=closed, overlap=np.nan)
             if number == 0:
                 when_closed = _object_pose(world)
         return _end_state(
@@ -259,6 +260,7 @@ def _end_state(world: _World, when_closed: Floats, center: Floats, steps: int, w
         late_motion=np.where(lost, np.nan, watched.late_motion),
         started_inside=np.zeros(count, bool),
         steps=np.full(count, steps, np.int32),
+        penetration=watched.penetration,
     )
 
 
