@@ -168,6 +168,7 @@ def test_the_object_in_usd_weighs_and_rubs_as_it_should(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.sort(mass.GetDiagonalInertiaAttr().Get()), np.sort(expected), rtol=1e-5)
     piece = stage.GetPrimAtPath("/Object/piece_0")
     assert UsdPhysics.MeshCollisionAPI(piece).GetApproximationAttr().Get() == "convexHull"
+    assert piece.GetAttribute("physxCollision:minTorsionalPatchRadius").Get() == pytest.approx(SimulationSettings().contact_patch)
     points = np.array(UsdGeom.Mesh(piece).GetPointsAttr().Get())
     np.testing.assert_allclose([points.min(axis=0), points.max(axis=0)], [[0.085, -0.01, -0.205], [0.115, 0.01, -0.195]], atol=1e-6)
     material, _ = UsdShade.MaterialBindingAPI(piece).ComputeBoundMaterial("physics")

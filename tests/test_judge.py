@@ -36,9 +36,9 @@ CRITERIA = (
     JudgeSettings(),
     JudgeSettings(max_slip=0.001),
     JudgeSettings(max_turn=1.0),
-    JudgeSettings(min_contact_force=30.0),
-    JudgeSettings(still=0.00001),
-    JudgeSettings(max_penetration=0.00003),
+    JudgeSettings(min_contact_force=50.0),
+    JudgeSettings(still=0.000048),
+    JudgeSettings(max_penetration=0.0003),
     JudgeSettings(max_slip=0.002, max_turn=3.0, min_contact_force=1.0, still=0.001),
 )
 

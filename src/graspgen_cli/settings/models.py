@@ -289,6 +289,9 @@ class SimulationSettings(Section):
     object_mass: PositiveFloat = Field(1.0, description="Mass (kg) of every object.")
     object_density: PositiveFloat | None = Field(None, description="Density (kg/m³); replaces --object-mass where given.")
     friction: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(1.0, description="Coulomb friction coefficient.")
+    contact_patch: Annotated[float, Field(ge=0.0, le=0.1, allow_inf_nan=False)] = Field(
+        0.003, description="Radius (m) of the patch in which a soft pad meets the object at a point; it resists turning. 0 = a point."
+    )
     collision_approximation: CollisionApproximation = Field(
         CollisionApproximation.CONVEX_DECOMPOSITION, description="What stands for the object in the simulation."
     )

@@ -139,13 +139,20 @@ def _add_object(spec: mujoco.MjSpec, target: TargetObject, settings: SimulationS
             meshname=name,
             contype=_OBJECT_BIT,
             conaffinity=_GRIPPER_BIT,
-            friction=[settings.friction, 0.005, 0.0001],
+            condim=4 if settings.contact_patch else 3,
+            friction=[settings.friction, settings.friction * turning_arm(settings.contact_patch), 0.0],
             # The object's coefficient counts, whatever the gripper's file says.
             priority=1,
             mass=0.0,
             solref=[contact.time_constant, contact.damping_ratio],
             solimp=list(contact.impedance),
         )
+
+
+def turning_arm(patch_radius: float) -> float:
+    """m: the moment about its normal that a contact resists, over friction coefficient and normal force, of a round patch under even
+    pressure: two thirds of its radius (Coulomb friction integrated over the disc; K. L. Johnson, Contact Mechanics, 1985, section 3.9)."""
+    return 2.0 / 3.0 * patch_radius
 
 
 def _add_contact_sensor(spec: mujoco.MjSpec, finger: str) -> None:

@@ -41,6 +41,7 @@ def write_object_usd(path: Path, target: TargetObject, settings: SimulationSetti
     kind = "sdf" if settings.collision_approximation is CollisionApproximation.SDF else "convexHull"
     for number, piece in enumerate(target.pieces):
         _add_collider(stage, f"{OBJECT}/piece_{number}", piece, kind)
+        _set_contact_patch(stage.GetPrimAtPath(f"{OBJECT}/piece_{number}"), settings.contact_patch)
     _bind_friction(stage, OBJECT, settings.friction)
     stage.GetRootLayer().Save()
 
@@ -191,6 +192,14 @@ def _add_collider(stage: Any, path: str, mesh: TriangleMesh, approximation: str)
     prim.CreateSubdivisionSchemeAttr("none")
     UsdPhysics.CollisionAPI.Apply(prim.GetPrim())
     UsdPhysics.MeshCollisionAPI.Apply(prim.GetPrim()).CreateApproximationAttr(approximation)
+
+
+def _set_contact_patch(collider: Any, radius: float) -> None:
+    """radius: m, of the patch that resists turning however deep the contact is (PhysX, PxShape::setMinTorsionalPatchRadius)."""
+    from pxr import Sdf
+
+    collider.AddAppliedSchema("PhysxCollisionAPI")
+    collider.CreateAttribute("physxCollision:minTorsionalPatchRadius", Sdf.ValueTypeNames.Float).Set(radius)
 
 
 def _bind_friction(stage: Any, root: str, friction: float) -> None:
