@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from label_tables import markdown, summary, write_into_page
+from label_tables import MODELS, About, markdown, summary, write_into_page
 from threadpoolctl import threadpool_limits
 
 from graspgen_cli.execution.machine import cpu_model, usable_cores
@@ -59,7 +59,8 @@ class Variant:
     """One setting of everything that could change a label.
 
     about: in words, for the tables. simulation: what differs from the default settings. shift: m by which every start is moved, in a
-    random direction. cost: about how many times the default's, to begin with the longest tasks.
+    random direction. cost: about how many times the default's, to begin with the longest tasks. against: the variant whose labels it is
+    to come to as steps get finer.
     """
 
     about: str
@@ -69,6 +70,7 @@ class Variant:
     shift: float = 0.0
     engine: str = "mujoco"
     cost: float = 1.0
+    against: str = REFERENCE
 
     @property
     def settings(self) -> SimulationSettings:
@@ -87,8 +89,13 @@ def contact(**changes: Any) -> ContactModel:
     return replace(DEFAULT_CONTACT, **changes)
 
 
+BEFORE = contact(time_constant=0.008, friction_stiffness=10.0)
+"""Contacts as hard as the engine allows at 250 Hz; with contact points that do not resist turning, the defaults of earlier versions."""
+FINEST: dict[str, Any] = {"fps": 2000, "steady_motion": 0.0}
+POINTS: dict[str, Any] = {"contact_patch": 0.0}
+
 VARIANTS: dict[str, Variant] = {
-    REFERENCE: Variant("1/2000 s, no early end", "step", {"fps": 2000, "steady_motion": 0.0}, cost=12),
+    REFERENCE: Variant("1/2000 s, no early end", "step", FINEST, cost=12),
     "default": Variant("the defaults: 1/250 s", "step"),
     "step_500": Variant("1/500 s", "step", {"fps": 500}, cost=2),
     "step_1000": Variant("1/1000 s", "step", {"fps": 1000}, cost=4),
@@ -99,21 +106,27 @@ VARIANTS: dict[str, Variant] = {
     "euler": Variant("integrator Euler", "integrator", contact=contact(integrator=Integrator.EULER)),
     "implicit": Variant("integrator implicit", "integrator", contact=contact(integrator=Integrator.IMPLICIT)),
     "tight_solver": Variant("solver tolerance 1e-12", "solver", contact=contact(tolerance=1e-12)),
-    "softer": Variant("contact time constant 0.016 s", "contact", contact=contact(time_constant=0.016)),
-    "stiffer_500": Variant("contact time constant 0.004 s at 1/500 s", "contact", {"fps": 500}, contact(time_constant=0.004), cost=2),
-    "stiffer_1000": Variant("contact time constant 0.002 s at 1/1000 s", "contact", {"fps": 1000}, contact(time_constant=0.002), cost=4),
+    "contact_8ms": Variant("contact time constant 0.008 s", "contact", contact=contact(time_constant=0.008)),
+    "contact_15ms": Variant("contact time constant 0.015 s", "contact", contact=contact(time_constant=0.015)),
+    "contact_60ms": Variant("contact time constant 0.06 s", "contact", contact=contact(time_constant=0.06)),
     "engine_impedance": Variant(
         "impedance 0.9 to 0.95 (the engine's default)", "contact", contact=contact(impedance=(0.9, 0.95, 0.001, 0.5, 2.0))
     ),
     "high_impedance": Variant("impedance 0.99 to 0.999", "contact", contact=contact(impedance=(0.99, 0.999, 0.001, 0.5, 2.0))),
-    "friction_1": Variant("impratio 1", "friction", contact=contact(friction_stiffness=1.0)),
-    "friction_3": Variant("impratio 3", "friction", contact=contact(friction_stiffness=3.0)),
-    "friction_30": Variant("impratio 30", "friction", contact=contact(friction_stiffness=30.0)),
-    "friction_100": Variant("impratio 100", "friction", contact=contact(friction_stiffness=100.0)),
+    "friction_10": Variant("impratio 10", "friction", contact=contact(friction_stiffness=10.0)),
+    "friction_1000": Variant("impratio 1000", "friction", contact=contact(friction_stiffness=1000.0)),
     "pyramid": Variant("pyramidal friction cone", "friction", contact=contact(elliptic=False)),
+    "points": Variant("contact points (patch 0)", "patch", POINTS),
+    "patch_1mm5": Variant("contact patch 1.5 mm", "patch", {"contact_patch": 0.0015}),
+    "patch_6mm": Variant("contact patch 6 mm", "patch", {"contact_patch": 0.006}),
     "finer_pieces": Variant("pieces within half the gap", "pieces", {"max_surface_gap": LARGEST_GAP / 2}, cost=1.5),
     "coarser_pieces": Variant("pieces within twice the gap", "pieces", {"max_surface_gap": 2 * LARGEST_GAP}),
     "convex_hull": Variant("one convex hull", "pieces", {"collision_approximation": CollisionApproximation.CONVEX_HULL}),
+    "points_fine": Variant("contact points, 1/2000 s, no early end", MODELS, {**POINTS, **FINEST}, cost=12),
+    "points_usual": Variant("contact points, 1/250 s", MODELS, POINTS, against="points_fine"),
+    "before_fine": Variant("0.008 s, impratio 10, points, 1/2000 s, no early end", MODELS, {**POINTS, **FINEST}, BEFORE, cost=12),
+    "before": Variant("0.008 s, impratio 10, points, 1/250 s", MODELS, POINTS, BEFORE, against="before_fine"),
+    "before_500": Variant("0.008 s, impratio 10, points, 1/500 s", MODELS, {**POINTS, "fps": 500}, BEFORE, against="before_fine", cost=2),
     "mujoco_warp": Variant("engine mujoco-warp (GPU)", "engine", {"max_num_envs": 512}, engine="mujoco-warp"),
 }
 
@@ -296,10 +309,11 @@ def main() -> None:
     chosen = tuple((object_id, known[object_id]) for object_id in options.objects)
     study = Study(options.folder, chosen, root, tuple(options.grippers), options.grasps)
     names = options.variants or [name for name, variant in VARIANTS.items() if variant.engine == "mujoco"]
-    names = list(dict.fromkeys([REFERENCE, "default", *names]))
+    names = list(dict.fromkeys([REFERENCE, "default", *(VARIANTS[name].against for name in names), *names]))
     run(study, names, workers=options.workers)
     machine = {"cpu": cpu_model(), "cores": usable_cores()}
-    said = summary(results(study, names), {name: (VARIANTS[name].group, VARIANTS[name].about) for name in names}, machine, options.grasps)
+    about = {name: About(VARIANTS[name].group, VARIANTS[name].about, VARIANTS[name].against) for name in names}
+    said = summary(results(study, names), about, machine, options.grasps)
     if options.output:
         write_atomically(options.output, (json.dumps(said, indent=1) + "\n").encode())
     if options.page:
