@@ -146,6 +146,23 @@ def test_thousands_of_equal_poses_take_no_time() -> None:
     assert near_duplicates(poses, symmetric=True).all()
 
 
+@pytest.mark.parametrize(("span", "apart"), [(0.0, 0.9), (0.2, 0.9), (30.0, 0.999), (1e8, 0.5)], ids=str)
+def test_a_neighbour_is_found_wherever_it_lies(span: float, apart: float) -> None:
+    """Pairs all over a space of `span` m, each `apart` of the limit from each other, in every direction."""
+    rng = np.random.default_rng(4)
+    poses = np.tile(np.eye(4), (1000, 1, 1))
+    poses[:500, :3, 3] = rng.uniform(-span, span, (500, 3))
+    away = rng.normal(size=(500, 3))
+    poses[500:, :3, 3] = poses[:500, :3, 3] + apart * NEAR * away / np.linalg.norm(away, axis=1, keepdims=True)
+    assert near_duplicates(poses, symmetric=True).all()
+
+
+def test_the_grids_take_nothing_for_a_neighbour_that_is_none() -> None:
+    poses = np.tile(np.eye(4), (1000, 1, 1))
+    poses[:, :3, 3] = np.stack(np.meshgrid(*[np.arange(10)] * 3), axis=-1).reshape(-1, 3) * NEAR * 1.01
+    assert not near_duplicates(poses, symmetric=True).any()
+
+
 # --- rates -----------------------------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from array import array
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,16 +153,19 @@ def _parse(content: bytes) -> Any:
     """The values of a JSON text. Of a grasp file as most tools write it ``grasps.transforms`` comes as PoseText: as lists the poses
     would take three times as long as all the rest."""
     begin = content.find(_POSES_BEGIN)
-    end = content.find(_POSES_END, begin) + len(_POSES_END)
-    if begin < 0 or end < len(_POSES_END):
+    if begin < 0:
         return _plain(content)
     begin += _POSES_BEGIN.index(b"[")
-    poses = _pose_array(content[begin:end])
+    # Up to the next text there are the poses and no others; one letter is found ten times as fast as the brackets at their end.
+    quote = content.find(b'"', begin)
+    end = content.rfind(_POSES_END, begin, quote if quote >= 0 else len(content)) + len(_POSES_END)
+    text = content[begin:end]
+    poses = _pose_array(text)
     if poses is not None:
         rest = content[:begin] + b"[]" + content[end:]
         document = orjson.loads(rest) if rest.count(b'"transforms"') == 1 else None
         if isinstance(document, dict) and isinstance(grasps := document.get("grasps"), dict) and grasps.get("transforms") == []:
-            grasps["transforms"] = PoseText(poses, content[begin:end])
+            grasps["transforms"] = PoseText(poses, text)
             return document
     return _plain(content)
 
@@ -171,13 +174,23 @@ def _pose_array(text: bytes) -> Floats | None:
     """The array (N, 4, 4) that a JSON text stands for; None where it is anything else."""
     marks = text.translate(None, _NUMBERS)
     count = (len(marks) - 1) // (len(_POSE) + 1)
-    if marks != b"[" + b",".join([_POSE] * count) + b"]":
+    if count < 1 or marks != b"[" + b",".join([_POSE] * count) + b"]":
         return None
     try:
-        numbers: list[float] = orjson.loads(b"[" + text.translate(None, b"[]") + b"]")
+        numbers: list[float] = orjson.loads(_without_brackets(text))
     except orjson.JSONDecodeError:
         return None
-    return np.frombuffer(array("d", numbers)).reshape(count, 4, 4)
+    # Four times as fast as NumPy's own way from a list to an array.
+    return np.frombuffer(struct.pack(f"{len(numbers)}d", *numbers)).reshape(count, 4, 4)
+
+
+def _without_brackets(text: bytes) -> memoryview:
+    """A JSON text with all brackets but the first and the last as white space: the bits of 13 turn ``[`` into a tab, ``]`` into a return."""
+    letters = np.frombuffer(text, np.uint8)
+    bracket = (letters - ord("[") & ~np.uint8(ord("]") - ord("["))) == 0
+    result = letters & ~(bracket * np.uint8(255 - 13))
+    result[[0, -1]] = letters[[0, -1]]
+    return result.data
 
 
 def _plain(content: bytes) -> Any:
@@ -282,7 +295,7 @@ def _openings(grasps: dict[str, Any], count: int) -> Floats:
         raise ValueError("grasps.opening_width is not a list of numbers")
     if len(listed) != count:
         raise ValueError(f"{len(listed)} opening widths for {count} grasps")
-    widths = np.array([np.nan if width is None else float(width) for width in listed])
+    widths = np.array(listed, np.float64)  # None becomes NaN
     if np.isinf(widths).any():
         raise ValueError("grasps.opening_width holds an infinite width")
     return widths
@@ -298,7 +311,7 @@ def _quality(grasps: dict[str, Any], count: int) -> Floats | None:
     for measure, listed in columns.items():
         if not isinstance(listed, list) or not set(map(type, listed)) <= {float, int, type(None)} or len(listed) != count:
             raise ValueError(f"grasps.quality.{measure.label} is not a list of {count} numbers")
-        quality[:, measure] = [np.nan if value is None else float(value) for value in listed]
+        quality[:, measure] = np.array(listed, np.float64)
     if np.isinf(quality).any():
         raise ValueError("grasps.quality holds an infinite number")
     return quality
