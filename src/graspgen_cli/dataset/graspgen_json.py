@@ -18,6 +18,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from graspgen_cli.errors import GraspFileError, NotFiniteError
 from graspgen_cli.files import read_bounded
@@ -28,6 +29,7 @@ QUALITY = "quality"
 _LABELS = {outcome.label: int(outcome) for outcome in Outcome}
 _POSITIVE = (Outcome.UNVALIDATED, Outcome.HELD)
 """Outcomes that the trainer sees as positive: until they are tested, guesses free of collision count as grasps."""
+_IS_POSITIVE = np.array([outcome in _POSITIVE for outcome in Outcome])
 _ANEW = "make it anew with --overwrite-grasps, or move it aside with `graspgen doctor --repair`"
 _MALFORMED = (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError, RecursionError, MemoryError)
 """What an arbitrary document can lead the reader to."""
@@ -55,7 +57,7 @@ def encode(dataset: GraspDataset, offset: tuple[list[float], list[float]] | None
         },
         "grasps": {
             "transforms": grasps.pose_gripper_in_object.tolist(),
-            "object_in_gripper": np.isin(grasps.outcome, _POSITIVE).tolist(),
+            "object_in_gripper": _IS_POSITIVE[grasps.outcome].tolist(),
             "outcome": [Outcome(o).label for o in grasps.outcome],
             "opening_width": [None if np.isnan(w) else w for w in grasps.opening_width.tolist()],
         },
@@ -180,12 +182,13 @@ def _pose_array(text: bytes) -> Floats | None:
         numbers: list[float] = orjson.loads(_without_brackets(text))
     except orjson.JSONDecodeError:
         return None
-    # Four times as fast as NumPy's own way from a list to an array.
-    return np.frombuffer(struct.pack(f"{len(numbers)}d", *numbers)).reshape(count, 4, 4)
+    poses = np.empty((count, 4, 4))
+    struct.pack_into(f"{len(numbers)}d", poses.data, 0, *numbers)  # three times as fast as NumPy's own way from a list to an array
+    return poses
 
 
 def _without_brackets(text: bytes) -> memoryview:
-    """A JSON text with all brackets but the first and the last as white space: the bits of 13 turn ``[`` into a tab, ``]`` into a return."""
+    """A JSON text with all brackets but the outermost as white space: of the bits of 13 ``[`` has those of a tab, ``]`` of a return."""
     letters = np.frombuffer(text, np.uint8)
     bracket = (letters - ord("[") & ~np.uint8(ord("]") - ord("["))) == 0
     result = letters & ~(bracket * np.uint8(255 - 13))
@@ -317,27 +320,27 @@ def _quality(grasps: dict[str, Any], count: int) -> Floats | None:
     return quality
 
 
-def _outcomes(grasps: dict[str, Any], count: int) -> np.ndarray[Any, np.dtype[np.int8]]:
+def _outcomes(grasps: dict[str, Any], count: int) -> NDArray[np.int8]:
     """Outcomes by name where they are given; else from the trainer's flags, which say only held or not."""
     flags = grasps["object_in_gripper"]
     if not isinstance(flags, list) or not set(map(type, flags)) <= {bool}:
         raise ValueError("grasps.object_in_gripper is not a list of true and false")
     names = grasps.get("outcome")
-    held = np.array(flags, bool)
-    outcomes = np.where(held, np.int8(Outcome.HELD), np.int8(Outcome.DROPPED)) if names is None else np.array(_named(names), np.int8)
+    held = np.frombuffer(bytearray(flags), bool)
+    outcomes = np.where(held, np.int8(Outcome.HELD), np.int8(Outcome.DROPPED)) if names is None else _named(names)
     if not len(outcomes) == len(flags) == count:
         raise ValueError(f"{len(outcomes)} outcomes and {len(flags)} flags for {count} grasps")
-    disagreeing = np.flatnonzero(np.isin(outcomes, _POSITIVE) != held)
+    disagreeing = np.flatnonzero(_IS_POSITIVE[outcomes] != held)
     if len(disagreeing):
         raise ValueError(f"grasps.outcome and grasps.object_in_gripper disagree, first at grasp {disagreeing[0]}")
     return outcomes
 
 
-def _named(names: object) -> list[int]:
+def _named(names: object) -> NDArray[np.int8]:
     if not isinstance(names, list):
         raise ValueError("grasps.outcome is not a list")
     try:
-        return [_LABELS[name] for name in names]
+        return np.frombuffer(bytearray([_LABELS[name] for name in names]), np.int8)
     except (KeyError, TypeError):
         unknown = next(name for name in names if not isinstance(name, str) or name not in _LABELS)
         raise ValueError(f"unknown outcome {ascii(unknown)[:40]}; there is {', '.join(_LABELS)}") from None
