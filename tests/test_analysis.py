@@ -249,10 +249,25 @@ def test_a_document_that_was_laid_out_anew_is_still_intact(tmp_path: Path) -> No
     assert np.array_equal(read_grasp_file(file).grasps.pose_gripper_in_object, dataset.grasps.pose_gripper_in_object)
 
 
+@pytest.mark.parametrize("text", [
+    '{"grasps":{"transforms":[[[1,0,0,-1e-3],[0,1E0,0,25],[0,0,1,1e+2],[0,0,0,1]]]}}',
+    '{"grasps":{"transforms":[[[1,0,0,-0.001] ,\n[0,1, 0,25.0],\t[0,0,1,100],[0,0,0,1] ] ]}}',
+    '{"grasps":{"transforms":[[[1,0,0,-0.001],[0,1,0,25],[0,0,1,100],[0,0,0,1]]],"other":[[[2]]]},"third":[[[3]]]}',
+])  # fmt: skip
+def test_poses_are_read_however_they_are_written(tmp_path: Path, text: str) -> None:
+    read = parse_document(tmp_path, text.encode())
+    poses = read["grasps"]["transforms"]
+    poses = poses.poses.tolist() if isinstance(poses, PoseText) else poses
+    assert poses == [[[1, 0, 0, -0.001], [0, 1, 0, 25], [0, 0, 1, 100], [0, 0, 0, 1]]]
+    assert read | {"grasps": read["grasps"] | {"transforms": poses}} == json.loads(text)
+
+
 @pytest.mark.parametrize(
     "poses",
     [
         "[[[1,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,0]]]",
+        "[[[1,0,0,0],[0,1,0,0],[0,0,1,0,0],[0,0,1]]]",
+        "[[[1,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,,1]]]",
         "[[[1,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,0,1,1]]]",
         "[[[1,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,0,true]]]",
         "[[[1,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,0,1]],[]]",
