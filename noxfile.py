@@ -1,6 +1,6 @@
 """Sessions: `nox` runs tests, lint, types and the smoke test of the built wheel; `nox -s slow` the tests that take minutes;
 `nox -s grippers` reads models that other people wrote, `nox -s isaaclab` the sources of Isaac Lab; `nox -s numpy1` tests with the
-versions that Isaac Sim pins; `nox -s docs` builds the documentation; `nox -s browser` opens pages in Chromium."""
+versions that Isaac Sim pins; `nox -s docs` builds the documentation; `nox -s browser` opens pages in Chromium and MuJoCo's viewer on a virtual screen."""
 
 from __future__ import annotations
 
@@ -65,8 +65,9 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """Pages in a real Chromium, the system's: apt-get install chromium. Skips with the reason where there is none."""
-    session.install(".[report,view,replay]", "playwright>=1.50,<2", *TEST_PACKAGES)
+    """Pages in a real Chromium, the system's, and MuJoCo's viewer on a virtual screen: apt-get install chromium xvfb. Skips with the
+    reason where there is none."""
+    session.install(".[report,view,replay]", "playwright>=1.50,<2", "python-xlib>=0.33,<1", *TEST_PACKAGES)
     session.run("pytest", "-m", "browser", "-rs", *session.posargs)
 
 

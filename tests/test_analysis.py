@@ -146,6 +146,23 @@ def test_thousands_of_equal_poses_take_no_time() -> None:
     assert near_duplicates(poses, symmetric=True).all()
 
 
+@pytest.mark.parametrize(("span", "apart"), [(0.0, 0.9), (0.2, 0.9), (30.0, 0.999), (1e8, 0.5)], ids=str)
+def test_a_neighbour_is_found_wherever_it_lies(span: float, apart: float) -> None:
+    """Pairs all over a space of `span` m, each `apart` of the limit from each other, in every direction."""
+    rng = np.random.default_rng(4)
+    poses = np.tile(np.eye(4), (1000, 1, 1))
+    poses[:500, :3, 3] = rng.uniform(-span, span, (500, 3))
+    away = rng.normal(size=(500, 3))
+    poses[500:, :3, 3] = poses[:500, :3, 3] + apart * NEAR * away / np.linalg.norm(away, axis=1, keepdims=True)
+    assert near_duplicates(poses, symmetric=True).all()
+
+
+def test_the_grids_take_nothing_for_a_neighbour_that_is_none() -> None:
+    poses = np.tile(np.eye(4), (1000, 1, 1))
+    poses[:, :3, 3] = np.stack(np.meshgrid(*[np.arange(10)] * 3), axis=-1).reshape(-1, 3) * NEAR * 1.01
+    assert not near_duplicates(poses, symmetric=True).any()
+
+
 # --- rates -----------------------------------------------------------------------------------------------------------------------
 
 
@@ -232,10 +249,25 @@ def test_a_document_that_was_laid_out_anew_is_still_intact(tmp_path: Path) -> No
     assert np.array_equal(read_grasp_file(file).grasps.pose_gripper_in_object, dataset.grasps.pose_gripper_in_object)
 
 
+@pytest.mark.parametrize("text", [
+    '{"grasps":{"transforms":[[[1,0,0,-1e-3],[0,1E0,0,25],[0,0,1,1e+2],[0,0,0,1]]]}}',
+    '{"grasps":{"transforms":[[[1,0,0,-0.001] ,\n[0,1, 0,25.0],\t[0,0,1,100],[0,0,0,1] ] ]}}',
+    '{"grasps":{"transforms":[[[1,0,0,-0.001],[0,1,0,25],[0,0,1,100],[0,0,0,1]]],"other":[[[2]]]},"third":[[[3]]]}',
+])  # fmt: skip
+def test_poses_are_read_however_they_are_written(tmp_path: Path, text: str) -> None:
+    read = parse_document(tmp_path, text.encode())
+    poses = read["grasps"]["transforms"]
+    poses = poses.poses.tolist() if isinstance(poses, PoseText) else poses
+    assert poses == [[[1, 0, 0, -0.001], [0, 1, 0, 25], [0, 0, 1, 100], [0, 0, 0, 1]]]
+    assert read | {"grasps": read["grasps"] | {"transforms": poses}} == json.loads(text)
+
+
 @pytest.mark.parametrize(
     "poses",
     [
         "[[[1,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,0]]]",
+        "[[[1,0,0,0],[0,1,0,0],[0,0,1,0,0],[0,0,1]]]",
+        "[[[1,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,,1]]]",
         "[[[1,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,0,1,1]]]",
         "[[[1,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,0,true]]]",
         "[[[1,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,0,1]],[]]",

@@ -181,7 +181,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRun]:
     replay_run.run_replay = fake.run_replay  # type: ignore[attr-defined]
     replay_run.write_video = replay_run.write_plot = lambda replay, path, **options: None  # type: ignore[attr-defined]
     viewer = ModuleType("graspgen_cli.drawing.viewer")
-    viewer.show = lambda trace: None  # type: ignore[attr-defined]
+    viewer.show = lambda trace, gripper: None  # type: ignore[attr-defined]
     fakes = (fake, gripper_run, summary, machine, inspection, convert, scales_run, training_run, bench)
     for module in (*fakes, analysis_run, compare_run, subset_run, relabel_run, view_run, replay_run, viewer):
         monkeypatch.setitem(sys.modules, module.__name__, module)

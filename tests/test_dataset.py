@@ -18,7 +18,7 @@ from graspgen_cli.dataset.object_map import own_files, read_object_map, write_ob
 from graspgen_cli.dataset.paths import DatasetPaths, grasp_file_names
 from graspgen_cli.dataset.provenance import digest
 from graspgen_cli.errors import GraspFileError, OutputError
-from graspgen_cli.files import write_atomically
+from graspgen_cli.files import read_ahead, read_bounded, write_atomically
 from graspgen_cli.objects.read import read_mesh
 from graspgen_cli.records import GraspBatch, GraspDataset, Outcome
 from made_datasets import document, grasp_dataset, make_dataset, make_older
@@ -235,6 +235,20 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.grasps.json")
     with pytest.raises(GraspFileError, match="not a regular file"):
         read_grasp_file(tmp_path / "pipe.grasps.json")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_a_file_is_read_whole_that_is_longer_than_it_said() -> None:
+    path = Path("/proc/self/status")
+    assert path.stat().st_size == 0 and read_bounded(path).startswith(b"Name:") and read_bounded(path).endswith(b"\n")
+    with pytest.raises(ValueError, match="is larger than 0 KiB"):
+        read_bounded(path, largest=100)
+
+
+def test_what_cannot_be_fetched_ahead_is_left_alone(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # to open it would wait for ever
+    for path in (tmp_path / "pipe", tmp_path, tmp_path / "none"):
+        read_ahead(path)
 
 
 # --- names ----------------------------------------------------------------------------------------------------------------------

@@ -67,14 +67,30 @@ def read_bounded(path: Path, *, largest: int = LARGEST_FILE) -> bytes:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("is not a regular file")
-    with path.open("rb") as file:
-        content = file.read(largest + 1) if status.st_size <= largest else b""
+    content = b""
+    if status.st_size <= largest:
+        with path.open("rb") as file:
+            # To ask for the largest size would have all that memory mapped, however small the file is. One that still grows is longer.
+            content = file.read(status.st_size + 1)
+            content += file.read(largest + 1 - len(content)) if len(content) > status.st_size else b""
     if max(len(content), status.st_size) > largest:
         raise ValueError(f"is larger than {largest >> 10} KiB" if largest < 1 << 20 else f"is larger than {largest >> 20} MiB")
     # Every value has a mark before it, so a file of fewer bytes than that need not be searched for them.
     if len(content) > MOST_VALUES and sum(content.count(mark) for mark in (b"[", b"{", b",")) > MOST_VALUES:
         raise ValueError(f"holds more than {MOST_VALUES} values")
     return content
+
+
+def read_ahead(path: Path) -> None:
+    """Asks the system to fetch a file that is read soon, so that nobody waits for the disk then. Does nothing where that cannot be asked,
+    or the file is none that `read_bounded` would read."""
+    if not hasattr(os, "posix_fadvise"):
+        return
+    with contextlib.suppress(OSError):
+        status = path.stat()
+        if stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST_FILE:
+            with path.open("rb", buffering=0) as file:
+                os.posix_fadvise(file.fileno(), 0, status.st_size, os.POSIX_FADV_WILLNEED)
 
 
 def _write_through(file: IO[bytes], content: bytes) -> None:

@@ -14,6 +14,10 @@ NEAR = 0.001
 """m."""
 TURNED = math.radians(1.0)
 """rad."""
+_STEP, _LARGEST = 1.001, 1e9
+"""From one grid to the next, and the largest coordinate for which what it has above 1 is more than any error of rounding."""
+_FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64).view(np.int64)
+"""Odd numbers that spread cells over the entries of a table, taken from the products' highest bits."""
 
 
 def near_duplicates(pose_graspgen_in_object: Floats, *, symmetric: bool) -> NDArray[np.bool_]:
@@ -21,9 +25,34 @@ def near_duplicates(pose_graspgen_in_object: Floats, *, symmetric: bool) -> NDAr
 
     symmetric: a half turn about the approach axis gives the same grasp. Grasps that generating keeps apart, by 1 mm or by 1°, never count.
     """
-    near = np.flatnonzero(_have_neighbours(pose_graspgen_in_object[:, :3, 3] / NEAR))
+    places = pose_graspgen_in_object[:, :3, 3] / NEAR
+    candidates = np.flatnonzero(_may_have_neighbours(places))
+    near = candidates[_have_neighbours(places[candidates])]
     result = np.zeros(len(pose_graspgen_in_object), bool)
     result[near] = _have_neighbours(_points(pose_graspgen_in_object[near], symmetric=symmetric))
+    return result
+
+
+def _may_have_neighbours(points: Floats) -> NDArray[np.bool_]:
+    """(N,) which points (N, 3) share a cell with another one in one of four grids: all that have one within a distance of 1, and some
+    others. It leaves few to make a tree of, in a fifth of the time that a tree of all takes.
+
+    Cells are 4 wide, and each grid lies 1 farther along all axes than the one before. Each coordinate of two points so near is parted by
+    one grid at most, so that one grid is left that parts none of them.
+    """
+    number = len(points)
+    if number == 0 or np.abs(points).max() > _LARGEST:
+        return np.ones(number, bool)
+    bits = min(number.bit_length() + 5, 20)  # of 50 cells that are alone one has to share its entry of the table
+    last, order = np.empty(1 << bits, np.int32), np.arange(number, dtype=np.int32)
+    result = np.zeros(number, bool)
+    for shift in range(4):
+        cells = np.floor(points / (4 * _STEP) + shift / 4).astype(np.int64)
+        entry = (cells @ _FACTORS).view(np.uint64) >> np.uint64(64 - bits)
+        last[entry] = order
+        earlier = last[entry] != order
+        result |= earlier
+        result[last[entry[earlier]]] = True
     return result
 
 

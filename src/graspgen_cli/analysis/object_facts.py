@@ -75,15 +75,16 @@ def object_facts(
     grasps = dataset.grasps
     seen = grasps.pose_gripper_in_object @ pose_graspgen_in_gripper
     good = is_good(grasps)
+    good_poses = seen[good]
     facts = ObjectFacts(
         source=source,
         gripper=gripper,
         scale=dataset.scale,
         counts=count_grasps(dataset.object_id, source.rpartition("/")[2], grasps),
-        near_duplicates=int(near_duplicates(seen[good], symmetric=symmetric).sum()),
+        near_duplicates=int(near_duplicates(good_poses, symmetric=symmetric).sum()),
         openings=_opening_classes(grasps.opening_width[good]),
-        directions=_direction_cells(seen[good, :3, 2]),
-        spread=_spread(seen[good, :3, 2]),
+        directions=_direction_cells(good_poses[:, :3, 2]),
+        spread=_spread(good_poses[:, :3, 2]),
         drift=drift_of(grasps),
         settings=_settings_digest(dataset),
         chosen="subset" in dataset.provenance,

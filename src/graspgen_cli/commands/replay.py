@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from graspgen_cli.commands.command import Command
@@ -31,7 +32,8 @@ def replay(settings: ReplayCommand, console: Console) -> ExitCode:
     if settings.interactive:
         from graspgen_cli.drawing.viewer import show
 
-        show(done.trace)
+        sys.stdout.flush()  # Ctrl-C would take along what was said
+        show(done.trace, done.gripper)
     if not done.agrees:
         console.error(f"{done.path}: grasp {done.grasp} is {done.recorded.label} in the file and {done.trace.outcome.label} in this trial")
     return ExitCode.OK if done.agrees else ExitCode.FAILED

@@ -23,7 +23,7 @@ from graspgen_cli.dataset.object_grasps import FRAMES_KEY, ISAAC_KEY, DamagedFil
 from graspgen_cli.dataset.paths import GRASP_SUFFIX
 from graspgen_cli.dataset.shards import INDEX_NAME, Member, list_shard, list_shards, read_member
 from graspgen_cli.errors import GraspFileError, InputError
-from graspgen_cli.files import read_bounded
+from graspgen_cli.files import read_ahead, read_bounded
 from graspgen_cli.records import GraspDataset
 
 _LISTS = ("map_uuid_to_path.json", "map_uuid_to_path_simplified.json", INDEX_NAME)
@@ -135,6 +135,12 @@ def read_entry(entry: Entry) -> ObjectGrasps:
     document = read_document(entry.path)
     require_intact(entry.path, document)
     return _from_json(decode(entry.path, document), document)
+
+
+def fetch_entry(entry: Entry) -> None:
+    """Has the file of an entry fetched that is read soon. Archives are read in order, which systems see by themselves."""
+    if entry.member is None:
+        read_ahead(entry.path)
 
 
 def _from_json(dataset: GraspDataset, document: dict[str, Any]) -> ObjectGrasps:

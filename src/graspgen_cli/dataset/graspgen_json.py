@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from array import array
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from graspgen_cli.errors import GraspFileError, NotFiniteError
 from graspgen_cli.files import read_bounded
@@ -28,6 +29,7 @@ QUALITY = "quality"
 _LABELS = {outcome.label: int(outcome) for outcome in Outcome}
 _POSITIVE = (Outcome.UNVALIDATED, Outcome.HELD)
 """Outcomes that the trainer sees as positive: until they are tested, guesses free of collision count as grasps."""
+_IS_POSITIVE = np.array([outcome in _POSITIVE for outcome in Outcome])
 _ANEW = "make it anew with --overwrite-grasps, or move it aside with `graspgen doctor --repair`"
 _MALFORMED = (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError, RecursionError, MemoryError)
 """What an arbitrary document can lead the reader to."""
@@ -55,7 +57,7 @@ def encode(dataset: GraspDataset, offset: tuple[list[float], list[float]] | None
         },
         "grasps": {
             "transforms": grasps.pose_gripper_in_object.tolist(),
-            "object_in_gripper": np.isin(grasps.outcome, _POSITIVE).tolist(),
+            "object_in_gripper": _IS_POSITIVE[grasps.outcome].tolist(),
             "outcome": [Outcome(o).label for o in grasps.outcome],
             "opening_width": [None if np.isnan(w) else w for w in grasps.opening_width.tolist()],
         },
@@ -153,16 +155,19 @@ def _parse(content: bytes) -> Any:
     """The values of a JSON text. Of a grasp file as most tools write it ``grasps.transforms`` comes as PoseText: as lists the poses
     would take three times as long as all the rest."""
     begin = content.find(_POSES_BEGIN)
-    end = content.find(_POSES_END, begin) + len(_POSES_END)
-    if begin < 0 or end < len(_POSES_END):
+    if begin < 0:
         return _plain(content)
     begin += _POSES_BEGIN.index(b"[")
-    poses = _pose_array(content[begin:end])
+    # Up to the next text there are the poses and no others; one letter is found ten times as fast as the brackets at their end.
+    quote = content.find(b'"', begin)
+    end = content.rfind(_POSES_END, begin, quote if quote >= 0 else len(content)) + len(_POSES_END)
+    text = content[begin:end]
+    poses = _pose_array(text)
     if poses is not None:
         rest = content[:begin] + b"[]" + content[end:]
         document = orjson.loads(rest) if rest.count(b'"transforms"') == 1 else None
         if isinstance(document, dict) and isinstance(grasps := document.get("grasps"), dict) and grasps.get("transforms") == []:
-            grasps["transforms"] = PoseText(poses, content[begin:end])
+            grasps["transforms"] = PoseText(poses, text)
             return document
     return _plain(content)
 
@@ -171,13 +176,24 @@ def _pose_array(text: bytes) -> Floats | None:
     """The array (N, 4, 4) that a JSON text stands for; None where it is anything else."""
     marks = text.translate(None, _NUMBERS)
     count = (len(marks) - 1) // (len(_POSE) + 1)
-    if marks != b"[" + b",".join([_POSE] * count) + b"]":
+    if count < 1 or marks != b"[" + b",".join([_POSE] * count) + b"]":
         return None
     try:
-        numbers: list[float] = orjson.loads(b"[" + text.translate(None, b"[]") + b"]")
+        numbers: list[float] = orjson.loads(_without_brackets(text))
     except orjson.JSONDecodeError:
         return None
-    return np.frombuffer(array("d", numbers)).reshape(count, 4, 4)
+    poses = np.empty((count, 4, 4))
+    struct.pack_into(f"{len(numbers)}d", poses.data, 0, *numbers)  # three times as fast as NumPy's own way from a list to an array
+    return poses
+
+
+def _without_brackets(text: bytes) -> memoryview:
+    """A JSON text with all brackets but the outermost as white space: of the bits of 13 ``[`` has those of a tab, ``]`` of a return."""
+    letters = np.frombuffer(text, np.uint8)
+    bracket = (letters - ord("[") & ~np.uint8(ord("]") - ord("["))) == 0
+    result = letters & ~(bracket * np.uint8(255 - 13))
+    result[[0, -1]] = letters[[0, -1]]
+    return result.data
 
 
 def _plain(content: bytes) -> Any:
@@ -282,7 +298,7 @@ def _openings(grasps: dict[str, Any], count: int) -> Floats:
         raise ValueError("grasps.opening_width is not a list of numbers")
     if len(listed) != count:
         raise ValueError(f"{len(listed)} opening widths for {count} grasps")
-    widths = np.array([np.nan if width is None else float(width) for width in listed])
+    widths = np.array(listed, np.float64)  # None becomes NaN
     if np.isinf(widths).any():
         raise ValueError("grasps.opening_width holds an infinite width")
     return widths
@@ -298,33 +314,33 @@ def _quality(grasps: dict[str, Any], count: int) -> Floats | None:
     for measure, listed in columns.items():
         if not isinstance(listed, list) or not set(map(type, listed)) <= {float, int, type(None)} or len(listed) != count:
             raise ValueError(f"grasps.quality.{measure.label} is not a list of {count} numbers")
-        quality[:, measure] = [np.nan if value is None else float(value) for value in listed]
+        quality[:, measure] = np.array(listed, np.float64)
     if np.isinf(quality).any():
         raise ValueError("grasps.quality holds an infinite number")
     return quality
 
 
-def _outcomes(grasps: dict[str, Any], count: int) -> np.ndarray[Any, np.dtype[np.int8]]:
+def _outcomes(grasps: dict[str, Any], count: int) -> NDArray[np.int8]:
     """Outcomes by name where they are given; else from the trainer's flags, which say only held or not."""
     flags = grasps["object_in_gripper"]
     if not isinstance(flags, list) or not set(map(type, flags)) <= {bool}:
         raise ValueError("grasps.object_in_gripper is not a list of true and false")
     names = grasps.get("outcome")
-    held = np.array(flags, bool)
-    outcomes = np.where(held, np.int8(Outcome.HELD), np.int8(Outcome.DROPPED)) if names is None else np.array(_named(names), np.int8)
+    held = np.frombuffer(bytearray(flags), bool)
+    outcomes = np.where(held, np.int8(Outcome.HELD), np.int8(Outcome.DROPPED)) if names is None else _named(names)
     if not len(outcomes) == len(flags) == count:
         raise ValueError(f"{len(outcomes)} outcomes and {len(flags)} flags for {count} grasps")
-    disagreeing = np.flatnonzero(np.isin(outcomes, _POSITIVE) != held)
+    disagreeing = np.flatnonzero(_IS_POSITIVE[outcomes] != held)
     if len(disagreeing):
         raise ValueError(f"grasps.outcome and grasps.object_in_gripper disagree, first at grasp {disagreeing[0]}")
     return outcomes
 
 
-def _named(names: object) -> list[int]:
+def _named(names: object) -> NDArray[np.int8]:
     if not isinstance(names, list):
         raise ValueError("grasps.outcome is not a list")
     try:
-        return [_LABELS[name] for name in names]
+        return np.frombuffer(bytearray([_LABELS[name] for name in names]), np.int8)
     except (KeyError, TypeError):
         unknown = next(name for name in names if not isinstance(name, str) or name not in _LABELS)
         raise ValueError(f"unknown outcome {ascii(unknown)[:40]}; there is {', '.join(_LABELS)}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +71,20 @@ def offset_pose(value: object) -> Floats | None:
     """The pose (4, 4) that an offset in a file stands for: [[x, y, z], [qx, qy, qz, qw]], 16 numbers row by row, or 4 x 4; None where
     it is none of these or no rigid transform."""
     try:
-        if isinstance(value, list | tuple) and len(value) == 2:
-            translation, quaternion_xyzw = (np.asarray(part, np.float64) for part in value)
-            matrix = pose(rotation_from_wxyz(np.roll(quaternion_xyzw, 1)), translation)
-        else:
-            matrix = np.asarray(value, np.float64).reshape(4, 4)
+        if isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(part, list | tuple) for part in value):
+            return _rigid_pose(*map(tuple, value))
+        matrix = np.asarray(value, np.float64).reshape(4, 4)
     except (TypeError, ValueError, OverflowError):
         return None
+    return matrix if is_rotation(matrix[None])[0] else None
+
+
+@lru_cache(maxsize=64)
+def _rigid_pose(translation: tuple[float, ...], quaternion_xyzw: tuple[float, ...]) -> Floats | None:
+    """The same for the usual form, which nearly every file of a dataset repeats; the array is shared and cannot be written to."""
+    turned = rotation_from_wxyz(np.roll(np.asarray(quaternion_xyzw, np.float64), 1))
+    matrix = pose(turned, np.asarray(translation, np.float64))
+    matrix.flags.writeable = False
     return matrix if matrix.shape == (4, 4) and is_rotation(matrix[None])[0] else None
 
 

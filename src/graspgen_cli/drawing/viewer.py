@@ -2,46 +2,128 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import math
+import signal
+import threading
 import time
 import warnings
+from collections.abc import Iterator
+from typing import Any
 
+import mujoco
+import numpy as np
+
+from graspgen_cli.drawing.colours import OBJECT, body_colour
 from graspgen_cli.errors import OutputError
+from graspgen_cli.records import Gripper
 from graspgen_cli.validate.trace import TrialTrace
 
 _RATE = 60
 """Pictures a second."""
 _REST = 1.0
 """s between the end and the next start."""
+_GRACE = 5.0
+"""s that the window has to close."""
+_LIGHT = {"ambient": 0.4, "diffuse": 0.6, "specular": 0.1}
+"""At the viewer's head; the scene has no light of its own."""
+_ROOM = 0.8
+"""Of the distance at which the spheres around all parts fill the window; the parts are smaller than those."""
 
 
-def show(trace: TrialTrace) -> None:
-    """Plays the trial in a window, again and again, until the window is closed. Raises OutputError where none can be opened."""
+def show(trace: TrialTrace, gripper: Gripper) -> None:
+    """Plays the trial in a window, again and again, until the window is closed; to be called by the main thread. Ctrl-C ends the process.
+
+    Raises OutputError where no window can be opened.
+    """
     try:
         import mujoco.viewer
     except (ImportError, RuntimeError) as error:
         raise OutputError(f"MuJoCo's viewer cannot be opened ({error}); run: pip install 'graspgen-cli[replay]'") from None
     _require_screen()
-    model, data = trace.scene.model, mujoco.MjData(trace.scene.model)
-    stride = max(1, round(1 / (_RATE * model.opt.timestep)))
-    with mujoco.viewer.launch_passive(model, data, show_left_ui=False, show_right_ui=False) as window:
+    model = _dressed(trace, gripper)
+    data = mujoco.MjData(model)
+    _go_to(trace, 0, model, data)
+    # A window that is closed in the middle of a step is gone before all is said to it.
+    with _open(model, data) as window, contextlib.suppress(mujoco.UnexpectedError):
+        _aim(window, model, data)
         while window.is_running():
-            for position in trace.position[::stride]:
-                with window.lock():
-                    data.qpos[:] = position
-                    mujoco.mj_forward(model, data)
-                window.sync()
-                time.sleep(stride * model.opt.timestep)
-                if not window.is_running():
-                    return
-            time.sleep(_REST)
+            _play(trace, model, data, window)
+
+
+@contextlib.contextmanager
+def _open(model: mujoco.MjModel, data: mujoco.MjData) -> Iterator[Any]:
+    """A window of MuJoCo's viewer, whose threads have ended when this has: a process that ends before them crashes."""
+    others = set(threading.enumerate())
+    # Those threads cannot be stopped in the middle of a picture either, so Ctrl-C ends the process at once.
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        with mujoco.viewer.launch_passive(model, data, show_left_ui=False, show_right_ui=False) as window:
+            yield window
+        for thread in set(threading.enumerate()) - others:
+            thread.join(_GRACE)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _play(trace: TrialTrace, model: mujoco.MjModel, data: mujoco.MjData, window: Any) -> None:
+    """The trial once, as fast as it was, up to its last step."""
+    last = len(trace.time) - 1
+    stride = max(1, round(1 / (_RATE * model.opt.timestep)))
+    for step in [*range(0, last, stride), last]:
+        if not window.is_running():
+            return
+        with window.lock():
+            _go_to(trace, step, model, data)
+        ended = trace.outcome.label if step == last else ""
+        window.set_texts((None, mujoco.mjtGridPos.mjGRID_TOPLEFT, f"{trace.time[step]:.2f} s", ended))
+        window.sync()
+        time.sleep(_REST if step == last else stride * model.opt.timestep)
+
+
+def _go_to(trace: TrialTrace, step: int, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+    """The scene as it was after a step; a trial that diverged has numbers at its end that are none."""
+    data.qpos[:] = np.nan_to_num(trace.position[step])
+    mujoco.mj_forward(model, data)
+
+
+def _dressed(trace: TrialTrace, gripper: Gripper) -> mujoco.MjModel:
+    """The scene's model with a light, and each body in the colour that it has in the other pictures."""
+    model = copy.copy(trace.scene.model)
+    for name, strength in _LIGHT.items():
+        getattr(model.vis.headlight, name)[:] = strength
+    for geom, body in enumerate(model.geom_bodyid):
+        name = model.body(body).name
+        colour = body_colour(gripper, gripper.body_names.index(name)) if name in gripper.body_names else OBJECT
+        model.geom_rgba[geom] = [*(channel / 255 for channel in colour), 1.0]
+    return model
+
+
+def _aim(window: Any, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+    """Turns the camera to what is there, from a little above, so that it fills the window."""
+    reach = model.geom_rbound[:, None]
+    low, high = (data.geom_xpos - reach).min(axis=0), (data.geom_xpos + reach).max(axis=0)
+    radius = float(np.linalg.norm(high - low)) / 2
+    with window.lock():
+        # Nearer than a hundredth of the extent nothing is drawn.
+        model.stat.extent = radius
+        window.cam.lookat[:] = (low + high) / 2
+        window.cam.distance = _ROOM * radius / math.sin(math.radians(model.vis.global_.fovy) / 2)
 
 
 def _require_screen() -> None:
-    """MuJoCo's viewer ends the process where there is no screen."""
+    """Raises OutputError where MuJoCo's viewer would end the process: without a screen, or without OpenGL on it."""
     import glfw
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the error below says the same
-        there = glfw.init()
-    if not there:
-        raise OutputError("MuJoCo's viewer needs a screen, and there is none here (DISPLAY); --video FILE.mp4 needs none")
+        warnings.simplefilter("ignore")  # the errors below say the same
+        if not glfw.init():
+            raise OutputError("MuJoCo's viewer needs a screen, and there is none here (DISPLAY); --video FILE.mp4 needs none")
+        glfw.window_hint(glfw.VISIBLE, glfw.FALSE)
+        drawn = glfw.create_window(8, 8, "", None, None)
+        if drawn:
+            glfw.destroy_window(drawn)
+        glfw.default_window_hints()
+    if not drawn:
+        raise OutputError("MuJoCo's viewer needs a screen with OpenGL, and this one (DISPLAY) has none; --video FILE.mp4 needs none")

@@ -19,7 +19,7 @@ from graspgen_cli.analysis.dataset_facts import (
 )
 from graspgen_cli.analysis.findings import Finding, FindingKind
 from graspgen_cli.analysis.object_facts import ObjectFacts
-from graspgen_cli.dataset.collection import Collection, Entry, open_collection
+from graspgen_cli.dataset.collection import Collection, Entry, fetch_entry, open_collection
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.dataset.splits import listed_objects
 from graspgen_cli.errors import InputError
@@ -66,7 +66,7 @@ def analyze_collections(settings: AnalyzeCommand, *, on_start: Callable[[int], N
     meshes = _meshes(settings) if settings.geometry else None
     look = Look(meshes, GripperSettings(**settings.model_dump(include=set(GripperSettings.model_fields))) if named else None)
     looked = []
-    for entry, result in spread(entries, make_looker, (look,), workers=settings.workers, slow=meshes is not None):
+    for entry, result in spread(entries, make_looker, (look,), workers=settings.workers, slow=meshes is not None, fetch=fetch_entry):
         looked.append(result or _lost(entry))
         on_object(entry.name)
     objects = sorted((each.facts for each in looked if each.facts), key=lambda facts: (facts.gripper, facts.counts.object_id, facts.source))

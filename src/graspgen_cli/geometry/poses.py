@@ -69,10 +69,12 @@ def rotation_angle(rotation: Floats) -> Floats:
 
 def is_rotation(matrices: Floats, tolerance: float = 1e-4) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """(N,) whether the upper left 3 x 3 of poses (N, 4, 4) is a rotation and the last row is 0 0 0 1."""
-    row = np.ascontiguousarray(np.moveaxis(matrices[:, :3, :3], 0, -1))  # (3, 3, N): row[i, j] is one entry of every rotation
+    row = np.ascontiguousarray(np.moveaxis(matrices, 0, -1))  # (4, 4, N): row[i, j] is one entry of every pose
+    a, b, c = row[:3, :3]
     with np.errstate(invalid="ignore", over="ignore"):
-        skew = [np.abs((row[i] * row[j]).sum(axis=0) - (i == j)) for i in range(3) for j in range(i, 3)]
-        right_handed = (np.cross(row[0], row[1], axis=0) * row[2]).sum(axis=0) > 0
-        last_row = np.abs(matrices[:, 3] - [0.0, 0.0, 0.0, 1.0]).max(axis=1) < tolerance
-        unit = np.max(skew, axis=0) < tolerance
-    return unit & right_handed & last_row & np.isfinite(matrices).all(axis=(1, 2))
+        skew = [np.abs((left * right).sum(axis=0) - (left is right)) for left, right in ((a, a), (a, b), (a, c), (b, b), (b, c), (c, c))]
+        # What is not finite is not smaller than the tolerance.
+        near = [error < tolerance for error in (*skew, *np.abs(row[3] - [[0.0], [0.0], [0.0], [1.0]]))]
+        normal = (a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0])
+        right_handed = normal[0] * c[0] + normal[1] * c[1] + normal[2] * c[2] > 0
+    return np.logical_and.reduce([*near, right_handed, *np.isfinite(row[:3, 3])])
