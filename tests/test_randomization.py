@@ -29,7 +29,7 @@ from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.settings.randomization_models import RandomizationSettings
 from graspgen_cli.validate.backend import Backend, make_backend
-from graspgen_cli.validate.backends.packing import FIELDS_OF_OBJECTS
+from graspgen_cli.validate.backends.packing import FIELDS_OF_TRIALS
 from graspgen_cli.validate.backends.varied import varied_fields, vary
 from graspgen_cli.validate.judge import Rejudging, judge
 from graspgen_cli.validate.scene import build_scene
@@ -124,7 +124,7 @@ def test_a_varied_simulation_is_that_of_a_scene_built_so(panda: Gripper) -> None
     variation = Variation(np.array([1.0, 0.5]), np.array([1.0, 3.0]), np.ones(2), np.zeros((2, 3)))
     scene = build_scene(panda, TARGET, SETTINGS)
     built = build_scene(panda, TARGET, SETTINGS.model_copy(update={"friction": 0.5, "object_mass": 3.0}))
-    fields = varied_fields(scene, variation, FIELDS_OF_OBJECTS)
+    fields = varied_fields(scene, variation, FIELDS_OF_TRIALS)
     derived = {"body_invweight0", "dof_invweight0", "body_subtreemass"}
     assert {"geom_friction", "body_mass", "body_inertia", "body_ipos"} | derived <= set(fields)
     for name, values in fields.items():
@@ -171,6 +171,7 @@ def check_engine(backend: Backend, gripper: Gripper) -> None:
     )
     state = backend.run(gripper, TARGET, grasps[np.zeros(8, np.intp)], settings, variation)
     held, dropped = Outcome.HELD, Outcome.DROPPED
+    assert (judge(backend.run(gripper, TARGET, grasps[np.zeros(8, np.intp)], settings)) == held).all(), "the next trials are as usual"
     np.testing.assert_array_equal(judge(state), [held, dropped, held, dropped, held, dropped, held, held])
 
 

@@ -52,7 +52,7 @@ def _print_machine(facts: list[Fact], console: Console) -> None:
 
 
 def _dataset(settings: DoctorCommand, console: Console) -> Inspection:
-    from graspgen_cli.execution.inspection import inspect_dataset
+    from graspgen_cli.execution.inspection import inspect_dataset, recompute_dataset
 
     meshes = settings.object_dataset if "object_dataset" in settings.model_fields_set else None
     with console.progress(lines=False) as progress:
@@ -60,14 +60,25 @@ def _dataset(settings: DoctorCommand, console: Console) -> Inspection:
         def advance(name: str, _: object) -> None:
             progress.advance(name)
 
-        return inspect_dataset(settings.grasp_dataset, meshes=meshes, repair=settings.repair, on_start=progress.start, on_file=advance)
+        found = inspect_dataset(settings.grasp_dataset, meshes=meshes, repair=settings.repair, on_start=progress.start, on_file=advance)
+    if not settings.recompute:
+        return found
+    with console.progress(lines=False) as progress:
+        progress.start(min(settings.recompute, found.files))
+        return recompute_dataset(
+            found, settings.grasp_dataset, settings.recompute, meshes=settings.object_dataset, on_file=progress.advance
+        )
 
 
 def _document(found: Inspection, root: Path) -> dict[str, object]:
     listed = [
         {"gripper": each.gripper, "path": str(each.path), "finding": str(each.kind), "detail": each.detail} for each in found.findings
     ]
-    return {"path": str(root), "grippers": found.grippers, "files": found.files, "findings": listed, "repaired": found.repaired}
+    recomputed = [
+        {"path": str(each.path), "grasps": each.grasps, "differences": each.differences, "notes": each.notes} for each in found.recomputed
+    ]
+    told = {"findings": listed, "repaired": found.repaired, "recomputed": recomputed}
+    return {"path": str(root), "grippers": found.grippers, "files": found.files, **told}
 
 
 def _print(found: Inspection, settings: DoctorCommand, console: Console) -> None:
@@ -78,6 +89,13 @@ def _print(found: Inspection, settings: DoctorCommand, console: Console) -> None
         rows = [(_relative(each.path, root), str(each.kind), each.detail) for each in found.findings]
         console.table(("file", "finding", ""), rows, text=True)
         console.line()
+    for each in found.recomputed:
+        for note in each.notes:
+            console.line(f"{_relative(each.path, root)}: not made again: {note}" if not each.grasps else f"{each.path.name}: {note}")
+    if found.recomputed:
+        same = sum(bool(each.grasps) and not each.differences for each in found.recomputed)
+        grasps = sum(each.grasps for each in found.recomputed)
+        console.line(f"made again: {len(found.recomputed)} files, {grasps} grasps; {same} files came out with the same numbers throughout")
     word = "finding" if len(found.findings) == 1 else "findings"
     console.line(f"{found.files} grasp files of {len(found.grippers)} grippers, {len(found.findings) or 'no'} {word}")
     if found.mendable and not settings.repair:
@@ -96,12 +114,14 @@ COMMAND = Command(
         "Without a dataset: the packages, the simulation, the optional parts, the cache and the GPU of this machine. With one: reads every "
         "file of every gripper in it, and compares the map and the splits with them; with --object-dataset also the meshes. Exit code 1 "
         "where anything is found. --repair makes anew what is derived from the grasp files and moves broken ones to quarantine/ in the "
-        "dataset; nothing is deleted but temporary files of runs that were killed."
+        "dataset; nothing is deleted but temporary files of runs that were killed. --recompute makes files again from their own records "
+        "and the meshes, guesses, trials and labels, and compares every number."
     ),
     examples=(
         "graspgen doctor",
         "graspgen doctor results",
         "graspgen doctor results --object-dataset objects --json",
         "graspgen doctor results --repair",
+        "graspgen doctor results --recompute 3 --object-dataset objects",
     ),
 )

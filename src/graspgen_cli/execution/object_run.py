@@ -12,7 +12,7 @@ import numpy as np
 from graspgen_cli.dataset.collection import Entry
 from graspgen_cli.dataset.graspgen_json import encode, read_grasp_file
 from graspgen_cli.dataset.paths import DatasetPaths
-from graspgen_cli.dataset.provenance import Record, differences, guess_provenance, simulation_provenance
+from graspgen_cli.dataset.provenance import Record, differences, gripper_options, guess_provenance, quota_history, simulation_provenance
 from graspgen_cli.errors import GraspgenError
 from graspgen_cli.execution.given_grasps import read_given
 from graspgen_cli.execution.hard_negatives import STEP, STEP_TURN, add_hard_negatives, missing_hard_negatives
@@ -31,6 +31,7 @@ from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Gripper, Meas
 from graspgen_cli.settings.commands import GraspCommand
 from graspgen_cli.settings.models import CollisionApproximation
 from graspgen_cli.validate.backend import Backend
+from graspgen_cli.validate.contact import recorded_contact
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,11 @@ def current_records(task: ObjectTask, object_digest: str, gripper: Gripper) -> t
     """The provenance of guesses and of trials that this run would make."""
     guess = guess_provenance(object_digest=object_digest, gripper_digest=gripper.content_hash, settings=task.settings)
     simulation = simulation_provenance(
-        object_digest=object_digest, gripper_digest=gripper.content_hash, settings=task.settings, backend=task.backend
+        object_digest=object_digest,
+        gripper_digest=gripper.content_hash,
+        settings=task.settings,
+        backend=task.backend,
+        contact=recorded_contact(task.backend),
     )
     return guess, simulation
 
@@ -169,8 +174,7 @@ def _advance(task: ObjectTask, work: ObjectWork, existing: GraspDataset | None) 
     state = _initial_state(existing)
     if task.settings.load_guesses:
         guess, _ = current_records(task, work.target.content_hash, work.gripper.gripper)
-        ours = existing is not None and existing.provenance.get("guess") == guess
-        return _with_extras(work, _tested_again(work, state, ours=ours))
+        return _with_extras(work, _tested_again(work, state, ours=_is_ours(existing, guess), fills=_fills(task, existing, guess)))
     if task.phase is Phase.GUESS:
         return guess_missing(work, state)
     return _with_extras(work, fill_quotas(work, state))
@@ -188,11 +192,22 @@ def _initial_state(existing: GraspDataset | None) -> ObjectState:
     return ObjectState(existing.grasps, tries if isinstance(tries, int) else 0)
 
 
-def _tested_again(work: ObjectWork, state: ObjectState, *, ours: bool) -> ObjectState:
-    """Tests what the file holds: geometric negatives stay, everything else is tried again. `ours`, guesses made with the settings of
-    this run and still untested, are then brought to their quotas as `all` would have done."""
-    untested = bool((state.grasps.outcome == Outcome.UNVALIDATED).any())
-    if ours and untested:
+def _is_ours(existing: GraspDataset | None, guess: Record) -> bool:
+    """Whether the file's guesses are those of this run's settings."""
+    return existing is not None and existing.provenance.get("guess") == guess
+
+
+def _fills(task: ObjectTask, existing: GraspDataset | None, guess: Record) -> bool:
+    """Whether guesses are made where they are missing: always, but for files that are only to be tested, unless they hold guesses of this
+    run's settings of which some are untested yet."""
+    untested = existing is not None and existing.grasps.count(Outcome.UNVALIDATED) > 0
+    return not task.settings.load_guesses or (_is_ours(existing, guess) and untested)
+
+
+def _tested_again(work: ObjectWork, state: ObjectState, *, ours: bool, fills: bool) -> ObjectState:
+    """Tests what the file holds: geometric negatives stay, everything else is tried again. ours: whether it holds guesses made with the
+    settings of this run. fills: whether they are then brought to their quotas as `all` would have done."""
+    if fills:
         return fill_quotas(work, state)
     fitted = state.grasps if ours else fit_openings(work.shape, work.gripper, state.grasps)
     outcome = np.where(fitted.outcome == Outcome.COLLISION, Outcome.COLLISION, Outcome.UNVALIDATED).astype(np.int8)
@@ -231,9 +246,14 @@ def _provenance(task: ObjectTask, work: ObjectWork, state: ObjectState, existing
     made: Record = {
         # Poses that were made otherwise, or elsewhere, and were only tried again, keep what the file said of them.
         "guess": before.get("guess") if existing is not None and task.settings.load_guesses else guess,
+        "quotas": quota_history(
+            before.get("quotas"), task.settings, guess_only=task.phase is Phase.GUESS, fills=_fills(task, existing, guess)
+        ),
         "tries": state.tries,
         "object": {"repairs": list(target.repairs)},
     }
+    if options := gripper_options(task.settings):
+        made["gripper"] = options
     if work.backend is not None:
         made["simulation"] = simulation
         if task.settings.hard_negatives:

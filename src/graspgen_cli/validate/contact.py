@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class Integrator(StrEnum):
@@ -39,3 +40,10 @@ class ContactModel:
 
 
 DEFAULT_CONTACT = ContactModel()
+
+
+def recorded_contact(backend: str) -> dict[str, Any] | None:
+    """The constants as plain values, for the record of trials on this backend; None where it has contacts of its own."""
+    if backend == "isaaclab":
+        return None
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(DEFAULT_CONTACT).items()}

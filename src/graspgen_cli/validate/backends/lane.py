@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from graspgen_cli.geometry.poses import inverse
 from graspgen_cli.records import Floats, Gripper, TrialState
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.backends.packing import FIELDS_OF_OBJECTS
+from graspgen_cli.validate.backends.packing import FIELDS_OF_TRIALS
 from graspgen_cli.validate.backends.varied import varied_fields
 from graspgen_cli.validate.backends.worlds import Worlds
 from graspgen_cli.validate.batches import ObjectTrials
@@ -41,17 +41,6 @@ class LaneObject:
     states: list[TrialState] = field(default_factory=list)
     missing: int = 0
 
-    def force(self, stage: int, number: int) -> Floats:
-        """(3,) N in the gripper's base: what pulls in a stage of the trial of this number."""
-        varied = self.trials.variation
-        force: Floats = np.asarray(self.plan[stage].force_in_base) * (1.0 if varied is None else varied.mass[number])
-        return force
-
-    def effort(self, number: Indices) -> Floats:
-        """(N, nv) N or N m: what closes the gripper in trials."""
-        varied = self.trials.variation
-        return np.outer(np.ones(len(number)) if varied is None else varied.grip_force[number], self.scene.effort)
-
     def state(self, joints: int) -> TrialState:
         """The end states of all trials, in the order of the grasps."""
         return in_order(join_states(self.states, joints), np.concatenate(self.number) if self.number else np.zeros(0, np.intp))
@@ -61,7 +50,7 @@ def lane_object(gripper: Gripper, trials: ObjectTrials, settings: SimulationSett
     """An object made ready: its scene compiled."""
     scene = build_scene(gripper, trials.target, settings)
     plan = stages(gripper, settings, scene.mass)
-    fields = {} if trials.variation is None else varied_fields(scene, trials.variation, FIELDS_OF_OBJECTS)
+    fields = {} if trials.variation is None else varied_fields(scene, trials.variation, FIELDS_OF_TRIALS)
     return LaneObject(trials, scene, plan, bounds(gripper, trials.target), fields, missing=len(trials.grasps))
 
 
@@ -77,6 +66,7 @@ class Lane:
         self._object_of_slot = np.zeros(worlds.count, np.intp)
         self._number_of_slot = np.zeros(worlds.count, np.intp)
         self._inside = np.zeros(worlds.count, bool)
+        self._weight = np.ones(worlds.count)
         self._free = np.zeros(worlds.count, bool)
         self._parked = np.zeros(worlds.count, bool)
         self._made = 0
@@ -102,8 +92,9 @@ class Lane:
         progress, seen = self._in_progress(), self._worlds.observe()
         ended, entered = progress.look(seen, self._made)
         if entered.size:
-            of = zip(self._object_of_slot[entered], progress.stage[entered], self._number_of_slot[entered], strict=True)
-            self._worlds.push(entered, np.array([self._objects[i].force(stage, number) for i, stage, number in of]))
+            of = zip(self._object_of_slot[entered], progress.stage[entered], strict=True)
+            force = np.array([self._objects[i].plan[stage].force_in_base for i, stage in of])
+            self._worlds.push(entered, force * self._weight[entered, None])
         self._free[ended] = True
         yield from self._collect(ended, seen)
 
@@ -159,7 +150,11 @@ class Lane:
         grasps = each.trials.grasps[number]
         self._object_of_slot[slots], self._number_of_slot[slots] = which, number
         self._worlds.load(slots, np.full(len(slots), which), start_position(each.scene, self._gripper, grasps))
-        self._worlds.vary(slots, {name: values[number] for name, values in each.fields.items()}, each.effort(number))
+        varied = each.trials.variation
+        self._weight[slots] = 1.0 if varied is None else varied.mass[number]
+        if varied is not None:
+            effort = np.outer(varied.grip_force[number], each.scene.effort)
+            self._worlds.vary(slots, {name: values[number] for name, values in each.fields.items()}, effort)
         self._in_progress().begin(slots, inverse(grasps.pose_gripper_in_object), [each.bounds] * len(slots))
 
     def _step(self, fresh: Indices) -> None:

@@ -15,10 +15,12 @@ from graspgen_cli.records import Floats
 Table = NDArray[np.float32] | NDArray[np.int32]
 
 FIELDS_OF_OBJECTS = (
-    "geom_size", "geom_rbound", "geom_aabb", "geom_pos", "geom_quat", "geom_friction", "body_mass", "body_subtreemass", "body_inertia",
+    "geom_size", "geom_rbound", "geom_aabb", "geom_pos", "geom_quat", "body_mass", "body_subtreemass", "body_inertia",
     "body_invweight0", "body_ipos", "body_iquat", "dof_invweight0",
 )  # fmt: skip
 """Fields of a model that depend on the object, mesh indices apart."""
+FIELDS_OF_TRIALS = (*FIELDS_OF_OBJECTS, "geom_friction")
+"""Fields that may differ between trials of one object."""
 
 ADDRESSES = {
     "mesh_vertadr": "mesh_vert",

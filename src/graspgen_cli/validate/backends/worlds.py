@@ -17,6 +17,7 @@ from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.backends.packing import (
     ADDRESSES,
     FIELDS_OF_OBJECTS,
+    FIELDS_OF_TRIALS,
     Table,
     joined_meshes,
     mesh_of_geoms,
@@ -61,13 +62,14 @@ class Worlds:
             self._model = mjw.put_model(template)
             self._model.opt.warn_overflow = False
             self._data = mjw.make_data(template, nworld=count, nconmax=CONTACTS_A_WORLD, njmax=ROWS_A_WORLD)
-            self._fields = {name: self._widened(name) for name in (*FIELDS_OF_OBJECTS, "geom_dataid")}
+            self._fields = {name: self._widened(name) for name in (*FIELDS_OF_TRIALS, "geom_dataid")}
             self._data.qfrc_applied.assign(np.tile(self.scene.effort.astype(np.float32), (count, 1)))
         # A step of fewer worlds costs less: those in use are the first.
         self._sizes = sorted({max(count >> halvings, 1) for halvings in range(_HALVINGS + 1)})
         self.objects = 0
         self._centers: list[Floats] = []
         self._center = np.zeros((count, 3))
+        self._varied = np.zeros(count, bool)
         self._tables: dict[str, Any] = {}
         self._meshes: dict[str, Any] = {}
         self._used: dict[str, int] = {}
@@ -159,10 +161,15 @@ class Worlds:
                 nothing = wp.zeros((len(slots), width), dtype=flat(state).dtype)
                 copy_rows(nothing, rest, flat(state), to)
         self.push(slots, np.zeros((len(slots), 3)))
+        if self._varied[self._world[slots]].any():
+            usual = np.asarray(self.scene.model.geom_friction)
+            self.vary(slots, {"geom_friction": np.stack([usual] * len(slots))}, np.tile(self.scene.effort, (len(slots), 1)))
+            self._varied[self._world[slots]] = False
 
     def vary(self, slots: Indices, fields: dict[str, Floats], effort: Floats) -> None:
         """Gives the trials in `slots` values of their own (len(slots), ...) of fields of the model, and the forces that close the
-        gripper (len(slots), nv)."""
+        gripper (len(slots), nv), until others are loaded there."""
+        self._varied[self._world[slots]] = True
         with self._here():
             to, rest = wp.array(self._world[slots].astype(np.int32)), wp.array(np.arange(len(slots), dtype=np.int32))
             for name, values in fields.items():
@@ -204,7 +211,7 @@ class Worlds:
             of, to = wp.array(source.astype(np.int32)), wp.array(target.astype(np.int32))
             for table in (*self._fields.values(), *map(flat, state)):
                 copy_rows(table, of, table, to)
-        self._push[target] = self._push[source]
+        self._push[target], self._varied[target] = self._push[source], self._varied[source]
         idle = slot_of_world[target]
         self._world[far], self._world[idle] = target, source
         self.park(idle)
