@@ -55,13 +55,14 @@ class HardNegativeSettings(Section):
 
 
 class ProtocolSettings(Section):
-    """What is done to the object once it is gripped."""
+    """What is done once the object is gripped."""
 
     protocol: str = Field(
         "tug",
         min_length=1,
-        description="What pulls: tug, the --tug-sequences; gravity, the weight from six sides, 0.5 s each; or a YAML file with tugs.",
-        json_schema_extra={"allowed": "tug, gravity or the path of a YAML file"},
+        description="What tries the grip: tug, the --tug-sequences; gravity, the weight from six sides, 0.5 s each; shake, the gripper "
+        "itself shaken along its approach, then about its closing axis; or a YAML file with tugs and shakes.",
+        json_schema_extra={"allowed": "tug, gravity, shake or the path of a YAML file"},
     )
 
 

@@ -103,7 +103,9 @@ class Lane:
         ended, entered = progress.look(seen, self._made)
         if entered.size:
             of = zip(self._object_of_slot[entered], progress.stage[entered], self._number_of_slot[entered], strict=True)
-            self._worlds.push(entered, np.array([self._objects[i].force(stage, number) for i, stage, number in of]))
+            now = [(self._objects[i], stage, number) for i, stage, number in of]
+            self._worlds.push(entered, np.array([each.force(stage, number) for each, stage, number in now]))
+            self._worlds.shake(entered, np.array([each.plan[stage].motion for each, stage, _ in now]))
         self._free[ended] = True
         yield from self._collect(ended, seen)
 
@@ -132,8 +134,7 @@ class Lane:
         self._queue.extend((len(self._objects) + i, 0) for i in range(count))
         self._objects += come
         if self._progress is None:
-            steps = tuple(stage.steps for stage in come[0].plan)
-            self._progress = Progress(self._gripper, steps, self._settings, self._worlds.count)
+            self._progress = Progress(self._gripper, come[0].plan, self._settings, self._worlds.count)
             self._free[:] = True
 
     def _fill(self) -> Indices:

@@ -21,6 +21,7 @@ from typing import Any
 from graspgen_cli.errors import GraspgenError, InputError, SettingsError
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.models import BackendSettings, ExecutionSettings, SimulationSettings
+from graspgen_cli.validate.backend import require_able
 from graspgen_cli.validate.backends.isaac_lab.mechanism import mechanism
 from graspgen_cli.validate.backends.isaac_lab.server import READY
 from graspgen_cli.validate.backends.isaac_lab.simulate import Job
@@ -59,8 +60,9 @@ class IsaacLabBackend:
     def run(
         self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings, variation: Variation | None = None
     ) -> TrialState:
-        """See `Backend.run`. Raises GripperError for a mechanism that PhysX cannot have, SettingsError where the physics is to vary,
+        """See `Backend.run`. Raises GripperError for a mechanism that PhysX cannot have, SettingsError for trials that it cannot make,
         GraspgenError where the process fails."""
+        require_able("isaaclab", settings)
         if variation is not None:
             raise SettingsError("the backend isaaclab cannot vary the physics of trials (--randomize); take mujoco or mujoco-warp")
         mechanism(gripper)
