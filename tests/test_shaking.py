@@ -159,6 +159,7 @@ def test_warp_applies_the_same_forces_in_its_precision() -> None:
         body_inertia=put(inertia[None], wp.vec3),
     )
     data = SimpleNamespace(
+        nworld=worlds,
         xipos=put(position, wp.vec3),
         ximat=put(axes, wp.mat33),
         cvel=put(np.concatenate([spin, moving], axis=2), wp.spatial_vector),
@@ -171,6 +172,9 @@ def test_warp_applies_the_same_forces_in_its_precision() -> None:
     np.testing.assert_allclose(found[[0, 2], 1:], expected[[0, 2], 1:], rtol=1e-4, atol=1e-4)
     assert (found[1] == 7.0).all() and (found[:, 0] == 7.0).all()
     assert row.numpy().ravel().tolist() == [3, STILL, 4]
+    data.nworld = 1
+    apply_motion(model, data, put(motion, wp.float32), row)
+    assert row.numpy().ravel().tolist() == [4, STILL, 4]
 
 
 # --- Coulomb's law ----------------------------------------------------------------------------------------------------------------
@@ -247,11 +251,11 @@ def test_on_warp_it_slides_there_too(panda: Gripper) -> None:
     worlds, both = Worlds(panda, settings, count=2, pieces=1, device="cpu"), np.arange(2)
     worlds.add_objects(scenes)
     worlds.load(both, both, np.concatenate([start_position(scene, panda, grasp_at_origin(panda)) for scene in scenes]))
-    worlds.step(settings.fps)
+    worlds.step(settings.fps, first=2)
     closed, farthest = worlds.observe().pose_object_in_gripper[:, :3, 3], np.zeros(2)
     worlds.shake(both, np.array([1, 1]))
     for _ in range(62):
-        worlds.step(10)
+        worlds.step(10, first=2)
         moved = worlds.observe().pose_object_in_gripper[:, :3, 3] - closed
         farthest = np.maximum(farthest, np.linalg.norm(moved, axis=1))
     expected = farthest_slide(shaken_at(1.05, ShakeAxis.APPROACH, panda, frequency=1.0), pads_limit(panda))
