@@ -61,7 +61,7 @@ def panda(gripper_shape: Callable[[str], GripperShape]) -> Gripper:
 
 
 def nominal(count: int) -> Variation:
-    return Variation(np.ones(count), np.ones(count), np.ones(count), np.zeros((count, 3)))
+    return Variation.of_tugs(np.ones(count))
 
 
 def on_target(gripper: Gripper, count: int = 6) -> GraspBatch:
@@ -121,7 +121,7 @@ def test_the_gripper_moves_about_the_middle_between_its_pads(panda: Gripper) -> 
 
 def test_a_varied_simulation_is_that_of_a_scene_built_so(panda: Gripper) -> None:
     """Every field that a GPU gets is what the compiler makes of an object of that mass and friction."""
-    variation = Variation(np.array([1.0, 0.5]), np.array([1.0, 3.0]), np.ones(2), np.zeros((2, 3)))
+    variation = Variation(np.array([1.0, 0.5]), np.array([1.0, 3.0]), np.ones(2), np.ones(2), np.zeros((2, 3)))
     scene = build_scene(panda, TARGET, SETTINGS)
     built = build_scene(panda, TARGET, SETTINGS.model_copy(update={"friction": 0.5, "object_mass": 3.0}))
     fields = varied_fields(scene, variation, FIELDS_OF_OBJECTS)

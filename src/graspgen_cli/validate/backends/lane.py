@@ -44,7 +44,7 @@ class LaneObject:
     def force(self, stage: int, number: int) -> Floats:
         """(3,) N in the gripper's base: what pulls in a stage of the trial of this number."""
         varied = self.trials.variation
-        force: Floats = np.asarray(self.plan[stage].force_in_base) * (1.0 if varied is None else varied.mass[number])
+        force: Floats = np.asarray(self.plan[stage].force_in_base) * (1.0 if varied is None else varied.pull[number])
         return force
 
     def effort(self, number: Indices) -> Floats:
@@ -61,7 +61,8 @@ def lane_object(gripper: Gripper, trials: ObjectTrials, settings: SimulationSett
     """An object made ready: its scene compiled."""
     scene = build_scene(gripper, trials.target, settings)
     plan = stages(gripper, settings, scene.mass)
-    fields = {} if trials.variation is None else varied_fields(scene, trials.variation, FIELDS_OF_OBJECTS)
+    usual = trials.variation is None or trials.variation.is_of_tugs_alone
+    fields = {} if usual else varied_fields(scene, trials.variation, FIELDS_OF_OBJECTS)
     return LaneObject(trials, scene, plan, bounds(gripper, trials.target), fields, missing=len(trials.grasps))
 
 

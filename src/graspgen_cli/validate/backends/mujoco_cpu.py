@@ -69,7 +69,7 @@ class MujocoBackend:
     ) -> TrialState:
         count = len(grasps)
         trials = _start(scene, gripper, grasps, settings, variation, threads=min(self._threads, count))
-        weight = np.ones(count) if variation is None else variation.mass
+        pull = np.ones(count) if variation is None else variation.pull
         inside = started_inside(scene, gripper, target, grasps)
         progress = Progress(gripper, trials.plan, settings, count)
         progress.begin(np.arange(count), inverse(grasps.pose_gripper_in_object), [bounds(gripper, target)] * count)
@@ -83,7 +83,7 @@ class MujocoBackend:
             for stage in np.unique(progress.stage[entered]):
                 of_stage, wrench = entered[progress.stage[entered] == stage], trials.simulations.bind("xfrc_applied")
                 wrench[of_stage] = 0.0
-                wrench[of_stage, scene.object_body, :3] = np.outer(weight[of_stage], trials.plan[stage].force_in_base)
+                wrench[of_stage, scene.object_body, :3] = np.outer(pull[of_stage], trials.plan[stage].force_in_base)
         return in_order(join_states(states, len(gripper.joint_names)), np.concatenate(slots))
 
 
@@ -93,7 +93,7 @@ def _start(
     """Gripper at the grasps' openings, object at their poses, the grip's force on."""
     simulations = batch.Batch(scene.model, len(grasps), nthread=threads)
     grip = np.ones(len(grasps)) if variation is None else variation.grip_force
-    if variation is not None:
+    if variation is not None and not variation.is_of_tugs_alone:
         vary(simulations, scene, variation)
     simulations.bind("qpos")[:] = start_position(scene, gripper, grasps)
     simulations.bind("qfrc_applied")[:] = np.outer(grip, scene.effort)
