@@ -11,6 +11,7 @@ import pytest
 
 import fake_simulator
 from examples import gripper_by_name
+from graspgen_cli.app import main
 from graspgen_cli.dataset.graspgen_json import read_grasp_file
 from graspgen_cli.execution import engines
 from graspgen_cli.execution.robustness import LARGEST, ROUNDS, add_robustness
@@ -114,6 +115,33 @@ def test_it_goes_into_the_file_where_it_is_asked_for(tmp_path: Path) -> None:
     np.testing.assert_array_equal(scored.grasps.measured[:, :5], plain.grasps.measured[:, :5])
     assert json.loads(file.read_bytes())["provenance"]["robustness"] == {"largest": 32.0, "rounds": 5}
     assert "robustness" not in plain.provenance
+
+
+def test_a_score_says_by_which_criterion_it_was_found_and_is_found_anew_for_another(tmp_path: Path) -> None:
+    """Relabelling brings another criterion; the scores stay, marked as those of the first, until they are asked for again."""
+    dataset = ["--grasp-dataset", str(tmp_path / "out"), "--gripper-config", "franka_panda"]
+    file = run("validate", tmp_path, "--robustness")
+    first = read_grasp_file(file)
+    assert main(["relabel", *dataset, "--max-slip", "0.0001"]) == 0
+    relabelled = read_grasp_file(file)
+    assert relabelled.provenance["robustness"] == {"largest": 32.0, "rounds": 5}
+    assert relabelled.provenance["simulation"]["settings"]["max_slip"] == 0.0001
+    np.testing.assert_array_equal(relabelled.grasps.measured, first.grasps.measured)
+    assert main(["relabel", *dataset]) == 0
+    run("fill", tmp_path, "--num-collision-free-grasps", "9")
+    plain = read_grasp_file(file)
+    assert plain.provenance["robustness"] == {"largest": 32.0, "rounds": 5}
+    assert np.isnan(plain.grasps.measured[:, Measure.ROBUSTNESS]).sum() > np.isnan(first.grasps.measured[:, Measure.ROBUSTNESS]).sum()
+    run("fill", tmp_path, "--num-collision-free-grasps", "10", "--robustness", "--max-slip", "0.002")
+    stricter = read_grasp_file(file)
+    assert stricter.provenance["robustness"] == {
+        "largest": 32.0, "rounds": 5, "max_slip": 0.002, "max_turn": None, "min_contact_force": None, "still": None,
+    }  # fmt: skip
+    held, rows = stricter.grasps.outcome == Outcome.HELD, slice(0, len(first.grasps))
+    score, before = stricter.grasps.measured[:, Measure.ROBUSTNESS], first.grasps.measured[:, Measure.ROBUSTNESS]
+    assert not np.isnan(score[held]).any()
+    both = ~np.isnan(before) & held[rows]
+    assert (score[rows][both] <= before[both]).all() and (score[rows][both] < before[both]).any()
 
 
 def test_no_force_has_no_multiple() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graspgen_cli.execution.rounds import ObjectState, ObjectWork
 from graspgen_cli.records import Floats, GraspBatch, Measure, Outcome
+from graspgen_cli.settings.commands import GraspCommand
+from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.validate.trials import run_trials
 from graspgen_cli.validate.variation import Variation
 
@@ -33,6 +36,19 @@ def add_robustness(work: ObjectWork, state: ObjectState) -> ObjectState:
         survived = np.where(_holds(work, grasps, _times(higher)), higher, survived)
     quality = state.grasps.measured.copy()
     quality[wanted, Measure.ROBUSTNESS] = np.round(work.settings.force_magnitude * _times(survived), 4)
+    return replace(state, grasps=replace(state.grasps, quality=quality))
+
+
+def robustness_record(settings: GraspCommand) -> dict[str, Any]:
+    """What a file says of its scores: how they were found, and by which criterion where it was not the usual one."""
+    criterion = settings.model_dump(mode="json", include=set(JudgeSettings.model_fields)) if settings.asks_more else {}
+    return {"largest": LARGEST, "rounds": ROUNDS, **criterion}
+
+
+def without_scores(state: ObjectState) -> ObjectState:
+    """The grasps as if no score had been found."""
+    quality = state.grasps.measured.copy()
+    quality[:, Measure.ROBUSTNESS] = np.nan
     return replace(state, grasps=replace(state.grasps, quality=quality))
 
 

@@ -70,5 +70,5 @@ class RobustnessSettings(Section):
     """How much more a held grasp survives."""
 
     robustness: bool = Field(
-        False, description="Find the largest force (g) up to 32 times the protocol's that each held grasp survives; five trials on the CPU."
+        False, description="Find the largest force (g) up to 32 times the protocol's that each held grasp survives, by five trials more."
     )
