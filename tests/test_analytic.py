@@ -19,6 +19,7 @@ from graspgen_cli.validate.backend import make_backend
 from graspgen_cli.validate.judge import judge
 from graspgen_cli.validate.protocol import STANDARD_GRAVITY
 from graspgen_cli.validate.trials import run_trials
+from graspgen_cli.validate.variation import Variation
 from shapes import box, sphere, target
 from test_validate import grasp_at_origin
 
@@ -144,8 +145,7 @@ def test_a_plate_rolls_out_at_that_moment_on_the_other_engine(panda: GripperShap
 
     backend, (plate, grasp) = MujocoWarpBackend(threads=1, device="cpu", worlds=2), by_its_edge(panda.gripper)
     settings = pull((1.0, 0.0, 0.0), rolling_force(panda.gripper, 0.1), friction=0.1)
-    strength = np.array([0.95, 1.05])
-    state = backend.run(panda.gripper, plate, GraspBatch.join([grasp, grasp]), settings, strength=strength)
+    state = backend.run(panda.gripper, plate, GraspBatch.join([grasp, grasp]), settings, Variation.of_tugs(np.array([0.95, 1.05])))
     assert judge(state).tolist() == [Outcome.HELD, Outcome.DROPPED]
 
 

@@ -121,7 +121,7 @@ def bodies_of(model: mujoco.MjModel, data: mujoco.MjData) -> Bodies:
     for body in range(model.nbody):
         mujoco.mj_objectVelocity(model, data, mujoco.mjtObj.mjOBJ_BODY, body, speed[body], 0)
     axes = data.ximat.reshape(1, -1, 3, 3)
-    return Bodies(model.body_mass, model.body_inertia, data.xipos[None], axes, speed[None, :, 3:], speed[None, :, :3])
+    return Bodies(model.body_mass[None], model.body_inertia[None], data.xipos[None], axes, speed[None, :, 3:], speed[None, :, :3])
 
 
 def body_pose(data: mujoco.MjData) -> Floats:
@@ -168,7 +168,9 @@ def test_warp_applies_the_same_forces_in_its_precision() -> None:
     )
     apply_motion(model, data, put(motion, wp.float32), row)
     found = data.xfrc_applied.numpy()
-    expected = inertial_wrench(motion[[2, STILL, 4]], Bodies(mass, inertia, position, axes, velocity, spin))
+    expected = inertial_wrench(
+        motion[[2, STILL, 4]], Bodies(*(np.stack([each] * worlds) for each in (mass, inertia)), position, axes, velocity, spin)
+    )
     np.testing.assert_allclose(found[[0, 2], 1:], expected[[0, 2], 1:], rtol=1e-4, atol=1e-4)
     assert (found[1] == 7.0).all() and (found[:, 0] == 7.0).all()
     assert row.numpy().ravel().tolist() == [3, STILL, 4]
@@ -251,11 +253,11 @@ def test_on_warp_it_slides_there_too(panda: Gripper) -> None:
     worlds, both = Worlds(panda, settings, count=2, pieces=1, device="cpu"), np.arange(2)
     worlds.add_objects(scenes)
     worlds.load(both, both, np.concatenate([start_position(scene, panda, grasp_at_origin(panda)) for scene in scenes]))
-    worlds.step(settings.fps, first=2)
+    worlds.step(settings.fps, both)
     closed, farthest = worlds.observe().pose_object_in_gripper[:, :3, 3], np.zeros(2)
     worlds.shake(both, np.array([1, 1]))
     for _ in range(62):
-        worlds.step(10, first=2)
+        worlds.step(10, both)
         moved = worlds.observe().pose_object_in_gripper[:, :3, 3] - closed
         farthest = np.maximum(farthest, np.linalg.norm(moved, axis=1))
     expected = farthest_slide(shaken_at(1.05, ShakeAxis.APPROACH, panda, frequency=1.0), pads_limit(panda))

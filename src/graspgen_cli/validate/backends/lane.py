@@ -61,8 +61,8 @@ def lane_object(gripper: Gripper, trials: ObjectTrials, settings: SimulationSett
     """An object made ready: its scene compiled."""
     scene = build_scene(gripper, trials.target, settings)
     plan = stages(gripper, settings, scene.mass)
-    usual = trials.variation is None or trials.variation.is_of_tugs_alone
-    fields = {} if usual else varied_fields(scene, trials.variation, FIELDS_OF_OBJECTS)
+    varied = trials.variation
+    fields = {} if varied is None or varied.is_of_tugs_alone else varied_fields(scene, varied, FIELDS_OF_OBJECTS)
     return LaneObject(trials, scene, plan, bounds(gripper, trials.target), fields, missing=len(trials.grasps))
 
 
