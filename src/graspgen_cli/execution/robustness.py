@@ -41,7 +41,7 @@ def add_robustness(work: ObjectWork, state: ObjectState) -> ObjectState:
 
 def robustness_record(settings: GraspCommand) -> dict[str, Any]:
     """What a file says of its scores: how they were found, and by which criterion where it was not the usual one."""
-    criterion = settings.model_dump(mode="json", include=set(JudgeSettings.model_fields)) if settings.asks_more else {}
+    criterion = settings.model_dump(mode="json", include=set(JudgeSettings.model_fields), exclude_none=True)
     return {"largest": LARGEST, "rounds": ROUNDS, **criterion}
 
 
