@@ -13,12 +13,13 @@ from examples import example_object, gripper_by_name
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.geometry.poses import inverse, pose, transform_points
 from graspgen_cli.guess.loop import make_guesses
-from graspgen_cli.records import Floats, GraspBatch, Outcome, TargetObject, TriangleMesh
+from graspgen_cli.records import Floats, GraspBatch, Gripper, Outcome, TargetObject, TriangleMesh
 from graspgen_cli.settings.models import GuessSettings, SimulationSettings
 from graspgen_cli.validate.backend import make_backend
 from graspgen_cli.validate.judge import judge
 from graspgen_cli.validate.protocol import STANDARD_GRAVITY
 from graspgen_cli.validate.trials import run_trials
+from graspgen_cli.validate.variation import Variation
 from shapes import box, sphere, target
 from test_validate import grasp_at_origin
 
@@ -33,10 +34,10 @@ def panda() -> GripperShape:
     return gripper_by_name("franka_panda")
 
 
-def pull(direction: tuple[float, float, float], force: float, *, friction: float) -> SimulationSettings:
-    """A steady force (N) for half a second, looked at to its end."""
+def pull(direction: tuple[float, float, float], force: float, *, friction: float, seconds: float = 0.5) -> SimulationSettings:
+    """A steady force (N), looked at to its end."""
     return SimulationSettings(
-        tug_sequences=((0.5, direction, 1.0),),
+        tug_sequences=((seconds, direction, 1.0),),
         friction=friction,
         object_mass=MASS,
         force_magnitude=force / (MASS * STANDARD_GRAVITY),
@@ -95,6 +96,88 @@ def test_round_objects_slip_at_coulombs_force_too(panda: GripperShape, shape: st
     }
     found = slipping_force(panda, objects[shape], friction=0.5, direction=(0.0, 0.0, 1.0))
     assert found == pytest.approx(2 * 0.5 * panda.gripper.grip_force, rel=0.05)
+
+
+def held_at_points(gripper: Gripper, lever: float) -> TargetObject:
+    """An octahedron with a corner at each pad, and its centre of mass `lever` metres before them."""
+    corners = 0.015 * np.concatenate([np.eye(3), -np.eye(3)]) @ gripper.pose_base_in_graspgen[:3, :3]
+    return replace(target(trimesh.convex.convex_hull(corners)), center_of_mass=lever * gripper.approach_axis_in_base)
+
+
+@pytest.mark.parametrize("patch", [0.0015, 0.003])
+def test_what_the_pads_meet_at_points_turns_at_the_moment_that_the_patches_bear(panda: GripperShape, patch: float) -> None:
+    """Its centre of mass lies 20 mm before the pads, so that a pull F across turns it about the closing axis. Two thirds of the patch's
+    radius, times friction and grip force, is what each patch bears, and it shares the cone of friction with the pull itself:
+
+        (F / 2 N0 friction)² + (F 0.02 m / 2 N0 friction (2/3 patch))² = 1"""
+    gripper, backend, lever, friction = panda.gripper, make_backend("mujoco", threads=1), 0.02, 0.5
+    held = held_at_points(gripper, lever)
+    expected = 2 * gripper.grip_force * friction / np.hypot(1.0, lever / (2 / 3 * patch))
+    low, high = 0.0, 3 * expected
+    for _ in range(BISECTIONS):
+        force = (low + high) / 2
+        settings = pull((0.0, 1.0, 0.0), force, friction=friction).model_copy(update={"contact_patch": patch})
+        stays = backend.run(gripper, held, grasp_at_origin(gripper), settings).slip[0, 1] < 0.15
+        low, high = (force, high) if stays else (low, force)
+    assert (low + high) / 2 == pytest.approx(expected, rel=0.05)
+
+
+def test_a_point_bears_no_moment(panda: GripperShape) -> None:
+    gripper, backend = panda.gripper, make_backend("mujoco", threads=1)
+    held = held_at_points(gripper, 0.02)
+    settings = pull((0.0, 1.0, 0.0), 1.0, friction=0.5).model_copy(update={"contact_patch": 0.0})
+    assert backend.run(gripper, held, grasp_at_origin(gripper), settings).slip[0, 1] > 0.15
+
+
+PLATE = {"thickness": 0.004, "length": 0.08}
+"""m; 20 mm wide, and held by 10 mm of its edge."""
+HELD_BY = 0.01
+
+
+def by_its_edge(gripper: Gripper) -> tuple[TargetObject, GraspBatch]:
+    """A plate between the ends of the pads, the rest of it before the gripper."""
+    solid = trimesh.creation.box((PLATE["thickness"], 0.02, PLATE["length"]))
+    upright = gripper.pose_base_in_graspgen[:3, :3].T
+    k = int(gripper.nearest_opening(np.array([PLATE["thickness"]]))[0])
+    center = gripper.fingertip_in_base[k].mean(axis=0) + (PLATE["length"] / 2 - HELD_BY) * gripper.approach_axis_in_base
+    poses = pose(upright.T, -(upright.T @ center))[None]
+    return target(solid, object_id="plate.obj"), GraspBatch(poses, np.array([0.02]), np.zeros(1, np.int8))
+
+
+def rolling_force(gripper: Gripper, friction: float) -> float:
+    """N, across the plate at its middle, at the distance L from the middle of what is held: then the pads press on the two ends of what is
+    held alone, and rub along its two sides in opposite directions. N0 being the grip force, w what is held, t the thickness,
+
+        F L = 2 N0 w / 2 + friction (N0 - F / 2) t
+
+    since of the two fingers, which move together, one presses with F / 2 more and the other with F / 2 less than N0."""
+    lever, thickness = PLATE["length"] / 2 - HELD_BY / 2, PLATE["thickness"]
+    return gripper.grip_force * (HELD_BY + friction * thickness) / (lever + friction * thickness / 2)
+
+
+@pytest.mark.parametrize("friction", [0.1, 0.3])
+def test_a_plate_held_by_its_edge_rolls_out_at_the_moment_that_the_pads_can_bear(panda: GripperShape, friction: float) -> None:
+    """It begins to roll slowly, so that it is given two seconds."""
+    gripper, backend, (plate, grasp) = panda.gripper, make_backend("mujoco", threads=1), by_its_edge(panda.gripper)
+    low, high = 0.0, 3 * rolling_force(gripper, friction)
+    for _ in range(BISECTIONS):
+        force = (low + high) / 2
+        settings = pull((1.0, 0.0, 0.0), force, friction=friction, seconds=2.0)
+        held = judge(backend.run(gripper, plate, grasp, settings))[0] == Outcome.HELD
+        low, high = (force, high) if held else (low, force)
+    assert (low + high) / 2 == pytest.approx(rolling_force(gripper, friction), rel=0.05)
+
+
+@pytest.mark.slow
+def test_a_plate_rolls_out_at_that_moment_on_the_other_engine(panda: GripperShape) -> None:
+    """Held at 95 % of it, lost at 105 %."""
+    pytest.importorskip("mujoco_warp", reason="the GPU backend needs the packages of the extra gpu")
+    from graspgen_cli.validate.backends.mujoco_warp import MujocoWarpBackend
+
+    backend, (plate, grasp) = MujocoWarpBackend(threads=1, device="cpu", worlds=2), by_its_edge(panda.gripper)
+    settings = pull((1.0, 0.0, 0.0), rolling_force(panda.gripper, 0.1), friction=0.1)
+    state = backend.run(panda.gripper, plate, GraspBatch.join([grasp, grasp]), settings, Variation.of_tugs(np.array([0.95, 1.05])))
+    assert judge(state).tolist() == [Outcome.HELD, Outcome.DROPPED]
 
 
 def test_an_object_wider_than_the_gripper_is_never_held(panda: GripperShape) -> None:

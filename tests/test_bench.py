@@ -15,6 +15,7 @@ from graspgen_cli.errors import InputError
 from graspgen_cli.execution import bench, engines
 from graspgen_cli.execution.bench import projected_hours, run_bench
 from graspgen_cli.settings.commands import BenchCommand
+from graspgen_cli.settings.disturbances import DEFAULT_TUGS
 from graspgen_cli.validate.backend import BACKENDS
 
 UNITS = ("_s", "_mb", "_per_s", "_hours", "_fraction", "_per_object")
@@ -72,3 +73,13 @@ def test_a_list_of_which_nothing_can_be_used_is_one_line(settings: BenchCommand,
     (tmp_path / "list.json").write_text('{"gone.obj": 1.0}')
     with pytest.raises(InputError, match="no object of the list can be used"):
         run_bench(settings, on_note=lambda _: None)
+
+
+@pytest.mark.slow
+def test_the_criterion_and_the_protocol_count(settings: BenchCommand) -> None:
+    """Nothing keeps so still; and what is held but not by this criterion is not said to be held."""
+    strict = settings.model_copy(update={"protocol": "gravity", "tug_sequences": DEFAULT_TUGS, "still": 1e-12})
+    found = run_bench(strict, on_note=lambda _: None)
+    assert found["held_fraction"] == {"mujoco": 0.0}
+    plain = run_bench(strict.model_copy(update={"still": None}), on_note=lambda _: None)
+    assert plain["held_fraction"]["mujoco"] > 0.5 and plain["world_steps_per_s"]["mujoco"] > 0

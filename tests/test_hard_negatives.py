@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from examples import EXAMPLES, OBJECTS
+from examples import EXAMPLES, OBJECTS, gripper_by_name
 from graspgen_cli.app import main
 from graspgen_cli.dataset.graspgen_json import read_grasp_file
-from graspgen_cli.execution.hard_negatives import STEP, STEP_TURN, STEPS
+from graspgen_cli.execution.hard_negatives import STEP, STEP_TURN, STEPS, add_hard_negatives
+from graspgen_cli.execution.rounds import ObjectState, ObjectWork, guess_missing
+from graspgen_cli.geometry.collision import ObjectShape
 from graspgen_cli.geometry.poses import inverse, rotation_angle
 from graspgen_cli.records import GraspBatch, Measure, Outcome
+from graspgen_cli.settings.commands import GraspCommand
+from graspgen_cli.validate.judge import judge
+from shapes import box
+from test_validate import grasp_at_origin
 
 QUOTAS = ["--num-collision-free-grasps", "8", "--num-colliding-grasps", "2"]
 HOW = ["--gripper-config", "franka_panda", "--workers", "1", "--quiet"]
@@ -76,6 +83,35 @@ def test_without_the_flag_nothing_changes_and_fill_adds_them(made: Path, tmp_pat
     more = read_grasp_file(run("fill", tmp_path, "--hard-negatives", "5")).grasps
     assert hard(more).sum() == 5
     assert len(np.unique(more.pose_gripper_in_object.round(5), axis=0)) == len(more)
+
+
+def test_they_do_not_count_when_it_is_estimated_how_many_guesses_will_hold() -> None:
+    """Of the guesses all held, so that one more held grasp takes one more guess, however many hard negatives there are."""
+    shape, target = gripper_by_name("franka_panda"), box(0.03, 0.02, 0.02)
+    grasps = grasp_at_origin(shape.gripper, count=12)
+    quality = np.full((12, len(Measure)), np.nan)
+    quality[4:, Measure.OFFSET] = STEP
+    outcome = np.array([Outcome.HELD] * 4 + [Outcome.DROPPED] * 8, np.int8)
+    settings = GraspCommand(num_collision_free_grasps=5, num_colliding_grasps=0)
+    work = ObjectWork(target, ObjectShape(target), shape, None, settings)
+    state = guess_missing(work, ObjectState(replace(grasps, outcome=outcome, quality=quality), 0))
+    assert state.grasps.count(Outcome.UNVALIDATED) == 1
+
+
+@pytest.mark.slow
+def test_warp_finds_them_too_and_drops_them_again_alone() -> None:
+    """What the reference says of them is another matter: the engines agree least at the boundary, which is where they are looked for."""
+    pytest.importorskip("mujoco_warp", reason="the GPU backend needs the packages of the extra gpu")
+    from graspgen_cli.validate.backends.mujoco_warp import MujocoWarpBackend
+
+    shape, target, outcome = gripper_by_name("franka_panda"), box(0.03, 0.02, 0.02), np.array([Outcome.HELD], np.int8)
+    held = replace(grasp_at_origin(shape.gripper), opening_width=np.array([0.04]), outcome=outcome)
+    settings = GraspCommand(hard_negatives=1, initial_grasp_duration=0.2, tug_sequences=((0.3, (0.0, 1.0, 0.0), 1.0),), friction=0.07)
+    backend = MujocoWarpBackend(threads=1, device="cpu", worlds=2)
+    found = add_hard_negatives(ObjectWork(target, ObjectShape(target), shape, backend, settings), ObjectState(held, 0))
+    made = found.grasps[hard(found.grasps)]
+    assert len(made) == 1 and made.outcome[0] == Outcome.DROPPED and found.tested > 1
+    assert judge(backend.run(shape.gripper, target, made, settings.model_copy(update={"max_num_grasps": 0})))[0] == Outcome.DROPPED
 
 
 def test_trying_the_file_again_keeps_what_is_known_of_its_origin(made: Path, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from graspgen_cli.validate.backends.packing import FIELDS_OF_TRIALS
 from graspgen_cli.validate.backends.varied import varied_fields, vary
 from graspgen_cli.validate.judge import Rejudging, judge
 from graspgen_cli.validate.scene import build_scene
+from graspgen_cli.validate.states import rows
 from graspgen_cli.validate.trials import run_trials
 from graspgen_cli.validate.variation import Variation, drawn_trials, nominal_rows
 from made_datasets import GRIPPER, OFFSET, grasp_dataset
@@ -61,7 +62,7 @@ def panda(gripper_shape: Callable[[str], GripperShape]) -> Gripper:
 
 
 def nominal(count: int) -> Variation:
-    return Variation(np.ones(count), np.ones(count), np.ones(count), np.zeros((count, 3)))
+    return Variation.of_tugs(np.ones(count))
 
 
 def on_target(gripper: Gripper, count: int = 6) -> GraspBatch:
@@ -121,7 +122,7 @@ def test_the_gripper_moves_about_the_middle_between_its_pads(panda: Gripper) -> 
 
 def test_a_varied_simulation_is_that_of_a_scene_built_so(panda: Gripper) -> None:
     """Every field that a GPU gets is what the compiler makes of an object of that mass and friction."""
-    variation = Variation(np.array([1.0, 0.5]), np.array([1.0, 3.0]), np.ones(2), np.zeros((2, 3)))
+    variation = Variation(np.array([1.0, 0.5]), np.array([1.0, 3.0]), np.ones(2), np.ones(2), np.zeros((2, 3)))
     scene = build_scene(panda, TARGET, SETTINGS)
     built = build_scene(panda, TARGET, SETTINGS.model_copy(update={"friction": 0.5, "object_mass": 3.0}))
     fields = varied_fields(scene, variation, FIELDS_OF_TRIALS)
@@ -156,6 +157,10 @@ def check_engine(backend: Backend, gripper: Gripper) -> None:
     """What a variation of nothing leaves as it is, bit by bit, and that each part of it counts, by Coulomb's law."""
     grasps = on_target(gripper)
     plain = backend.run(gripper, TARGET, grasps, SETTINGS)
+    # A seventh trial differs, so that all of them go the way of those that do.
+    beside = replace(nominal(7), friction=np.array([1.0] * 6 + [0.5]))
+    seven = backend.run(gripper, TARGET, GraspBatch.join([grasps, grasps[:1]]), SETTINGS, beside)
+    assert state_bytes(rows(seven, np.arange(6))) == state_bytes(plain)
     assert state_bytes(backend.run(gripper, TARGET, grasps, SETTINGS, nominal(6))) == state_bytes(plain)
     # Two pads resist 2 x friction x grip force: the tug of half of that would need twice the force, half the friction or half the grip.
     settings = SimulationSettings(
@@ -168,11 +173,12 @@ def check_engine(backend: Backend, gripper: Gripper) -> None:
         friction=np.concatenate([halved, np.ones(6)]),
         mass=np.concatenate([np.ones(2), 1 / halved, np.ones(4)]),
         grip_force=np.concatenate([np.ones(4), halved, np.ones(2)]),
+        tug_force=np.concatenate([np.ones(6), 1 / halved]),
     )
     state = backend.run(gripper, TARGET, grasps[np.zeros(8, np.intp)], settings, variation)
     held, dropped = Outcome.HELD, Outcome.DROPPED
     assert (judge(backend.run(gripper, TARGET, grasps[np.zeros(8, np.intp)], settings)) == held).all(), "the next trials are as usual"
-    np.testing.assert_array_equal(judge(state), [held, dropped, held, dropped, held, dropped, held, held])
+    np.testing.assert_array_equal(judge(state), [held, dropped, held, dropped, held, dropped, held, dropped])
 
 
 def test_the_reference_engine_simulates_what_varies(panda: Gripper) -> None:

@@ -42,6 +42,11 @@ OTHER_VALUES: dict[Kind, tuple[object, ...]] = {
 
 NAMED_VALUES: dict[str, tuple[object, ...]] = {
     "tug_sequences": OTHER_VALUES[Kind.JSON],
+    "shake_sequences": (
+        [[2.0, "linear", "approach", 0.05, 2.0]],
+        [[3.0, "rotational", "closing", 0.5, 2.0]],
+        [[1.0, "linear", "binormal", 0.01, 5.0]],
+    ),
     "finger_colliders": (["a", "b"], ["left", "right"], ["b", "a"]),
     "approach_axis": ([1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]),
     "up_axis": ([1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 1.0, 1.0]),

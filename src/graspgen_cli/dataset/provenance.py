@@ -47,6 +47,9 @@ def simulation_provenance(
     kept = {k: v for k, v in _section(settings, SimulationSettings).items() if k not in _NOT_PHYSICS}
     if isinstance(settings, RandomizationSettings) and settings.randomize:
         kept |= _randomization(settings)
+    if not settings.shake_sequences:
+        # Files of trials without shakes are what they were before there were any.
+        del kept["shake_sequences"]
     if isinstance(settings, JudgeSettings):
         kept |= _criterion(settings)
     packages = (*SIMULATION_PACKAGES, *BACKEND_PACKAGES.get(backend, ()))

@@ -10,6 +10,7 @@ from PIL import Image
 
 from graspgen_cli.drawing.colours import FINGERS, INK, OUTCOMES, Colour, css
 from graspgen_cli.errors import OutputError
+from graspgen_cli.validate.protocol import stage_title
 from graspgen_cli.validate.trace import TrialTrace
 
 if TYPE_CHECKING:
@@ -87,13 +88,13 @@ def _figure(trace: TrialTrace, *, size: tuple[int, int], title: str) -> Figure:
 
 
 def _draw_stages(axes: Any, trace: TrialTrace) -> None:
-    """Shades every other tug and numbers them."""
+    """Shades every other stage and names them."""
     start, step = 0.0, float(trace.scene.model.opt.timestep)
     for number, stage in enumerate(trace.stages):
         end = start + stage.steps * step
         if number % 2:
             axes.axvspan(start, end, color=css(_TUG), lw=0)
-        text = f"tug {number}" if number else "closing"
+        text = stage_title(trace.stages, number).partition(" of ")[0]
         axes.text((start + end) / 2, 0.98, text, transform=axes.get_xaxis_transform(), ha="center", va="top", fontsize=8, color="#666666")
         start = end
 

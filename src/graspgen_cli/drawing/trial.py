@@ -17,6 +17,7 @@ from graspgen_cli.drawing.render import Camera, Renderer, Solid, camera_around, 
 from graspgen_cli.geometry.meshes import bounds, extents, join_meshes, triangle_mesh
 from graspgen_cli.geometry.poses import pose, transform_points
 from graspgen_cli.records import Floats, Gripper, Outcome, TargetObject, TriangleMesh
+from graspgen_cli.validate.protocol import stage_title
 from graspgen_cli.validate.trace import TrialTrace
 
 _TOWARDS = np.array([0.35, 1.0, 0.3])
@@ -80,7 +81,7 @@ class TrialDrawing:
     def _written(self, picture: Image.Image, step: int) -> Image.Image:
         drawing, size = ImageDraw.Draw(picture), max(15, picture.height // 28)
         stage, time = self.stage(step), float(self.trace.time[step])
-        doing = f"tug {stage} of {len(self.trace.stages) - 1}" if stage else "closing"
+        doing = stage_title(self.trace.stages, stage)
         # The outline keeps the text readable where something is drawn behind it.
         for y, text in ((size, self.title), (picture.height - 2 * size, f"{time:.2f} s   {doing}")):
             drawing.text((size, y), text, INK, letters(size), stroke_width=size // 6, stroke_fill=PAPER)

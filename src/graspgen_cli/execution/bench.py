@@ -34,9 +34,12 @@ from graspgen_cli.objects.load import load_object
 from graspgen_cli.objects.scales import read_scales, resolve_object_paths
 from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject, TrialState
 from graspgen_cli.settings.commands import BenchCommand
+from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import BackendName, SimulationSettings
+from graspgen_cli.validate.backend import require_able
 from graspgen_cli.validate.batches import ObjectTrials
 from graspgen_cli.validate.judge import judge
+from graspgen_cli.validate.protocols import TUG, protocol_sequences
 
 GUESSES = 1000
 """Guesses that are timed on each object."""
@@ -70,9 +73,13 @@ def run_bench(settings: BenchCommand, *, on_note: Note) -> dict[str, Any]:
 
     Preparing and guessing are timed on one core, objects prepared without a cache; trials on all workers, or the GPU, once everything
     is warm; the whole run as `all` does it, into a folder that is thrown away.
-    Raises InputError where no object of the list can be used, and what `choose_engine` raises.
+    Raises InputError where no object of the list can be used, and what `protocol_sequences`, `choose_engine` and `require_able` raise.
     """
+    tugs, shakes = protocol_sequences(settings.protocol, settings.tug_sequences, settings.shake_sequences)
+    settings = settings.model_copy(update={"protocol": TUG, "tug_sequences": tugs, "shake_sequences": shakes})
     engines = {engine.name: engine for engine in (Engine(BackendName.MUJOCO.value), choose_engine(settings))}
+    for name in engines:
+        require_able(name, settings)
     gripper = load_gripper(settings.gripper_config, options=settings)
     machine = _machine()
     with threadpool_limits(1, user_api="blas"):
@@ -84,7 +91,7 @@ def run_bench(settings: BenchCommand, *, on_note: Note) -> dict[str, Any]:
         on_note(f"trying {sum(len(each.grasps) for each in measured)} grasps with {name}")
         tried[name] = _on_devices(measured, gripper, engine, settings) if engine.devices else _on_cores(measured, gripper, engine, settings)
     on_note(f"the whole run with {engine.name}")
-    return {"machine": machine, "gripper": gripper.name, **_figures(measured, tried, engines), **_whole_run(settings, engine)}
+    return {"machine": machine, "gripper": gripper.name, **_figures(measured, tried, engines, settings), **_whole_run(settings, engine)}
 
 
 def _measure_objects(settings: BenchCommand, gripper: Gripper, on_note: Note) -> Iterator[_Measured]:
@@ -189,7 +196,9 @@ def _on_devices(measured: Sequence[_Measured], gripper: Gripper, engine: Engine,
     return _Tried([result.results for result in results if isinstance(result.results, TrialState)], seconds)
 
 
-def _figures(measured: Sequence[_Measured], tried: dict[str, _Tried], engines: dict[str, Engine]) -> dict[str, Any]:
+def _figures(
+    measured: Sequence[_Measured], tried: dict[str, _Tried], engines: dict[str, Engine], criterion: JudgeSettings
+) -> dict[str, Any]:
     preparation = [each.preparation for each in measured]
     guesses = [each.guesses_rate for each in measured]
     grasps = sum(len(each.grasps) for each in measured)
@@ -201,7 +210,7 @@ def _figures(measured: Sequence[_Measured], tried: dict[str, _Tried], engines: d
         "slowest_accepted_guesses_per_s": round(min(guesses)),
         "validated_grasps_per_s": {name: round(grasps / each.seconds, 1) for name, each in tried.items()},
         "world_steps_per_s": {name: round(sum(int(s.steps.sum()) for s in each.states) / each.seconds) for name, each in tried.items()},
-        "held_fraction": {name: round(_held(each) / grasps, 4) for name, each in tried.items()},
+        "held_fraction": {name: round(_held(each, criterion) / grasps, 4) for name, each in tried.items()},
         "projected_hours": {
             name: round(projected_hours(cpu, grasps / each.seconds, overlapping=bool(engines[name].devices)), 2)
             for name, each in tried.items()
@@ -220,8 +229,8 @@ def projected_hours(cpu: float, rate: float, *, overlapping: bool) -> float:
     return (max(rest, trials) if overlapping else rest + trials) / 3600
 
 
-def _held(tried: _Tried) -> int:
-    return sum(int((judge(state) == Outcome.HELD).sum()) for state in tried.states)
+def _held(tried: _Tried, criterion: JudgeSettings) -> int:
+    return sum(int((judge(state, criterion) == Outcome.HELD).sum()) for state in tried.states)
 
 
 def _object_figures(each: _Measured) -> dict[str, Any]:

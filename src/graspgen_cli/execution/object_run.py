@@ -18,7 +18,7 @@ from graspgen_cli.execution.given_grasps import read_given
 from graspgen_cli.execution.hard_negatives import STEP, STEP_TURN, add_hard_negatives, missing_hard_negatives
 from graspgen_cli.execution.ownership import ObjectLocks
 from graspgen_cli.execution.reports import ObjectReport, Phase, Status
-from graspgen_cli.execution.robustness import LARGEST, ROUNDS, add_robustness
+from graspgen_cli.execution.robustness import add_robustness, robustness_record, without_scores
 from graspgen_cli.execution.rounds import FAILED, ObjectState, ObjectWork, fill_quotas, guess_missing, is_short, test_pending
 from graspgen_cli.files import default_cache, write_atomically
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
@@ -172,6 +172,8 @@ def _prepare(task: ObjectTask, gripper: GripperShape, backend: Backend) -> Objec
 def _advance(task: ObjectTask, work: ObjectWork, existing: GraspDataset | None) -> ObjectState:
     """The object's grasps after this phase."""
     state = _initial_state(existing)
+    if existing is not None and task.settings.robustness and existing.provenance.get("robustness") != robustness_record(task.settings):
+        state = without_scores(state)
     if task.settings.load_guesses:
         guess, _ = current_records(task, work.target.content_hash, work.gripper.gripper)
         return _with_extras(work, _tested_again(work, state, ours=_is_ours(existing, guess), fills=_fills(task, existing, guess)))
@@ -259,7 +261,10 @@ def _provenance(task: ObjectTask, work: ObjectWork, state: ObjectState, existing
         if task.settings.hard_negatives:
             made["hard_negatives"] = {"seed": task.settings.seed, "step": STEP, "step_turn": STEP_TURN}
         if task.settings.robustness:
-            made["robustness"] = {"largest": LARGEST, "rounds": ROUNDS}
+            made["robustness"] = robustness_record(task.settings)
+        for name, measure in (("hard_negatives", Measure.OFFSET), ("robustness", Measure.ROBUSTNESS)):
+            if name in before and not np.isnan(state.grasps.measured[:, measure]).all():
+                made.setdefault(name, before[name])
         gaps = {"mean_gap": target.mean_gap, "gap_95": target.gap_95, "largest_gap": target.largest_gap}
         made["object"] |= {"pieces": len(target.pieces), **gaps}
     return {**made, "earlier": earlier} if earlier else made

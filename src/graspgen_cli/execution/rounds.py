@@ -15,7 +15,7 @@ import numpy as np
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.guess.duplicates import near_duplicates
 from graspgen_cli.guess.loop import GuessResult, make_guesses
-from graspgen_cli.records import GraspBatch, Outcome, TargetObject
+from graspgen_cli.records import GraspBatch, Measure, Outcome, TargetObject
 from graspgen_cli.settings.commands import GraspCommand
 from graspgen_cli.validate.backend import Backend
 from graspgen_cli.validate.trials import TrialResult, run_trials
@@ -64,8 +64,10 @@ def guess_missing(work: ObjectWork, state: ObjectState) -> ObjectState:
     """Adds guesses for the held and failed grasps that are missing, as many as the held rate so far calls for; near-duplicates of
     grasps that are there are replaced."""
     grasps = state.grasps
-    tried = grasps.count(*TRIED)
-    rate = max(grasps.count(Outcome.HELD) / tried, LEAST_HELD_RATE) if tried else 1.0
+    # Hard negatives were made to be dropped; they say nothing of what guesses do.
+    guessed = grasps[np.isnan(grasps.measured[:, Measure.OFFSET])]
+    tried = guessed.count(*TRIED)
+    rate = max(guessed.count(Outcome.HELD) / tried, LEAST_HELD_RATE) if tried else 1.0
     wanted = grasps.count(Outcome.UNVALIDATED) + math.ceil(max(_missing(work.settings, grasps), 0) / rate)
     for _ in range(REPLACEMENTS):
         before = state

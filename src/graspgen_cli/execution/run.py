@@ -15,7 +15,7 @@ from graspgen_cli.dataset.collection import Entry
 from graspgen_cli.dataset.object_map import own_files, read_object_map, write_object_map
 from graspgen_cli.dataset.paths import DatasetPaths, grasp_file_names
 from graspgen_cli.dataset.splits import SplitPlan, update_splits
-from graspgen_cli.errors import InputError
+from graspgen_cli.errors import InputError, SettingsError
 from graspgen_cli.execution.controls import require_controls
 from graspgen_cli.execution.engines import Engine, choose_engine
 from graspgen_cli.execution.given_grasps import given_grasps
@@ -40,7 +40,8 @@ from graspgen_cli.settings.models import (
     SimulationSettings,
 )
 from graspgen_cli.settings.randomization_models import RandomizationSettings
-from graspgen_cli.validate.protocols import protocol_tugs
+from graspgen_cli.validate.backend import require_able
+from graspgen_cli.validate.protocols import protocol_sequences
 
 
 def run_objects(
@@ -58,6 +59,8 @@ def run_objects(
     engine = choose_engine(settings, executor=settings.executor)
     if phase is Phase.GUESS:
         engine = Engine(engine.name)  # no device is needed
+    if phase is not Phase.GUESS:
+        require_able(engine.name, settings)
     if phase is not Phase.GUESS and settings.run_controls:
         require_controls(gripper, settings)
     require_writable(paths.grasps)
@@ -130,8 +133,12 @@ _DECIDING = (
 
 
 def _effective(phase: Phase, settings: GraspCommand) -> tuple[Phase, GraspCommand]:
-    """`fill` is `all` with --fill-grasps, --guess-only makes any phase stop after the guesses, and a protocol is its tugs."""
-    settings = settings.model_copy(update={"tug_sequences": protocol_tugs(settings.protocol, settings.tug_sequences)})
+    """`fill` is `all` with --fill-grasps, --guess-only makes any phase stop after the guesses, and a protocol is its tugs and
+    shakes."""
+    tugs, shakes = protocol_sequences(settings.protocol, settings.tug_sequences, settings.shake_sequences)
+    settings = settings.model_copy(update={"tug_sequences": tugs, "shake_sequences": shakes})
+    if settings.robustness and (shakes or not tugs):
+        raise SettingsError("--robustness is the force of the tugs that a grasp survives; give it a protocol of tugs alone")
     if settings.grasps is not None:
         settings = settings.model_copy(update={"load_guesses": True})
     if phase is Phase.FILL:

@@ -242,7 +242,7 @@ class InferenceConfigCommand(GripperSettings, CheckoutSettings, TrainingResultsS
     """Settings of `inference-config`."""
 
 
-class BenchCommand(SimulatedSettings, BenchSettings):
+class BenchCommand(SimulatedSettings, ProtocolSettings, JudgeSettings, BenchSettings):
     """Settings of `bench`."""
 
     def grasp_command(self) -> GraspCommand:

@@ -55,13 +55,14 @@ class HardNegativeSettings(Section):
 
 
 class ProtocolSettings(Section):
-    """What is done to the object once it is gripped."""
+    """What is done once the object is gripped."""
 
     protocol: str = Field(
         "tug",
         min_length=1,
-        description="What pulls: tug, the --tug-sequences; gravity, the weight from six sides, 0.5 s each; or a YAML file with tugs.",
-        json_schema_extra={"allowed": "tug, gravity or the path of a YAML file"},
+        description="What tries the grip: tug, the --tug-sequences; gravity, the weight from six sides, 0.5 s each; shake, the gripper "
+        "itself shaken along its approach, then about its closing axis; or a YAML file with tugs and shakes.",
+        json_schema_extra={"allowed": "tug, gravity, shake or the path of a YAML file"},
     )
 
 
@@ -69,5 +70,5 @@ class RobustnessSettings(Section):
     """How much more a held grasp survives."""
 
     robustness: bool = Field(
-        False, description="Find the largest force (g) up to 32 times the protocol's that each held grasp survives; five trials on the CPU."
+        False, description="Find the largest force (g) up to 32 times the protocol's that each held grasp survives, by five trials more."
     )

@@ -16,6 +16,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from graspgen_cli.settings.disturbances import DEFAULT_TUGS, Shakes, Tugs
+
 
 class Sampler(StrEnum):
     """How guesses are proposed."""
@@ -51,15 +53,6 @@ class Executor(StrEnum):
     RAY = "ray"
 
 
-def _checked_tugs(tugs: tuple[Tug, ...]) -> tuple[Tug, ...]:
-    for duration, direction, scale in tugs:
-        if not (math.isfinite(duration) and duration > 0 and math.isfinite(scale)):
-            raise ValueError(f"a tug is [duration s > 0, [x, y, z], scale], not [{duration}, {list(direction)}, {scale}]")
-        if not 0 < math.hypot(*direction) < math.inf:
-            raise ValueError(f"a tug needs a direction that is not zero: {list(direction)}")
-    return tugs
-
-
 def _compiled(pattern: str) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -91,8 +84,6 @@ def _direction(vector: tuple[float, float, float]) -> tuple[float, float, float]
     return vector
 
 
-Tug = tuple[float, tuple[float, float, float], float]
-Tugs = Annotated[tuple[Tug, ...], AfterValidator(_checked_tugs)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 Axis = Annotated[tuple[float, float, float], AfterValidator(_direction)]
@@ -106,14 +97,6 @@ Regex = Annotated[str, AfterValidator(_compiled)]
 SHARD_ALLOWED = "i/n with i from 0 to n - 1, such as 0/3"
 Shard = Annotated[str, AfterValidator(_checked_shard)]
 UserPath = Annotated[Path, AfterValidator(_home_expanded)]
-
-DEFAULT_TUGS: tuple[Tug, ...] = (
-    (0.5, (0.0, 0.0, 1.0), 1.0),
-    (0.5, (0.0, 2.0, 1.0), 1.0),
-    (0.5, (0.0, -2.0, 1.0), 1.0),
-    (0.5, (2.0, 0.0, 1.0), 1.0),
-    (0.5, (-2.0, 0.0, 1.0), 1.0),
-)
 
 
 class Section(BaseModel):
@@ -280,6 +263,12 @@ class SimulationSettings(Section):
         DEFAULT_TUGS,
         description="JSON list of [duration s, [x, y, z], scale]: tugs on the object, one after the other, in the gripper's frame.",
         json_schema_extra={"allowed": "a JSON list of [duration s, [x, y, z], scale]"},
+    )
+    shake_sequences: Shakes = Field(
+        (),
+        description='JSON list of [duration s, "linear" or "rotational", "approach", "closing" or "binormal", amplitude m or rad, '
+        "frequency Hz]: the gripper is shaken along or about an axis of its own, one shake after the other, after the tugs.",
+        json_schema_extra={"allowed": "a JSON list of [duration s, kind, axis, amplitude, frequency Hz]"},
     )
     force_magnitude: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(1.0, description="Force of a tug of scale 1, in g.")
     steady_motion: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from graspgen_cli.records import Floats, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.protocol import check_steps, is_steady
+from graspgen_cli.validate.protocol import Stage, check_steps, is_steady
 from graspgen_cli.validate.watch import Watch, center_in_gripper, farthest_motion, relative_motion
 
 Bools = NDArray[np.bool_]
@@ -71,8 +71,11 @@ class Progress:
     running: (S,) slots whose trial goes on. stage: (S,) index. left: (S,) steps left in the stage. steps: (S,) made.
     """
 
-    def __init__(self, gripper: Gripper, stage_steps: tuple[int, ...], settings: SimulationSettings, slots: int) -> None:
+    def __init__(self, gripper: Gripper, plan: tuple[Stage, ...], settings: SimulationSettings, slots: int) -> None:
+        """plan: the stages of the trials, of which only how long they are and where the gripper is shaken counts here."""
+        stage_steps = tuple(stage.steps for stage in plan)
         self._gripper, self._stage_steps, self._settings = gripper, np.array(stage_steps), settings
+        self._shaken = np.array([stage.is_shaken for stage in plan])
         self.interval = look_steps(stage_steps, settings)
         self.running = np.zeros(slots, bool)
         self.stage = np.zeros(slots, np.intp)
@@ -101,12 +104,14 @@ class Progress:
         begins.
 
         A trial ends after its last stage, or where its object is lost, or its simulation diverged; a stage ends after its time, or
-        where the object is held and its rest would change nothing."""
+        where the object is held and its rest would change nothing. A shake goes on: what the object does in one half of a period says
+        nothing about the next."""
         steps = np.where(self.running, made, 0)
         self.steps += steps.astype(np.int32)
         self.left -= steps
         self._held_on &= ~self.running | (~self._lost(seen) & seen.finite)
-        over = self.running & ((self.left <= 0) | (self._steady(seen) & seen.touching.all(axis=1)))
+        may_end = self._steady(seen) & seen.touching.all(axis=1) & ~self._shaken[self.stage]
+        over = self.running & ((self.left <= 0) | may_end)
         closed = over & (self.stage == 0)
         self._when_closed[closed] = seen.pose_object_in_gripper[closed]
         pose, force = seen.pose_object_in_gripper, seen.finger_contact_force

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from graspgen_cli.records import Disturbance, Floats, Gripper
 from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.validate.shaking import STILL, shake_steps
 
 STANDARD_GRAVITY = 9.81
 """m/s², as GraspDataGen uses it to turn g into a force."""
@@ -22,14 +23,21 @@ STEADY_GROWTH = 1.02
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the trial with a constant force on the object.
+    """A part of the trial: the object pulled with a constant force, or the gripper shaken.
 
     steps: simulation steps.
     force_in_base: N, on the centre of mass, in the gripper's base frame; None while the grip closes.
+    motion: row of the table of motion (see `validate.shaking`) for the first step; STILL where the gripper is not shaken.
     """
 
     steps: int
     force_in_base: tuple[float, float, float] | None
+    motion: int = STILL
+
+    @property
+    def is_shaken(self) -> bool:
+        """Whether the gripper moves."""
+        return self.motion != STILL
 
 
 def disturbances(settings: SimulationSettings) -> tuple[Disturbance, ...]:
@@ -42,7 +50,8 @@ def disturbances(settings: SimulationSettings) -> tuple[Disturbance, ...]:
 
 
 def stages(gripper: Gripper, settings: SimulationSettings, mass: float) -> tuple[Stage, ...]:
-    """The grip closing and holding, then each tug. A tug's direction is given in GraspGen's convention (z approach, x closing)."""
+    """The grip closing and holding, then each tug, then each shake. A tug's direction is given in GraspGen's convention (z approach,
+    x closing)."""
     rotation_graspgen_in_base = gripper.pose_base_in_graspgen[:3, :3].T
     closing = Stage(_steps(settings.initial_grasp_duration, settings), None)
     tugs = []
@@ -50,7 +59,24 @@ def stages(gripper: Gripper, settings: SimulationSettings, mass: float) -> tuple
         newton = settings.force_magnitude * STANDARD_GRAVITY * mass * tug.scale
         force: Floats = rotation_graspgen_in_base @ (newton * np.asarray(tug.direction))
         tugs.append(Stage(_steps(tug.duration, settings), (float(force[0]), float(force[1]), float(force[2]))))
-    return (closing, *tugs)
+    return (closing, *tugs, *_shakes(settings))
+
+
+def _shakes(settings: SimulationSettings) -> list[Stage]:
+    row, shakes = STILL + 1, []
+    for shake in settings.shake_sequences:
+        shakes.append(Stage(shake_steps(shake, settings), (0.0, 0.0, 0.0), row))
+        row += shakes[-1].steps
+    return shakes
+
+
+def stage_title(plan: tuple[Stage, ...], number: int) -> str:
+    """What happens in a stage, for pictures: `closing`, `tug 2 of 5`, `shake 1 of 2`."""
+    if number == 0:
+        return "closing"
+    shaken = plan[number].is_shaken
+    alike = [k for k, stage in enumerate(plan) if k > 0 and stage.is_shaken == shaken]
+    return f"{'shake' if shaken else 'tug'} {alike.index(number) + 1} of {len(alike)}"
 
 
 def _steps(duration: float, settings: SimulationSettings) -> int:

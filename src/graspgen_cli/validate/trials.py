@@ -14,7 +14,7 @@ from graspgen_cli.settings.randomization_models import RandomizationSettings
 from graspgen_cli.validate.backend import Backend
 from graspgen_cli.validate.judge import BOTH_FINGERS, judge, judge_fraction, measures
 from graspgen_cli.validate.states import rows
-from graspgen_cli.validate.variation import drawn_trials, nominal_rows
+from graspgen_cli.validate.variation import Variation, drawn_trials, nominal_rows
 
 _OF_TRIALS = ~np.isin(np.arange(len(Measure)), [Measure.OFFSET, Measure.OFFSET_TURN])
 """(number of Measures,): those that a trial says; the others are known before."""
@@ -43,11 +43,13 @@ def run_trials(
     *,
     criterion: JudgeSettings = BOTH_FINGERS,
     randomization: RandomizationSettings | None = None,
+    variation: Variation | None = None,
 ) -> TrialResult:
     """Tries every grasp that is not a geometric negative, the first `max_num_grasps` of them if that is set; the others keep the
     outcome that they have.
 
-    randomization: where it is on, each grasp is also tried with varied physics, and the share of those trials that held decides."""
+    randomization: where it is on, each grasp is also tried with varied physics, and the share of those trials that held decides.
+    variation: of grasps that are tried once."""
     tested = grasps.outcome != Outcome.COLLISION
     if settings.max_num_grasps:
         tested &= np.cumsum(tested) <= settings.max_num_grasps
@@ -56,7 +58,7 @@ def run_trials(
     if randomization is not None and randomization.randomize:
         tried = _drawn(backend, gripper, target, grasps[tested], settings, criterion, randomization)
     else:
-        state = backend.run(gripper, target, grasps[tested], settings)
+        state = backend.run(gripper, target, grasps[tested], settings, variation and variation[np.flatnonzero(tested)])
         tried = _Tried(state, judge(state, criterion), measures(state), int(state.steps.sum()))
     outcome = grasps.outcome.copy()
     outcome[tested] = tried.outcome

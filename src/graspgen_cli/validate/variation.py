@@ -21,17 +21,35 @@ _SALT = "randomize"
 class Variation:
     """How the physics of N trials differs from what the settings, the object and the gripper say.
 
-    friction, mass, grip_force: (N,) factors; the inertia and the force of a tug, which is given in g, grow with the mass.
+    friction, mass, grip_force, tug_force: (N,) factors; the inertia and the force of a tug, which is given in g, grow with the mass.
     center_offset: (N, 3) m: of the centre of mass, in the object's axes.
     """
 
     friction: Floats
     mass: Floats
     grip_force: Floats
+    tug_force: Floats
     center_offset: Floats
 
     def __getitem__(self, index: NDArray[np.intp] | slice) -> Variation:
-        return Variation(self.friction[index], self.mass[index], self.grip_force[index], self.center_offset[index])
+        return Variation(**{name: getattr(self, name)[index] for name in Variation.__dataclass_fields__})
+
+    @staticmethod
+    def of_tugs(tug_force: Floats) -> Variation:
+        """Nothing but the tugs' forces is another."""
+        usual = np.ones(len(tug_force))
+        return Variation(usual, usual, usual, tug_force, np.zeros((len(tug_force), 3)))
+
+    @property
+    def is_of_tugs_alone(self) -> bool:
+        """Whether bodies and grip are the usual ones."""
+        factors = (self.friction, self.mass, self.grip_force)
+        return all(bool((each == 1.0).all()) for each in factors) and not self.center_offset.any()
+
+    @property
+    def pull(self) -> Floats:
+        """(N,) how many times the settings' force a tug pulls with."""
+        return self.mass * self.tug_force
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +100,7 @@ def _drawn(object_id: str, grasp: GraspBatch, settings: RandomizationSettings) -
         friction=factor(settings.randomize_friction, 0),
         mass=factor(settings.randomize_mass, 1),
         grip_force=factor(settings.randomize_grip_force, 2),
+        tug_force=np.ones(settings.randomize_draws + 1),
         center_offset=np.concatenate([np.zeros((1, 3)), offset]),
     )
     return _Draws(variation, np.concatenate([np.zeros((1, 6)), motion]))

@@ -41,6 +41,12 @@ class LaneObject:
     states: list[TrialState] = field(default_factory=list)
     missing: int = 0
 
+    def force(self, stage: int, number: int) -> Floats:
+        """(3,) N in the gripper's base: what pulls in a stage of the trial of this number."""
+        varied = self.trials.variation
+        force: Floats = np.asarray(self.plan[stage].force_in_base) * (1.0 if varied is None else varied.pull[number])
+        return force
+
     def state(self, joints: int) -> TrialState:
         """The end states of all trials, in the order of the grasps."""
         return in_order(join_states(self.states, joints), np.concatenate(self.number) if self.number else np.zeros(0, np.intp))
@@ -50,7 +56,8 @@ def lane_object(gripper: Gripper, trials: ObjectTrials, settings: SimulationSett
     """An object made ready: its scene compiled."""
     scene = build_scene(gripper, trials.target, settings)
     plan = stages(gripper, settings, scene.mass)
-    fields = {} if trials.variation is None else varied_fields(scene, trials.variation, FIELDS_OF_TRIALS)
+    varied = trials.variation
+    fields = {} if varied is None or varied.is_of_tugs_alone else varied_fields(scene, varied, FIELDS_OF_TRIALS)
     return LaneObject(trials, scene, plan, bounds(gripper, trials.target), fields, missing=len(trials.grasps))
 
 
@@ -66,7 +73,6 @@ class Lane:
         self._object_of_slot = np.zeros(worlds.count, np.intp)
         self._number_of_slot = np.zeros(worlds.count, np.intp)
         self._inside = np.zeros(worlds.count, bool)
-        self._weight = np.ones(worlds.count)
         self._free = np.zeros(worlds.count, bool)
         self._parked = np.zeros(worlds.count, bool)
         self._made = 0
@@ -92,9 +98,10 @@ class Lane:
         progress, seen = self._in_progress(), self._worlds.observe()
         ended, entered = progress.look(seen, self._made)
         if entered.size:
-            of = zip(self._object_of_slot[entered], progress.stage[entered], strict=True)
-            force = np.array([self._objects[i].plan[stage].force_in_base for i, stage in of])
-            self._worlds.push(entered, force * self._weight[entered, None])
+            of = zip(self._object_of_slot[entered], progress.stage[entered], self._number_of_slot[entered], strict=True)
+            now = [(self._objects[i], stage, number) for i, stage, number in of]
+            self._worlds.push(entered, np.array([each.force(stage, number) for each, stage, number in now]))
+            self._worlds.shake(entered, np.array([each.plan[stage].motion for each, stage, _ in now]))
         self._free[ended] = True
         yield from self._collect(ended, seen)
 
@@ -123,8 +130,7 @@ class Lane:
         self._queue.extend((len(self._objects) + i, 0) for i in range(count))
         self._objects += come
         if self._progress is None:
-            steps = tuple(stage.steps for stage in come[0].plan)
-            self._progress = Progress(self._gripper, steps, self._settings, self._worlds.count)
+            self._progress = Progress(self._gripper, come[0].plan, self._settings, self._worlds.count)
             self._free[:] = True
 
     def _fill(self) -> Indices:
@@ -151,8 +157,7 @@ class Lane:
         self._object_of_slot[slots], self._number_of_slot[slots] = which, number
         self._worlds.load(slots, np.full(len(slots), which), start_position(each.scene, self._gripper, grasps))
         varied = each.trials.variation
-        self._weight[slots] = 1.0 if varied is None else varied.mass[number]
-        if varied is not None:
+        if varied is not None and each.fields:
             effort = np.outer(varied.grip_force[number], each.scene.effort)
             self._worlds.vary(slots, {name: values[number] for name, values in each.fields.items()}, effort)
         self._in_progress().begin(slots, inverse(grasps.pose_gripper_in_object), [each.bounds] * len(slots))

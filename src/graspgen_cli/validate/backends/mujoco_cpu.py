@@ -11,13 +11,14 @@ from mujoco import batch
 from numpy.typing import NDArray
 
 from graspgen_cli.geometry.poses import inverse
-from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
+from graspgen_cli.records import Floats, GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.backends.varied import vary
 from graspgen_cli.validate.contact import DEFAULT_CONTACT, ContactModel
 from graspgen_cli.validate.progress import Observation, Progress, bounds
-from graspgen_cli.validate.protocol import stages
+from graspgen_cli.validate.protocol import Stage, stages
 from graspgen_cli.validate.scene import Scene, build_scene, contacts, object_pose, overlap, start_position, started_inside
+from graspgen_cli.validate.shaking import STILL, Bodies, inertial_wrench, motion_table
 from graspgen_cli.validate.states import in_order, join_states
 from graspgen_cli.validate.variation import Variation
 
@@ -25,14 +26,19 @@ Bools = NDArray[np.bool_]
 Observer = Callable[[Scene, batch.Batch, NDArray[np.intp]], None]
 """Looks after every step at the scene, its simulations and the number of the stage (N,) that each is in."""
 
+_OF_BODIES = ("xipos", "ximat", "cvel", "subtree_com")
+"""What is asked of the engine about all bodies: where they are and how they move, as the last step began."""
+
 
 @dataclass(frozen=True, eq=False)
 class _Trials:
-    """Simulations of one scene."""
+    """Simulations of one scene. motion: the gripper's, step by step (see `validate.shaking`)."""
 
     scene: Scene
     gripper: Gripper
     simulations: batch.Batch
+    plan: tuple[Stage, ...]
+    motion: Floats
 
 
 class MujocoBackend:
@@ -62,11 +68,10 @@ class MujocoBackend:
         variation: Variation | None,
     ) -> TrialState:
         count = len(grasps)
-        trials = _start(scene, gripper, grasps, variation, threads=min(self._threads, count))
-        weight = np.ones(count) if variation is None else variation.mass
+        trials = _start(scene, gripper, grasps, settings, variation, threads=min(self._threads, count))
+        pull = np.ones(count) if variation is None else variation.pull
         inside = started_inside(scene, gripper, target, grasps)
-        plan = stages(gripper, settings, scene.mass)
-        progress = Progress(gripper, tuple(stage.steps for stage in plan), settings, count)
+        progress = Progress(gripper, trials.plan, settings, count)
         progress.begin(np.arange(count), inverse(grasps.pose_gripper_in_object), [bounds(gripper, target)] * count)
         slots, states = [], []
         while progress.running.any():
@@ -76,37 +81,67 @@ class MujocoBackend:
             slots.append(ended)
             states.append(progress.state(ended, seen, inside))
             for stage in np.unique(progress.stage[entered]):
-                of_stage = entered[progress.stage[entered] == stage]
-                force = np.outer(weight[of_stage], np.asarray(plan[stage].force_in_base))
-                trials.simulations.bind("xfrc_applied")[of_stage, scene.object_body, :3] = force
+                of_stage, wrench = entered[progress.stage[entered] == stage], trials.simulations.bind("xfrc_applied")
+                wrench[of_stage] = 0.0
+                wrench[of_stage, scene.object_body, :3] = np.outer(pull[of_stage], trials.plan[stage].force_in_base)
         return in_order(join_states(states, len(gripper.joint_names)), np.concatenate(slots))
 
 
-def _start(scene: Scene, gripper: Gripper, grasps: GraspBatch, variation: Variation | None, *, threads: int) -> _Trials:
+def _start(
+    scene: Scene, gripper: Gripper, grasps: GraspBatch, settings: SimulationSettings, variation: Variation | None, *, threads: int
+) -> _Trials:
     """Gripper at the grasps' openings, object at their poses, the grip's force on."""
     simulations = batch.Batch(scene.model, len(grasps), nthread=threads)
     grip = np.ones(len(grasps)) if variation is None else variation.grip_force
-    if variation is not None:
+    if variation is not None and not variation.is_of_tugs_alone:
         vary(simulations, scene, variation)
     simulations.bind("qpos")[:] = start_position(scene, gripper, grasps)
     simulations.bind("qfrc_applied")[:] = np.outer(grip, scene.effort)
-    simulations.bind("sensordata")
-    return _Trials(scene, gripper, simulations)
+    for name in ("sensordata", *(_OF_BODIES if settings.shake_sequences else ())):
+        simulations.bind(name)
+    return _Trials(scene, gripper, simulations, stages(gripper, settings, scene.mass), motion_table(gripper, settings))
 
 
 def _advance(trials: _Trials, progress: Progress, observer: Observer | None) -> NDArray[np.intp]:
     """Steps the running trials to their next look. (N,) steps made."""
     made = np.where(progress.running, np.minimum(progress.interval, progress.left), 0)
-    for steps in np.unique(made[progress.running]):
-        ids = np.flatnonzero(made == steps)
-        if observer is None:
-            trials.simulations.step(ids, nstep=int(steps))
+    row = _motion_row(trials, progress)
+    for steps, shaken in sorted({(int(made[i]), bool(row[i] != STILL)) for i in np.flatnonzero(progress.running)}):
+        ids = np.flatnonzero((made == steps) & ((row != STILL) == shaken))
+        if observer is None and not shaken:
+            trials.simulations.step(ids, nstep=steps)
             continue
         # One at a time, which gives the same states.
-        for _ in range(steps):
+        for step in range(steps):
+            if shaken:
+                _apply_motion(trials, ids, trials.motion[row[ids] + step])
             trials.simulations.step(ids, nstep=1)
-            observer(trials.scene, trials.simulations, progress.stage)
+            if observer is not None:
+                observer(trials.scene, trials.simulations, progress.stage)
     return made
+
+
+def _motion_row(trials: _Trials, progress: Progress) -> NDArray[np.intp]:
+    """(N,) row of the motion for each trial's next step."""
+    first = np.array([stage.motion for stage in trials.plan])[progress.stage]
+    done = np.array([stage.steps for stage in trials.plan])[progress.stage] - progress.left
+    return np.where(first == STILL, STILL, first + done)
+
+
+def _apply_motion(trials: _Trials, ids: NDArray[np.intp], motion: Floats) -> None:
+    """Puts on all bodies of the simulations `ids` what the gripper's motion (len(ids), 9) does to them."""
+    model = trials.scene.model
+    position, axes, moving, origin = (np.asarray(trials.simulations.bind(name)[ids]) for name in _OF_BODIES)
+    spin = moving[:, :, :3]
+    # The engine gives each body's velocity at the centre of mass of the whole tree that it belongs to.
+    velocity = moving[:, :, 3:] + np.cross(spin, position - origin[:, model.body_rootid])
+    # Trials may have masses of their own.
+    mass, inertia = (
+        np.broadcast_to(getattr(model, name), (len(ids), *getattr(model, name).shape)) if own is None else own[ids]
+        for name, own in ((name, trials.simulations.expanded(name)) for name in ("body_mass", "body_inertia"))
+    )
+    bodies = Bodies(mass, inertia, position, axes.reshape(*position.shape, 3), velocity, spin)
+    trials.simulations.bind("xfrc_applied")[ids] = inertial_wrench(motion, bodies)
 
 
 def _observe(trials: _Trials) -> Observation:

@@ -24,9 +24,10 @@ from graspgen_cli.validate.backends.packing import (
     rows_of_objects,
     rows_of_trials,
 )
-from graspgen_cli.validate.backends.warp_kernels import copy_rows, flat, smallest_of_worlds
+from graspgen_cli.validate.backends.warp_kernels import apply_motion, copy_rows, flat, smallest_of_worlds
 from graspgen_cli.validate.progress import Observation
 from graspgen_cli.validate.scene import Scene, build_scene, contacts, object_pose
+from graspgen_cli.validate.shaking import STILL, motion_table
 
 Bools = NDArray[np.bool_]
 Indices = NDArray[np.intp]
@@ -63,6 +64,9 @@ class Worlds:
             self._model.opt.warn_overflow = False
             self._data = mjw.make_data(template, nworld=count, nconmax=CONTACTS_A_WORLD, njmax=ROWS_A_WORLD)
             self._fields = {name: self._widened(name) for name in (*FIELDS_OF_TRIALS, "geom_dataid")}
+            # Where the gripper is in its motion, in each world: the row that the next step takes.
+            self._motion = wp.array(motion_table(gripper, settings).astype(np.float32))
+            self._row = wp.full((count, 1), STILL, dtype=wp.int32)
             self._data.qfrc_applied.assign(np.tile(self.scene.effort.astype(np.float32), (count, 1)))
         # A step of fewer worlds costs less: those in use are the first.
         self._sizes = sorted({max(count >> halvings, 1) for halvings in range(_HALVINGS + 1)})
@@ -161,6 +165,7 @@ class Worlds:
                 nothing = wp.zeros((len(slots), width), dtype=flat(state).dtype)
                 copy_rows(nothing, rest, flat(state), to)
         self.push(slots, np.zeros((len(slots), 3)))
+        self.shake(slots, np.full(len(slots), STILL))
         if self._varied[self._world[slots]].any():
             usual = np.asarray(self.scene.model.geom_friction)
             self.vary(slots, {"geom_friction": np.stack([usual] * len(slots))}, np.tile(self.scene.effort, (len(slots), 1)))
@@ -180,6 +185,12 @@ class Worlds:
         """Sets the forces (len(slots), 3) N on the objects' centres of mass."""
         self._push[self._world[slots], self.scene.object_body, :3] = force_in_base
         self._pushed = False
+
+    def shake(self, slots: Indices, rows: Indices) -> None:
+        """Has the gripper move from now on as the table of motion says from these rows (len(slots),) on, or stand still."""
+        with self._here():
+            of, to = wp.array(np.arange(len(slots), dtype=np.int32)), wp.array(self._world[slots].astype(np.int32))
+            copy_rows(wp.array(rows.astype(np.int32)[:, None]), of, self._row, to)
 
     def park(self, slots: Indices) -> None:
         """Takes the objects of slots without a trial out of the gripper's reach."""
@@ -206,7 +217,9 @@ class Worlds:
         source, slot_of_world = self._world[far], np.argsort(self._world)
         target = np.setdiff1d(np.arange(size), self._world[running])[: len(far)]
         data = self._data
-        state = (data.qpos, data.qvel, data.qacc_warmstart, data.qacc, data.overflow, data.qfrc_applied)
+        state = (data.qpos, data.qvel, data.qacc_warmstart, data.qacc, data.overflow, data.qfrc_applied, self._row)
+        # What the gripper's motion does to the bodies goes by where they were as the last step began.
+        state += (data.xipos, data.ximat, data.cvel, data.subtree_com) if len(self._motion) > 1 else ()
         with self._here():
             of, to = wp.array(source.astype(np.int32)), wp.array(target.astype(np.int32))
             for table in (*self._fields.values(), *map(flat, state)):
@@ -219,15 +232,20 @@ class Worlds:
     def _step(self, size: int) -> None:
         self._data.nworld = size
         if not self._device.is_cuda:
-            self._mjw.step(self._model, self._data)
+            self._step_once()
         elif size in self._graphs:
             wp.capture_launch(self._graphs[size])
         else:
             # Kernels that are not compiled yet cannot be captured, so the first step runs without a graph.
-            self._mjw.step(self._model, self._data)
+            self._step_once()
             with wp.ScopedCapture() as capture:
-                self._mjw.step(self._model, self._data)
+                self._step_once()
             self._graphs[size] = capture.graph
+
+    def _step_once(self) -> None:
+        if len(self._motion) > 1:
+            apply_motion(self._model, self._data, self._motion, self._row)
+        self._mjw.step(self._model, self._data)
 
     @contextlib.contextmanager
     def _here(self) -> Iterator[None]:

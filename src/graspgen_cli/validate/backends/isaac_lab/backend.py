@@ -18,9 +18,12 @@ from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from graspgen_cli.errors import GraspgenError, InputError, SettingsError
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.models import BackendSettings, ExecutionSettings, SimulationSettings
+from graspgen_cli.validate.backend import require_able
 from graspgen_cli.validate.backends.isaac_lab.mechanism import mechanism
 from graspgen_cli.validate.backends.isaac_lab.server import READY
 from graspgen_cli.validate.backends.isaac_lab.simulate import Job
@@ -59,15 +62,24 @@ class IsaacLabBackend:
     def run(
         self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings, variation: Variation | None = None
     ) -> TrialState:
-        """See `Backend.run`. Raises GripperError for a mechanism that PhysX cannot have, SettingsError where the physics is to vary,
+        """See `Backend.run`. Raises GripperError for a mechanism that PhysX cannot have, SettingsError for trials that it cannot make,
         GraspgenError where the process fails."""
-        if variation is not None:
+        require_able("isaaclab", settings)
+        if variation is not None and not variation.is_of_tugs_alone:
             raise SettingsError("the backend isaaclab cannot vary the physics of trials (--randomize); take mujoco or mujoco-warp")
         mechanism(gripper)
         if len(grasps) == 0:
             return join_states([], len(gripper.joint_names))
         moved = replace(grasps, pose_gripper_in_object=pose_object_in_center(target.center_of_mass) @ grasps.pose_gripper_in_object)
-        job = Job(gripper, about_center(target), moved, settings, self._device, self._headed)
+        job = Job(
+            gripper,
+            about_center(target),
+            moved,
+            np.ones(len(grasps)) if variation is None else variation.tug_force,
+            settings,
+            self._device,
+            self._headed,
+        )
         state = self._ask(job)
         inside = started_inside(build_scene(gripper, target, settings), gripper, target, grasps)
         ended = state.pose_object_in_gripper @ pose_object_in_center(target.center_of_mass)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,12 @@ NO_LIMIT = 1e6
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What the process is asked for: trials of one object."""
+    """What the process is asked for: trials of one object. pull: (N,) how many times a tug's force pulls in each trial."""
 
     gripper: Gripper
     target: TargetObject
     grasps: GraspBatch
+    pull: Floats
     settings: SimulationSettings
     device: str
     render: bool
@@ -51,7 +52,7 @@ class _World:
 
     gripper, target: Isaac Lab's articulation and rigid body; fingers: the contact sensors of both.
     columns: (J,) where Isaac Lab keeps each joint of `Gripper.joint_names`.
-    step: s.
+    step: s. pull: as the job has it.
     """
 
     simulation: Any
@@ -61,6 +62,7 @@ class _World:
     fingers: tuple[Any, Any]
     columns: np.ndarray[tuple[int], np.dtype[np.intp]]
     parts: Mechanism
+    pull: Floats
     step: float
     device: str
     render: bool
@@ -74,8 +76,9 @@ def run_job(job: Job) -> TrialState:
         folder = Path(name)
         write_gripper_usd(folder / "gripper.usd", job.gripper, parts, job.settings)
         write_object_usd(folder / "object.usd", job.target, job.settings, object_mass(job.target, job.settings))
-        chunks = [job.grasps[i : i + size] for i in range(0, len(job.grasps), size)]
-        return join_states([_run_chunk(job, parts, folder, grasps) for grasps in chunks], len(job.gripper.joint_names))
+        chunks = [slice(i, i + size) for i in range(0, len(job.grasps), size)]
+        jobs = [replace(job, grasps=job.grasps[chunk], pull=job.pull[chunk]) for chunk in chunks]
+        return join_states([_run_chunk(each, parts, folder) for each in jobs], len(job.gripper.joint_names))
 
 
 def object_mass(target: TargetObject, settings: SimulationSettings) -> float:
@@ -83,10 +86,11 @@ def object_mass(target: TargetObject, settings: SimulationSettings) -> float:
     return settings.object_mass if settings.object_density is None else settings.object_density * target.volume
 
 
-def _run_chunk(job: Job, parts: Mechanism, folder: Path, grasps: GraspBatch) -> TrialState:
+def _run_chunk(job: Job, parts: Mechanism, folder: Path) -> TrialState:
     from isaaclab.scene import InteractiveScene
     from isaaclab.sim import build_simulation_context
 
+    grasps = job.grasps
     with build_simulation_context(sim_cfg=_simulation(job)) as simulation:
         # Its callback would wait for ever for somebody to press play when the simulation is stopped.
         simulation._app_control_on_stop_handle = None
@@ -197,7 +201,9 @@ def _world(job: Job, parts: Mechanism, simulation: Any, scene: Any) -> _World:
     names = list(gripper.joint_names)
     columns = np.array([names.index(joint_name(joint)) for joint in range(len(parts.effort))])
     sensors = scene["finger_0"], scene["finger_1"]
-    return _World(simulation, scene, gripper, scene["target"], sensors, columns, parts, 1.0 / job.settings.fps, job.device, job.render)
+    return _World(
+        simulation, scene, gripper, scene["target"], sensors, columns, parts, job.pull, 1.0 / job.settings.fps, job.device, job.render
+    )
 
 
 def _place(world: _World, gripper: Gripper, grasps: GraspBatch) -> None:
@@ -235,7 +241,7 @@ def _force(world: _World, stage: Stage, count: int) -> Any:
     """(N, 1, 3) N in the world's axes, on the centre of mass; None while the grip closes."""
     if stage.force_in_base is None:
         return None
-    in_world = _base_pose(world)[:, :3, :3] @ np.asarray(stage.force_in_base)
+    in_world = world.pull[:, None] * (_base_pose(world)[:, :3, :3] @ np.asarray(stage.force_in_base))
     return _to_device(world, in_world.reshape(count, 1, 3))
 
 
