@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import manifold3d
@@ -31,12 +32,22 @@ class Part:
     hull: Solid
     volume: float
 
-    @property
+    @cached_property
+    def arrays(self) -> tuple[Floats, NDArray[np.int64]]:
+        """Vertices (V, 3) and faces (F, 3) of the hull."""
+        return arrays(self.hull)
+
+    @cached_property
+    def corners(self) -> frozenset[bytes]:
+        """The hull's vertices, each as its bytes."""
+        return frozenset(rows(self.arrays[0]))
+
+    @cached_property
     def air(self) -> float:
         """m³ of the hull that are not solid."""
         return float(self.hull.volume() - self.volume)
 
-    @property
+    @cached_property
     def mean_gap(self) -> float:
         """Air over half of the hull's area, m: for a thin wall the mean gap on one of its sides."""
         return self.air / max(float(self.hull.surface_area()) / 2, 1e-18)
@@ -80,8 +91,10 @@ def _is_done(piece: Solid, part: Part, limits: CutLimits, bound: GapBound) -> bo
     low, high = _box(piece)
     if (high - low).max() < limits.smallest:
         return True
-    vertices, faces = arrays(part.hull)
-    return part.mean_gap < limits.mean_gap and bound.keeps(vertices[faces], air=part.air)
+    if part.mean_gap >= limits.mean_gap:
+        return False
+    vertices, faces = part.arrays
+    return bound.keeps(vertices[faces], air=part.air)
 
 
 def _cut_once(piece: Solid, part: Part, cell: Floats, *, creases: CreasePlanes, smallest: float) -> list[tuple[Solid, Floats]]:
@@ -121,7 +134,7 @@ def _choose_plane(piece: Solid, part: Part, cell: Floats, creases: CreasePlanes,
 def _cut_hull_volume(vertices: Floats, faces: NDArray[np.int64], axis: int, place: float) -> float:
     """Sum of the hull volumes of both sides of a plane (m³), from the vertices and the points where edges cross the plane."""
     height = vertices[:, axis] - place
-    start, end = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
+    start, end = faces.ravel(), faces[:, [1, 2, 0]].ravel()
     crossing = (height[start] < 0) & (height[end] > 0)
     start, end = start[crossing], end[crossing]
     share = (height[start] / (height[start] - height[end]))[:, None]
@@ -148,6 +161,11 @@ def _halved_around(cell: Floats, box: Floats, smallest: float) -> Floats:
 def _box(solid: Solid) -> Floats:
     """Lowest and highest corner, (2, 3) m."""
     return np.array(solid.bounding_box()).reshape(2, 3)
+
+
+def rows(points: Floats) -> list[bytes]:
+    """Each of some points (N, 3) as its bytes, to tell exactly equal ones."""
+    return list((points + 0.0).view((np.void, 24)).ravel().tolist())
 
 
 def arrays(solid: Solid) -> tuple[Floats, NDArray[np.int64]]:

@@ -71,10 +71,11 @@ class GapBound:
     def _near(self, points: Floats, bound: float) -> bool:
         distance, _ = self._samples.query(points, distance_upper_bound=bound)
         far = points[np.isinf(distance)]
-        if not len(far):
-            return True
         outside = far[~self._rays.inside(far)]
-        return all(self._surface.distance(point) <= bound for point in outside)
+        if not len(outside):
+            return True
+        farthest_first = np.argsort(-self._samples.query(outside)[0], kind="stable")
+        return all(self._surface.distance(point) <= bound for point in outside[farthest_first])
 
 
 @dataclass(frozen=True)

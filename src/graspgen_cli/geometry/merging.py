@@ -10,7 +10,7 @@ import manifold3d
 import numpy as np
 from numpy.typing import NDArray
 
-from graspgen_cli.geometry.cutting import Part, Solid, arrays
+from graspgen_cli.geometry.cutting import Part, rows
 from graspgen_cli.geometry.gaps import GapBound
 from graspgen_cli.records import Floats
 
@@ -53,7 +53,7 @@ def merge(groups: list[Group], limits: MergeLimits, bound: GapBound) -> list[Gro
     """Join neighbours, the pair first that leaves little air and absorbs a small part, while their hull keeps the limits."""
     alive = dict(enumerate(groups))
     near: dict[int, set[int]] = {index: set() for index in alive}
-    heap: list[tuple[float, int, int]] = []
+    heap: list[tuple[float, int, int, Part]] = []
 
     def consider(one: int, other: int) -> None:
         near[one].add(other)
@@ -61,16 +61,15 @@ def merge(groups: list[Group], limits: MergeLimits, bound: GapBound) -> list[Gro
         joined = _joined(alive[one], alive[other])
         if joined.mean_gap < limits.mean_gap:
             smaller = min(alive[one].part.volume, alive[other].part.volume)
-            heapq.heappush(heap, (joined.mean_gap * smaller**0.5, one, other))
+            heapq.heappush(heap, (joined.mean_gap * smaller**0.5, one, other, joined))
 
     for one, other in np.argwhere(np.triu(_touching(groups), 1)):
         consider(int(one), int(other))
     while heap:
-        _, one, other = heapq.heappop(heap)
+        _, one, other, joined = heapq.heappop(heap)
         if one not in alive or other not in alive:
             continue
-        joined = _joined(alive[one], alive[other])
-        if not _keeps(joined, (alive[one].part.hull, alive[other].part.hull), limits, bound):
+        if not _keeps(joined, (alive[one].part, alive[other].part), limits, bound):
             continue
         new = len(near)
         around = (near[one] | near[other]) - {one, other}
@@ -92,17 +91,11 @@ def _touching(groups: list[Group]) -> NDArray[np.bool_]:
     return np.asarray((near & near.swapaxes(0, 1)).all(axis=-1))
 
 
-def _keeps(joined: Part, inner: tuple[Solid, ...], limits: MergeLimits, bound: GapBound) -> bool:
+def _keeps(joined: Part, inner: tuple[Part, ...], limits: MergeLimits, bound: GapBound) -> bool:
     """Whether a hull keeps the bound, given that the hulls in it do: only faces between vertices of several of them are new."""
-    vertices, faces = arrays(joined.hull)
-    own = [_is_among(vertices, arrays(solid)[0])[faces].all(axis=1) for solid in inner]
+    vertices, faces = joined.arrays
+    own = [np.array([corner in part.corners for corner in rows(vertices)])[faces].all(axis=1) for part in inner]
     return bound.keeps(vertices[faces[~np.any(own, axis=0)]], air=joined.air, relaxed=limits.relaxed)
-
-
-def _is_among(points: Floats, others: Floats) -> NDArray[np.bool_]:
-    """Whether each point (N, 3) is exactly one of the others (M, 3), (N,)."""
-    row = np.dtype((np.void, 24))
-    return np.isin(np.ascontiguousarray(points + 0.0).view(row).ravel(), np.ascontiguousarray(others + 0.0).view(row).ravel())
 
 
 def share_out(groups: list[Group], limits: MergeLimits, bound: GapBound) -> list[Group]:
@@ -136,6 +129,6 @@ def _host(part: Part, groups: dict[int, Group], limits: MergeLimits, bound: GapB
             joined = _joined(group, single)
             offers.append((float(joined.hull.volume() - group.part.hull.volume()), index, joined))
     for _, index, joined in sorted(offers, key=lambda offer: offer[:2])[:ATTEMPTS]:
-        if joined.mean_gap < limits.mean_gap and _keeps(joined, (groups[index].part.hull, part.hull), limits, bound):
+        if joined.mean_gap < limits.mean_gap and _keeps(joined, (groups[index].part, part), limits, bound):
             return index, Group.of(joined, (*groups[index].members, part))
     return None
