@@ -53,6 +53,7 @@ def merge(groups: list[Group], limits: MergeLimits, bound: GapBound) -> list[Gro
     """Join neighbours, the pair first that leaves little air and absorbs a small part, while their hull keeps the limits."""
     alive = dict(enumerate(groups))
     near: dict[int, set[int]] = {index: set() for index in alive}
+    apart: dict[int, set[int]] = {index: set() for index in alive}
     heap: list[tuple[float, int, int, Part]] = []
 
     def consider(one: int, other: int) -> None:
@@ -70,12 +71,16 @@ def merge(groups: list[Group], limits: MergeLimits, bound: GapBound) -> list[Gro
         if one not in alive or other not in alive:
             continue
         if not _keeps(joined, (alive[one].part, alive[other].part), limits, bound):
+            apart[one].add(other)
+            apart[other].add(one)
             continue
         new = len(near)
         around = (near[one] | near[other]) - {one, other}
         alive[new] = Group.of(joined, alive.pop(one).members + alive.pop(other).members)
-        near[new] = set()
-        for neighbour in sorted(around & alive.keys()):
+        near[new], apart[new] = set(), apart[one] | apart[other]
+        for stranger in apart[new] & alive.keys():
+            apart[stranger].add(new)
+        for neighbour in sorted((around - apart[new]) & alive.keys()):
             consider(new, neighbour)
     return list(alive.values())
 
@@ -102,7 +107,7 @@ def share_out(groups: list[Group], limits: MergeLimits, bound: GapBound) -> list
     """Do away with small groups whose every part fits under the hull of a neighbour, the smallest group first."""
     alive = dict(enumerate(groups))
     for index in sorted(alive, key=lambda index: (len(alive[index].members), alive[index].part.volume)):
-        if len(alive[index].members) <= SMALL:
+        if 1 < len(alive[index].members) <= SMALL:
             others = {other: group for other, group in alive.items() if other != index}
             grown = _hosts(alive[index].members, others, limits, bound)
             alive = alive if grown is None else others | grown
