@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ CHECKED_SPACING = 1.0
 MOST_CHECKED_POINTS = 1500
 FEW = 8
 """Every so many points are looked at first: most hulls that break the bound show it there."""
+FAR = 3.0
+"""Multiple of the bound from which on points are not told apart by their distance."""
 LEAST_AIR = 0.05
 """Volume of air that a gap as large as the bound takes, as a share of the bound cubed: half a ball on a face, which is 2; less on edges."""
 REPORTED_POINTS = 3000
@@ -29,14 +32,15 @@ OUTWARDS = 1e-6
 """Share of the object's size: far above rounding, far below any gap."""
 
 
-def spread_points(triangles: Floats, count: int) -> tuple[Floats, NDArray[np.intp]]:
-    """Points (N, 3) spread evenly over triangles (T, 3, 3) by area, always the same ones, and the triangle of each, (N,).
+def spread_points(triangles: Floats, count: int, *, every: int = 1) -> tuple[Floats, NDArray[np.intp]]:
+    """Points (N, 3) spread evenly over triangles (T, 3, 3) by area, always the same ones, and the triangle of each, (N,). `every` leaves
+    out all but each so-manieth of the `count` points.
 
     Low-discrepancy steps of the golden ratio's two-dimensional kin (Roberts 2018, "R2"), folded into each triangle.
     """
     areas = face_areas(triangles)
     share = np.cumsum(areas)
-    step = np.arange(count)
+    step = np.arange(0, count, every)
     chosen = np.searchsorted(share, (step + 0.5) / count * share[-1]).clip(max=len(areas) - 1)
     root = np.sqrt(step * 0.7548776662466927 % 1.0)[:, None]
     along = (step * 0.5698402909980532 % 1.0)[:, None]
@@ -50,7 +54,9 @@ class GapBound:
     def __init__(self, mesh: TriangleMesh, bound: float) -> None:
         triangles = mesh.vertices[mesh.faces]
         count = int(min(MOST_SURFACE_SAMPLES, face_areas(triangles).sum() / (SURFACE_SPACING * bound) ** 2)) + 1
-        self._samples = cKDTree(np.concatenate([spread_points(triangles, count)[0], mesh.vertices]))
+        samples = np.concatenate([spread_points(triangles, count)[0], mesh.vertices])
+        self._samples = cKDTree(samples)
+        self._cells = OccupiedCells(samples, bound / math.sqrt(3))
         self._rays = RayCaster(mesh)
         self._surface = Surface(mesh)
         self.bound = bound
@@ -65,17 +71,44 @@ class GapBound:
         if air < LEAST_AIR * bound**3 or not len(triangles):
             return True
         count = int(min(MOST_CHECKED_POINTS, face_areas(triangles).sum() / (CHECKED_SPACING * bound) ** 2)) + 1
-        points = np.concatenate([spread_points(triangles, count)[0], triangles.mean(axis=1)])
-        return all(self._near(some, bound) for some in (points[::FEW], points))
+        middles = triangles.mean(axis=1)
+        return all(
+            self._near(np.concatenate([spread_points(triangles, count, every=every)[0], middles[::every]]), bound) for every in (FEW, 1)
+        )
 
     def _near(self, points: Floats, bound: float) -> bool:
-        distance, _ = self._samples.query(points, distance_upper_bound=bound)
-        far = points[np.isinf(distance)]
-        outside = far[~self._rays.inside(far)]
+        # A point in a cell with a sample in it is near enough.
+        points = points[~self._cells.hold(points)]
+        if not len(points):
+            return True
+        points = points[np.isinf(self._samples.query(points, distance_upper_bound=bound)[0])]
+        outside = points[~self._rays.inside(points)]
         if not len(outside):
             return True
-        farthest_first = np.argsort(-self._samples.query(outside)[0], kind="stable")
+        # The farthest is the likeliest to be too far, which ends it; how far the very far ones are takes long to find and does not matter.
+        farthest_first = np.argsort(-self._samples.query(outside, distance_upper_bound=FAR * bound)[0], kind="stable")
         return all(self._surface.distance(point) <= bound for point in outside[farthest_first])
+
+
+class OccupiedCells:
+    """The cubes of a grid that hold at least one of some points."""
+
+    def __init__(self, points: Floats, edge: float) -> None:
+        self._low, self._edge = points.min(axis=0), edge
+        self._shape = ((points.max(axis=0) - self._low) / edge).astype(np.int64) + 1
+        self._occupied = np.unique(self._numbers(points))
+
+    def hold(self, points: Floats) -> NDArray[np.bool_]:
+        """(N,) whether points (N, 3) lie in one of the cubes."""
+        numbers = self._numbers(points)
+        place = np.searchsorted(self._occupied, numbers).clip(max=len(self._occupied) - 1)
+        return np.asarray(self._occupied[place] == numbers)
+
+    def _numbers(self, points: Floats) -> NDArray[np.int64]:
+        """The number of the cell of each point (N, 3), (N,); -1 outside the grid."""
+        cell = np.floor((points - self._low) / self._edge).astype(np.int64)
+        inside = ((cell >= 0) & (cell < self._shape)).all(axis=1)
+        return np.where(inside, (cell[:, 0] * self._shape[1] + cell[:, 1]) * self._shape[2] + cell[:, 2], -1)
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import manifold3d
 import numpy as np
 from numpy.typing import NDArray
 
-from graspgen_cli.geometry.cutting import Part, rows
+from graspgen_cli.geometry.cutting import Part, Solid, rows
 from graspgen_cli.geometry.gaps import GapBound
 from graspgen_cli.records import Floats
 
@@ -20,6 +22,11 @@ SMALL = 6
 """Most parts that a group may be made of to be shared out among its neighbours."""
 ATTEMPTS = 4
 """Most neighbours that a part is offered to."""
+
+SLACK = 1.25
+MANY_CORNERS = 96
+DIRECTIONS = np.array([step for step in itertools.product((-1.0, 0.0, 1.0), repeat=3) if any(step)])
+"""(26, 3) towards the faces, edges and corners of a cube."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,17 @@ class Group:
     box: Floats
     """(2, 3) m."""
 
+    @cached_property
+    def outermost(self) -> Floats:
+        """(N, 3) m: the corners that lie farthest along some direction of DIRECTIONS."""
+        corners, _ = self.part.arrays
+        return corners[np.unique((corners @ DIRECTIONS.T).argmax(axis=0))]
+
+    @cached_property
+    def rough_volume(self) -> float:
+        """m³ of the hull of the outermost corners."""
+        return float(_hull(self.outermost).volume())
+
     @staticmethod
     def of(part: Part, members: tuple[Part, ...]) -> Group:
         return Group(part, members, np.array(part.hull.bounding_box()).reshape(2, 3))
@@ -54,21 +72,31 @@ def merge(groups: list[Group], limits: MergeLimits, bound: GapBound) -> list[Gro
     alive = dict(enumerate(groups))
     near: dict[int, set[int]] = {index: set() for index in alive}
     apart: dict[int, set[int]] = {index: set() for index in alive}
-    heap: list[tuple[float, int, int, Part]] = []
+    heap: list[tuple[float, int, int, Part | None]] = []
 
     def consider(one: int, other: int) -> None:
         near[one].add(other)
         near[other].add(one)
-        joined = _joined(alive[one], alive[other])
-        if joined.mean_gap < limits.mean_gap:
+        if alive[one].part.hull.num_vert() + alive[other].part.hull.num_vert() > MANY_CORNERS:
+            put(_estimated_gap(alive[one], alive[other]), one, other, None)
+        else:
+            joined = _joined(alive[one], alive[other])
+            put(joined.mean_gap, one, other, joined)
+
+    def put(mean_gap: float, one: int, other: int, joined: Part | None) -> None:
+        if mean_gap < (limits.mean_gap if joined else SLACK * limits.mean_gap):
             smaller = min(alive[one].part.volume, alive[other].part.volume)
-            heapq.heappush(heap, (joined.mean_gap * smaller**0.5, one, other, joined))
+            heapq.heappush(heap, (mean_gap * smaller**0.5, one, other, joined))
 
     for one, other in np.argwhere(np.triu(_touching(groups), 1)):
         consider(int(one), int(other))
     while heap:
         _, one, other, joined = heapq.heappop(heap)
         if one not in alive or other not in alive:
+            continue
+        if joined is None:
+            joined = _joined(alive[one], alive[other])
+            put(joined.mean_gap, one, other, joined)
             continue
         if not _keeps(joined, (alive[one].part, alive[other].part), limits, bound):
             apart[one].add(other)
@@ -83,6 +111,17 @@ def merge(groups: list[Group], limits: MergeLimits, bound: GapBound) -> list[Gro
         for neighbour in sorted((around - apart[new]) & alive.keys()):
             consider(new, neighbour)
     return list(alive.values())
+
+
+def _estimated_gap(one: Group, other: Group) -> float:
+    """About the mean gap (m) that the hull of two groups would leave, from the hull of their outermost corners alone."""
+    rough = _hull(np.concatenate([one.outermost, other.outermost]))
+    between = float(rough.volume()) - one.rough_volume - other.rough_volume
+    return (one.part.air + other.part.air + between) / max(float(rough.surface_area()) / 2, 1e-18)
+
+
+def _hull(points: Floats) -> Solid:
+    return manifold3d.Manifold.hull_points(points)
 
 
 def _joined(one: Group, other: Group) -> Part:
