@@ -27,10 +27,11 @@ concave surface turns most: halving a tube saves nothing yet, but quartering it 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """The convex hull of a part of the solid, and the volume (m³) that is solid in it."""
+    """The convex hull of a part of the solid, the volume (m³) that is solid in it, and that solid where it is a single one."""
 
     hull: Solid
     volume: float
+    solid: Solid | None = None
 
     @cached_property
     def arrays(self) -> tuple[Floats, NDArray[np.int64]]:
@@ -61,6 +62,10 @@ class CutLimits:
     smallest: float
     most: int
 
+    def times(self, factor: float) -> CutLimits:
+        """The same with other lengths."""
+        return CutLimits(self.mean_gap * factor, self.smallest * factor, self.most)
+
 
 def cut(solid: Solid, limits: CutLimits, bound: GapBound) -> list[Part]:
     """Parts of the solid whose hulls keep the mean gap and the bound, as far as the limits allow; those with most air are cut first.
@@ -76,7 +81,7 @@ def cut(solid: Solid, limits: CutLimits, bound: GapBound) -> list[Part]:
     while fresh or todo:
         for piece, cell in fresh:
             for connected in piece.decompose():
-                part = Part(connected.hull(), float(connected.volume()))
+                part = Part(connected.hull(), float(connected.volume()), connected)
                 if part.volume > 0 and _is_done(connected, part, limits, bound):
                     done.append(part)
                 elif part.volume > 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,29 +57,34 @@ class GapBound:
         count = int(min(MOST_SURFACE_SAMPLES, face_areas(triangles).sum() / (SURFACE_SPACING * bound) ** 2)) + 1
         samples = np.concatenate([spread_points(triangles, count)[0], mesh.vertices])
         self._samples = cKDTree(samples)
-        self._cells = OccupiedCells(samples, bound / math.sqrt(3))
+        self._cells = OccupiedCells(samples, diagonal=bound)
         self._rays = RayCaster(mesh)
         self._surface = Surface(mesh)
         self.bound = bound
 
-    def keeps(self, triangles: Floats, *, air: float, relaxed: float = 1.0) -> bool:
-        """Whether triangles (T, 3, 3) of a convex hull stay inside the mesh or within `relaxed` times the bound of it.
+    def times(self, factor: float) -> GapBound:
+        """The same for another bound."""
+        other = copy.copy(self)
+        other.bound = self.bound * factor
+        return other
+
+    def keeps(self, triangles: Floats, *, air: float) -> bool:
+        """Whether triangles (T, 3, 3) of a convex hull stay inside the mesh or within the bound of it.
 
         Judged at points about as dense as the bound: those near samples of the surface and those inside the mesh are well, of the
         others the distance is taken. `air` is the volume (m³) of the hull that is not solid: too little of it cannot hold a gap.
         """
-        bound = self.bound * relaxed
+        bound = self.bound
         if air < LEAST_AIR * bound**3 or not len(triangles):
             return True
         count = int(min(MOST_CHECKED_POINTS, face_areas(triangles).sum() / (CHECKED_SPACING * bound) ** 2)) + 1
         middles = triangles.mean(axis=1)
-        return all(
-            self._near(np.concatenate([spread_points(triangles, count, every=every)[0], middles[::every]]), bound) for every in (FEW, 1)
-        )
+        stages = (np.concatenate([spread_points(triangles, count, every=every)[0], middles[::every]]) for every in (FEW, 1))
+        return all(self._near(points, bound) for points in stages)
 
     def _near(self, points: Floats, bound: float) -> bool:
-        # A point in a cell with a sample in it is near enough.
-        points = points[~self._cells.hold(points)]
+        if bound >= self._cells.diagonal:  # a point in a cell with a sample in it is near enough
+            points = points[~self._cells.hold(points)]
         if not len(points):
             return True
         points = points[np.isinf(self._samples.query(points, distance_upper_bound=bound)[0])]
@@ -93,9 +99,9 @@ class GapBound:
 class OccupiedCells:
     """The cubes of a grid that hold at least one of some points."""
 
-    def __init__(self, points: Floats, edge: float) -> None:
-        self._low, self._edge = points.min(axis=0), edge
-        self._shape = ((points.max(axis=0) - self._low) / edge).astype(np.int64) + 1
+    def __init__(self, points: Floats, *, diagonal: float) -> None:
+        self.diagonal, self._edge, self._low = diagonal, diagonal / math.sqrt(3), points.min(axis=0)
+        self._shape = ((points.max(axis=0) - self._low) / self._edge).astype(np.int64) + 1
         self._occupied = np.unique(self._numbers(points))
 
     def hold(self, points: Floats) -> NDArray[np.bool_]:
@@ -126,7 +132,12 @@ def summed_up(spread: Floats, others: Floats) -> Gaps:
 
 
 def measure_gap(pieces: Sequence[TriangleMesh], mesh: TriangleMesh) -> Gaps:
-    """The distances from the surface of the union of convex pieces to the mesh.
+    """The distances from the surface of the union of convex pieces to the mesh: see `measure_gaps`."""
+    return measure_gaps(pieces, mesh)[0]
+
+
+def measure_gaps(pieces: Sequence[TriangleMesh], mesh: TriangleMesh) -> tuple[Gaps, Floats]:
+    """The distances from the surface of the union of P convex pieces to the mesh, and the largest of each piece, (P,) m.
 
     Taken exactly at a few thousand points: spread by area, and middles of faces for the largest as well. Points of
     a piece that lie inside another one are no surface of the union: a point is moved outwards a little, to tell a face between two
@@ -150,7 +161,9 @@ def measure_gap(pieces: Sequence[TriangleMesh], mesh: TriangleMesh) -> Gaps:
     surface = Surface(mesh)
     distance = np.array([surface.distance(point) for point in points[bare]])
     by_area = int(bare[: len(spread)].sum())
-    return summed_up(distance[:by_area], distance[by_area:])
+    largest = np.zeros(len(pieces))
+    np.maximum.at(largest, owner[face[bare]], distance)
+    return summed_up(distance[:by_area], distance[by_area:]), largest
 
 
 def depth_outside(points: Floats, piece: TriangleMesh) -> Floats:
