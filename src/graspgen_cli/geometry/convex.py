@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from graspgen_cli.errors import ObjectError
 from graspgen_cli.geometry.creases import aligned_frame
 from graspgen_cli.geometry.cutting import CutLimits, Part, cut
-from graspgen_cli.geometry.gaps import GapBound, Gaps, measure_gap, measure_gaps, spread_points, summed_up
+from graspgen_cli.geometry.gaps import GapBound, Gaps, Surface, measure_gap, measure_gaps, spread_points, summed_up
 from graspgen_cli.geometry.merging import Group, merge, share_out, single_groups
 from graspgen_cli.geometry.meshes import convex_hull, extents, mesh_from_solid, solid_from_mesh, triangle_mesh
 from graspgen_cli.geometry.spheres import SURFACE_POINTS, fill_with_spheres, sphere_mesh
@@ -100,14 +100,14 @@ def _cut_and_merge(mesh: TriangleMesh, max_surface_gap: float | None) -> ConvexP
     draft = _Draft.of(triangle_mesh(mesh.vertices @ frame.T, mesh.faces), max_surface_gap, allowed)
     if not draft.groups:  # nothing but crumbs: a surface that is everywhere folded on itself
         return _one_hull(mesh)
-    best, farthest = draft.measured(frame, mesh)
+    best, farthest = draft.measured()
     for tightened in TIGHTENED:
         if best.gaps.largest <= allowed:
             break
         draft = draft.finer(farthest > allowed, tightened)
-        convex, farthest = draft.measured(frame, mesh)
+        convex, farthest = draft.measured()
         best = min(best, convex, key=lambda convex: convex.gaps.largest)
-    return best
+    return ConvexPieces(tuple(triangle_mesh(piece.vertices @ frame, piece.faces) for piece in best.pieces), best.gaps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,23 +118,25 @@ class _Draft:
     limits: CutLimits
     mean_gap: float
     bound: GapBound
+    surface: Surface
+    """The mesh's, to which gaps are measured."""
 
     @staticmethod
     def of(mesh: TriangleMesh, max_surface_gap: float | None, allowed: float) -> _Draft:
         """A first one. It is aimed at a bound of LARGEST_GAP where none is asked for, and all other lengths go with the bound."""
         unit = _unit(mesh) if max_surface_gap is None else max_surface_gap / LARGEST_GAP
-        solid = solid_from_mesh(mesh)
-        if len(mesh.faces) > MANY_FACES:
-            solid = solid.simplify(SIMPLIFIED * unit)
+        many = len(mesh.faces) > MANY_FACES
+        solid = solid_from_mesh(mesh).simplify(SIMPLIFIED * unit) if many else solid_from_mesh(mesh)
         bound = GapBound(mesh_from_solid(solid), LARGEST_GAP * unit)
+        surface = Surface(mesh) if many else bound.surface
         limits, mean_gap = CutLimits(CUT_GAP * unit, SMALLEST_PART * unit, MOST_PARTS), MERGE_GAP * unit
         groups = single_groups(cut(solid, limits, bound))
         groups = merge(groups, mean_gap, bound) if groups else []
         relaxed = bound.times(min(RELAXED, allowed / bound.bound))
         if len(groups) > MANY_PIECES and relaxed.bound > bound.bound:
             groups = merge(groups, mean_gap, relaxed)
-            return _Draft(share_out(groups, mean_gap, relaxed), limits, mean_gap, bound)
-        return _Draft(share_out(groups, mean_gap, bound), limits, mean_gap, bound)
+            return _Draft(share_out(groups, mean_gap, relaxed), limits, mean_gap, bound, surface)
+        return _Draft(share_out(groups, mean_gap, bound), limits, mean_gap, bound, surface)
 
     def finer(self, broken: NDArray[np.bool_], tightened: float) -> _Draft:
         """The groups that are `broken` (G,) taken apart, single parts cut again, and joined anew, all with tightened lengths."""
@@ -148,11 +150,11 @@ class _Draft:
         anew = merge(single_groups(parts), self.mean_gap * tightened, self.bound.times(tightened))
         return replace(self, groups=kept + anew)
 
-    def measured(self, frame: Floats, mesh: TriangleMesh) -> tuple[ConvexPieces, Floats]:
-        """The pieces in the mesh's own frame, and how far each group's stands off at most, (G,) m."""
-        hulls = [convex_hull(group.part.arrays[0] @ frame) for group in self.groups]
+    def measured(self) -> tuple[ConvexPieces, Floats]:
+        """The pieces, and how far each group's stands off at most, (G,) m."""
+        hulls = [convex_hull(group.part.arrays[0]) for group in self.groups]
         pieces = tuple(hull for hull in hulls if hull is not None)
-        gaps, farthest = measure_gaps(pieces, mesh)
+        gaps, farthest = measure_gaps(pieces, self.surface)
         of_group = np.zeros(len(hulls))
         of_group[[hull is not None for hull in hulls]] = farthest
         return ConvexPieces(pieces, gaps), of_group

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,11 +54,9 @@ class GapBound:
     def __init__(self, mesh: TriangleMesh, bound: float) -> None:
         triangles = mesh.vertices[mesh.faces]
         count = int(min(MOST_SURFACE_SAMPLES, face_areas(triangles).sum() / (SURFACE_SPACING * bound) ** 2)) + 1
-        samples = np.concatenate([spread_points(triangles, count)[0], mesh.vertices])
-        self._samples = cKDTree(samples)
-        self._cells = OccupiedCells(samples, diagonal=bound)
+        self._samples = cKDTree(np.concatenate([spread_points(triangles, count)[0], mesh.vertices]))
         self._rays = RayCaster(mesh)
-        self._surface = Surface(mesh)
+        self.surface = Surface(mesh)
         self.bound = bound
 
     def times(self, factor: float) -> GapBound:
@@ -83,38 +80,14 @@ class GapBound:
         return all(self._near(points, bound) for points in stages)
 
     def _near(self, points: Floats, bound: float) -> bool:
-        if bound >= self._cells.diagonal:  # a point in a cell with a sample in it is near enough
-            points = points[~self._cells.hold(points)]
-        if not len(points):
-            return True
-        points = points[np.isinf(self._samples.query(points, distance_upper_bound=bound)[0])]
+        # A sample that is near enough will do, if it is not the nearest; the few that this overlooks are looked at more closely.
+        points = points[np.isinf(self._samples.query(points, eps=1.0, distance_upper_bound=bound)[0])]
         outside = points[~self._rays.inside(points)]
         if not len(outside):
             return True
         # The farthest is the likeliest to be too far, which ends it; how far the very far ones are takes long to find and does not matter.
         farthest_first = np.argsort(-self._samples.query(outside, distance_upper_bound=FAR * bound)[0], kind="stable")
-        return all(self._surface.distance(point) <= bound for point in outside[farthest_first])
-
-
-class OccupiedCells:
-    """The cubes of a grid that hold at least one of some points."""
-
-    def __init__(self, points: Floats, *, diagonal: float) -> None:
-        self.diagonal, self._edge, self._low = diagonal, diagonal / math.sqrt(3), points.min(axis=0)
-        self._shape = ((points.max(axis=0) - self._low) / self._edge).astype(np.int64) + 1
-        self._occupied = np.unique(self._numbers(points))
-
-    def hold(self, points: Floats) -> NDArray[np.bool_]:
-        """(N,) whether points (N, 3) lie in one of the cubes."""
-        numbers = self._numbers(points)
-        place = np.searchsorted(self._occupied, numbers).clip(max=len(self._occupied) - 1)
-        return np.asarray(self._occupied[place] == numbers)
-
-    def _numbers(self, points: Floats) -> NDArray[np.int64]:
-        """The number of the cell of each point (N, 3), (N,); -1 outside the grid."""
-        cell = np.floor((points - self._low) / self._edge).astype(np.int64)
-        inside = ((cell >= 0) & (cell < self._shape)).all(axis=1)
-        return np.where(inside, (cell[:, 0] * self._shape[1] + cell[:, 1]) * self._shape[2] + cell[:, 2], -1)
+        return all(self.surface.distance(point) <= bound for point in outside[farthest_first])
 
 
 @dataclass(frozen=True)
@@ -133,11 +106,11 @@ def summed_up(spread: Floats, others: Floats) -> Gaps:
 
 def measure_gap(pieces: Sequence[TriangleMesh], mesh: TriangleMesh) -> Gaps:
     """The distances from the surface of the union of convex pieces to the mesh: see `measure_gaps`."""
-    return measure_gaps(pieces, mesh)[0]
+    return measure_gaps(pieces, Surface(mesh))[0]
 
 
-def measure_gaps(pieces: Sequence[TriangleMesh], mesh: TriangleMesh) -> tuple[Gaps, Floats]:
-    """The distances from the surface of the union of P convex pieces to the mesh, and the largest of each piece, (P,) m.
+def measure_gaps(pieces: Sequence[TriangleMesh], surface: Surface) -> tuple[Gaps, Floats]:
+    """The distances from the surface of the union of P convex pieces to the mesh's, and the largest of each piece, (P,) m.
 
     Taken exactly at a few thousand points: spread by area, and middles of faces for the largest as well. Points of
     a piece that lie inside another one are no surface of the union: a point is moved outwards a little, to tell a face between two
@@ -149,7 +122,7 @@ def measure_gaps(pieces: Sequence[TriangleMesh], mesh: TriangleMesh) -> tuple[Ga
     some = np.arange(0, len(triangles), 1 + len(triangles) // REPORTED_POINTS)
     points = np.concatenate([spread, triangles[some].mean(axis=1)])
     face = np.concatenate([face, some])
-    size = float(extents(mesh).max())
+    size = surface.size
     moved = points + face_normals(triangles)[face] * OUTWARDS * size
     widened = OUTWARDS * size / 100
     bare = np.ones(len(points), np.bool_)
@@ -158,7 +131,6 @@ def measure_gaps(pieces: Sequence[TriangleMesh], mesh: TriangleMesh) -> tuple[Ga
         inside_box = (moved >= low - widened).all(axis=1) & (moved <= high + widened).all(axis=1)
         near = np.flatnonzero(bare & (owner[face] != index) & inside_box)
         bare[near] = depth_outside(moved[near], piece) > widened
-    surface = Surface(mesh)
     distance = np.array([surface.distance(point) for point in points[bare]])
     by_area = int(bare[: len(spread)].sum())
     largest = np.zeros(len(pieces))
@@ -178,7 +150,7 @@ def depth_outside(points: Floats, piece: TriangleMesh) -> Floats:
 
 
 class Surface:
-    """A mesh's surface, to take exact distances to."""
+    """A mesh's surface, to take exact distances to. size: m, its longest side."""
 
     def __init__(self, mesh: TriangleMesh) -> None:
         model = fcl.BVHModel()
@@ -188,6 +160,7 @@ class Surface:
         self._object = fcl.CollisionObject(model)
         self._dot = fcl.CollisionObject(fcl.Sphere(1e-12))
         self._request = fcl.DistanceRequest()
+        self.size = float(extents(mesh).max())
 
     def distance(self, point: Floats) -> float:
         """Distance of a point (3,) to the surface, m."""

@@ -18,7 +18,7 @@ from graspgen_cli.records import Floats
 
 TOUCHING = 1e-5
 """m: parts whose boxes are nearer than this are neighbours."""
-SMALL = 6
+SMALL = 12
 """Most parts that a group may be made of to be shared out among its neighbours."""
 ATTEMPTS = 4
 """Most neighbours that a part is offered to."""
