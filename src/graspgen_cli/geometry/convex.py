@@ -139,7 +139,8 @@ class _Draft:
         return _Draft(share_out(groups, mean_gap, bound), limits, mean_gap, bound, surface)
 
     def finer(self, broken: NDArray[np.bool_], tightened: float) -> _Draft:
-        """The groups that are `broken` (G,) taken apart, single parts cut again, and joined anew, all with tightened lengths."""
+        """The groups that are `broken` (G,) taken apart, single parts cut again, and joined anew with each other or with the rest, all with
+        tightened lengths."""
         kept = [group for group, bad in zip(self.groups, broken, strict=True) if not bad]
         parts: list[Part] = []
         for group, bad in zip(self.groups, broken, strict=True):
@@ -147,8 +148,8 @@ class _Draft:
                 parts += group.members
             elif bad:
                 parts += cut(group.part.solid, self.limits.times(tightened), self.bound.times(tightened))
-        anew = merge(single_groups(parts), self.mean_gap * tightened, self.bound.times(tightened))
-        return replace(self, groups=kept + anew)
+        anew = merge(kept + single_groups(parts), self.mean_gap * tightened, self.bound.times(tightened), settled=len(kept))
+        return replace(self, groups=anew)
 
     def measured(self) -> tuple[ConvexPieces, Floats]:
         """The pieces, and how far each group's stands off at most, (G,) m."""

@@ -15,7 +15,7 @@ from graspgen_cli.geometry.meshes import bounds, extents, face_areas, face_norma
 from graspgen_cli.geometry.rays import RayCaster
 from graspgen_cli.records import Floats, TriangleMesh
 
-SURFACE_SPACING = 0.5
+SURFACE_SPACING = 0.75
 """Distance between samples of the mesh's surface, as a share of the bound."""
 MOST_SURFACE_SAMPLES = 200_000
 CHECKED_SPACING = 1.0

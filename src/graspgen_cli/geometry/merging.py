@@ -61,12 +61,14 @@ def single_groups(parts: Iterable[Part]) -> list[Group]:
     return [Group.of(part, (part,)) for part in parts]
 
 
-def merge(groups: list[Group], mean_gap: float, bound: GapBound) -> list[Group]:
+def merge(groups: list[Group], mean_gap: float, bound: GapBound, *, settled: int = 0) -> list[Group]:
     """Join neighbours, the pair first that leaves little air and absorbs a small part, while their hull keeps the bound and leaves less
-    than `mean_gap` (m) on average."""
+    than `mean_gap` (m) on average. The first `settled` groups have been, and are joined with one another only once
+    they have grown."""
     joining = _Joining(dict(enumerate(groups)), mean_gap)
     for one, other in np.argwhere(np.triu(_touching(groups), 1)):
-        joining.consider(int(one), int(other))
+        if other >= settled:
+            joining.consider(int(one), int(other))
     while joining.heap:
         one, other, joined = joining.next_pair()
         if joined is None:
