@@ -17,7 +17,7 @@ from manifold3d import CrossSection, Manifold, OpType
 
 from graspgen_cli.errors import ObjectError
 from graspgen_cli.geometry.convex import LARGEST_GAP, RELAXED, SIMPLIFIED, ConvexPieces, convex_pieces, recipe
-from graspgen_cli.geometry.gaps import Surface, depth_outside, measure_gap
+from graspgen_cli.geometry.gaps import GapBound, Surface, depth_outside, measure_gap, measure_gaps
 from graspgen_cli.geometry.meshes import is_closed, mesh_from_solid, signed_volume, triangle_mesh, winding_number
 from graspgen_cli.records import TriangleMesh
 from graspgen_cli.settings.models import CollisionApproximation as Approximation
@@ -88,9 +88,9 @@ def test_pieces_are_convex_and_cover_the_solid(cut: dict[str, tuple[TriangleMesh
     assert outside(on_faces, convex.pieces).max() < 1e-9
 
 
-@pytest.mark.parametrize(("name", "most"), [("mug", 32), ("bowl", 80), ("ring", 8), ("table", 5), ("bottle", 3)])
+@pytest.mark.parametrize(("name", "most"), [("mug", 32), ("bowl", 82), ("ring", 8), ("table", 5), ("bottle", 3)])
 def test_pieces_are_few_and_near(cut: dict[str, tuple[TriangleMesh, ConvexPieces]], name: str, most: int) -> None:
-    """The bowl's first pieces, joined by the relaxed bound, stand off too far and are made again."""
+    """The bowl has so many pieces that the bound is relaxed, as far as it is allowed."""
     mesh, convex = cut[name]
     assert len(convex.pieces) <= most
     size = np.ptp(mesh.vertices, axis=0).max()
@@ -138,7 +138,7 @@ def test_any_pile_of_boxes_is_covered_and_nothing_far_is(boxes: list[tuple[float
     convex = convex_pieces(mesh, Approximation.CONVEX_DECOMPOSITION)
     # Steps between boxes of less than a micrometre are melted by the solids' own precision.
     assert outside(mesh.vertices, convex.pieces).max() < 1e-7
-    assert convex.gaps.largest < 1.2 * LARGEST_GAP * RELAXED[-1]
+    assert convex.gaps.largest < 1.2 * LARGEST_GAP * RELAXED
     union = Manifold.batch_boolean([Manifold.hull_points(piece.vertices) for piece in convex.pieces], OpType.Add)
     assert (solid - union).volume() < 1e-6 * solid.volume()
 
@@ -167,7 +167,7 @@ def test_a_mesh_of_many_faces_is_covered_but_for_what_it_is_simplified_by(monkey
     mesh = triangle_mesh(waves.vertices * height[:, None], waves.faces)
     convex = convex_pieces(mesh, Approximation.CONVEX_DECOMPOSITION)
     assert 1e-6 < outside(mesh.vertices, convex.pieces).max() < 1.2 * SIMPLIFIED
-    assert convex.gaps.largest < 1.2 * LARGEST_GAP * RELAXED[-1]
+    assert convex.gaps.largest < 1.2 * LARGEST_GAP * RELAXED
 
 
 def digest(convex: ConvexPieces) -> str:
@@ -197,6 +197,32 @@ def test_the_gap_of_a_hull_is_known() -> None:
     assert convex.gaps.largest == pytest.approx(side / 2, rel=0.02)
     assert convex.gaps.mean == pytest.approx((4 * side / 4) / (4 * 3 + 2), rel=0.03)
     assert convex.gaps.p95 == pytest.approx(0.4125 * side, rel=0.03)
+
+
+def three_cubes(side: float) -> tuple[Manifold, Manifold, Manifold]:
+    """`side` and two sides apart along x."""
+    first, second, third = (Manifold.cube((side,) * 3).translate((x * side, 0, 0)) for x in (0, 2, 5))
+    return first, second, third
+
+
+def test_each_piece_answers_for_its_own_gap() -> None:
+    """The hull of two cubes a side apart stands half a side off them in the middle; the third cube is its own piece."""
+    side = 0.02
+    first, second, third = three_cubes(side)
+    pieces = [mesh_from_solid(Manifold.batch_hull([first, second])), mesh_from_solid(third)]
+    gaps, farthest = measure_gaps(pieces, Surface(mesh_from_solid(first + second + third)))
+    assert farthest == pytest.approx([side / 2, 0], abs=0.02 * side)
+    assert gaps.largest == farthest.max()
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0.3, False), (0.45, False), (0.55, True), (2.0, True)])
+def test_a_hull_keeps_a_bound_above_its_gap_and_no_other(share: float, kept: bool) -> None:
+    side = 0.02
+    first, second, third = three_cubes(side)
+    joined = Manifold.batch_hull([first, second])
+    hull = mesh_from_solid(joined)
+    bound = GapBound(mesh_from_solid(first + second + third), side)
+    assert bound.times(share).keeps(hull.vertices[hull.faces], air=joined.volume() - 2 * side**3) == kept
 
 
 def test_faces_between_pieces_are_no_gap() -> None:

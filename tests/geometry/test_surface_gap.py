@@ -66,6 +66,19 @@ def test_what_is_allowed_goes_with_the_size(size: float, gap: float) -> None:
     assert allowed_gap(mesh, 0.0007) == 0.0007
 
 
+def test_only_pieces_that_stand_too_far_off_are_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_caltrop() -> TargetObject:
+        name = "caltrop.off"
+        return load_object(name, EXAMPLES[name], root=OBJECTS, approximation=Approximation.CONVEX_DECOMPOSITION, cache=None)
+
+    mended = cut_caltrop()
+    monkeypatch.setattr("graspgen_cli.geometry.convex.TIGHTENED", ())
+    first = cut_caltrop()
+    assert mended.largest_gap <= allowed_gap(first.mesh) < first.largest_gap
+    alike = {piece.vertices.tobytes() for piece in first.pieces} & {piece.vertices.tobytes() for piece in mended.pieces}
+    assert len(alike) > len(first.pieces) / 2
+
+
 def farthest_off(target: TargetObject) -> float:
     """m: largest distance from the solid union of the pieces to the mesh, at many points outside of it. The union's surface within the
     mesh, in cracks between pieces, is no gap."""

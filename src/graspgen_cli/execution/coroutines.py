@@ -17,6 +17,7 @@ from graspgen_cli.errors import ObjectError
 from graspgen_cli.execution.object_run import ObjectTask, run_object
 from graspgen_cli.execution.ownership import ObjectLocks, open_object_locks
 from graspgen_cli.execution.reports import ObjectReport
+from graspgen_cli.execution.threads import keep_geometry_on_one_thread
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.models import SimulationSettings
@@ -96,4 +97,5 @@ class ObjectsInHand:
 
 def make_objects_in_hand(gripper: Gripper, like: ObjectTask) -> ObjectsInHand:
     """For a worker process; `like` is one of its tasks."""
+    keep_geometry_on_one_thread()
     return ObjectsInHand(gripper, open_object_locks(like.paths))

@@ -17,6 +17,7 @@ from graspgen_cli.execution.ownership import ObjectLocks, open_object_locks
 from graspgen_cli.execution.pipeline import run_pipeline
 from graspgen_cli.execution.processes import SPAWN, Died, Lifetime, TimedOut, run_in_processes
 from graspgen_cli.execution.reports import ObjectReport
+from graspgen_cli.execution.threads import keep_geometry_on_one_thread
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.models import ExecutionSettings, SimulationSettings
@@ -85,7 +86,7 @@ def _run_whole(
 
     yield from run_in_processes(
         tasks,
-        make_worker,
+        make_worker_of_several,
         (gripper, tasks[0], busy),
         count=count,
         timeout=settings.object_timeout,
@@ -111,6 +112,12 @@ class ObjectWorker:
     def close(self) -> None:
         """Gives back what is open."""
         self.locks.close()
+
+
+def make_worker_of_several(gripper: Gripper, like: ObjectTask, busy: Counter) -> ObjectWorker:
+    """For one of several worker processes; `like` is one of its tasks."""
+    keep_geometry_on_one_thread()
+    return make_worker(gripper, like, busy)
 
 
 def make_worker(gripper: Gripper, like: ObjectTask, busy: Counter) -> ObjectWorker:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import numpy as np
+from numpy.typing import NDArray
 
 from graspgen_cli.errors import ObjectError
 from graspgen_cli.geometry.creases import aligned_frame
-from graspgen_cli.geometry.cutting import CutLimits, arrays, cut
-from graspgen_cli.geometry.gaps import GapBound, Gaps, measure_gap, spread_points, summed_up
-from graspgen_cli.geometry.merging import MergeLimits, merge, share_out, single_groups
+from graspgen_cli.geometry.cutting import CutLimits, Part, cut
+from graspgen_cli.geometry.gaps import GapBound, Gaps, Surface, measure_gap, measure_gaps, spread_points, summed_up
+from graspgen_cli.geometry.merging import Group, merge, share_out, single_groups
 from graspgen_cli.geometry.meshes import convex_hull, extents, mesh_from_solid, solid_from_mesh, triangle_mesh
 from graspgen_cli.geometry.spheres import SURFACE_POINTS, fill_with_spheres, sphere_mesh
 from graspgen_cli.records import Floats, TriangleMesh
 from graspgen_cli.settings.models import CollisionApproximation
 
-ALGORITHM = 2
+ALGORITHM = 3
 """Goes up whenever the same mesh gives other pieces than before: kept pieces are then made anew."""
 
 CUT_GAP = 0.0004
@@ -35,10 +36,10 @@ ORDINARY_SIZE = (0.03, 0.5)
 """m: objects smaller or larger than these have all lengths above in proportion to their size."""
 MOST_PARTS = 600
 MANY_PIECES = 80
-TIGHTENED = (1.0, 0.9, 0.75, 0.5)
-"""Multiples of all lengths above that are tried in turn while the pieces stand farther off the mesh than they may."""
-RELAXED = (1.0, 1.33)
-"""Multiples of the largest gap that are tried in turn while there are many pieces: wide thin shells need hundreds."""
+TIGHTENED = (0.9, 0.75, 0.5)
+"""Multiples of all lengths above with which pieces that stand farther off the mesh than they may are made anew, in turn."""
+RELAXED = 1.33
+"""Multiple of the largest gap that is taken, as far as it is allowed, where there are many pieces: wide thin shells need hundreds."""
 MANY_FACES = 20_000
 SIMPLIFIED = 0.0001
 """m: how far a mesh of many faces may move before it is cut; its pieces may lie inside it by as much."""
@@ -92,35 +93,72 @@ def _unit(mesh: TriangleMesh) -> float:
 
 
 def _cut_and_merge(mesh: TriangleMesh, max_surface_gap: float | None) -> ConvexPieces:
-    """Pieces that stand off no farther than allowed, or the nearest of those tried. They are aimed at a bound of LARGEST_GAP where none
-    is asked for, and all other lengths go with the bound."""
+    """Pieces that stand off no farther than allowed, or the nearest of those tried: cut until parts are nearly convex, joined while their
+    hull stays near the mesh, and made finer where they turn out to stand too far off."""
     allowed = allowed_gap(mesh, max_surface_gap)
-    unit = _unit(mesh) if max_surface_gap is None else max_surface_gap / LARGEST_GAP
-    tried: list[ConvexPieces] = []
-    for tightened in TIGHTENED:
-        tried.append(_decomposed(mesh, unit * tightened))
-        if tried[-1].gaps.largest <= allowed:
-            break
-    return min(tried, key=lambda convex: convex.gaps.largest)
-
-
-def _decomposed(mesh: TriangleMesh, unit: float) -> ConvexPieces:
-    """Cut until parts are nearly convex, then join neighbours while their hull stays near the mesh."""
     frame = aligned_frame(mesh.vertices, mesh.faces)
-    solid = solid_from_mesh(triangle_mesh(mesh.vertices @ frame.T, mesh.faces))
-    if len(mesh.faces) > MANY_FACES:
-        solid = solid.simplify(SIMPLIFIED * unit)
-    bound = GapBound(mesh_from_solid(solid), LARGEST_GAP * unit)
-    groups = single_groups(cut(solid, CutLimits(CUT_GAP * unit, SMALLEST_PART * unit, MOST_PARTS), bound))
-    if not groups:  # nothing but crumbs: a surface that is everywhere folded on itself
+    draft = _Draft.of(triangle_mesh(mesh.vertices @ frame.T, mesh.faces), max_surface_gap, allowed)
+    if not draft.groups:  # nothing but crumbs: a surface that is everywhere folded on itself
         return _one_hull(mesh)
-    for relaxed in RELAXED:
-        limits = MergeLimits(MERGE_GAP * unit, relaxed)
-        groups = merge(groups, limits, bound)
-        if len(groups) <= MANY_PIECES:
+    best, farthest = draft.measured()
+    for tightened in TIGHTENED:
+        if best.gaps.largest <= allowed:
             break
-    corners = [arrays(group.part.hull)[0] @ frame for group in share_out(groups, limits, bound)]
-    return _measured(corners, mesh)
+        draft = draft.finer(farthest > allowed, tightened)
+        convex, farthest = draft.measured()
+        best = min(best, convex, key=lambda convex: convex.gaps.largest)
+    return ConvexPieces(tuple(triangle_mesh(piece.vertices @ frame, piece.faces) for piece in best.pieces), best.gaps)
+
+
+@dataclass(frozen=True, eq=False)
+class _Draft:
+    """Groups of parts whose hulls are to be the pieces, in a frame of their own, and what they were aimed at."""
+
+    groups: list[Group]
+    limits: CutLimits
+    mean_gap: float
+    bound: GapBound
+    surface: Surface
+    """The mesh's, to which gaps are measured."""
+
+    @staticmethod
+    def of(mesh: TriangleMesh, max_surface_gap: float | None, allowed: float) -> _Draft:
+        """A first one. It is aimed at a bound of LARGEST_GAP where none is asked for, and all other lengths go with the bound."""
+        unit = _unit(mesh) if max_surface_gap is None else max_surface_gap / LARGEST_GAP
+        many = len(mesh.faces) > MANY_FACES
+        solid = solid_from_mesh(mesh).simplify(SIMPLIFIED * unit) if many else solid_from_mesh(mesh)
+        bound = GapBound(mesh_from_solid(solid), LARGEST_GAP * unit)
+        surface = Surface(mesh) if many else bound.surface
+        limits, mean_gap = CutLimits(CUT_GAP * unit, SMALLEST_PART * unit, MOST_PARTS), MERGE_GAP * unit
+        groups = single_groups(cut(solid, limits, bound))
+        groups = merge(groups, mean_gap, bound) if groups else []
+        relaxed = bound.times(min(RELAXED, allowed / bound.bound))
+        if len(groups) > MANY_PIECES and relaxed.bound > bound.bound:
+            groups = merge(groups, mean_gap, relaxed)
+            return _Draft(share_out(groups, mean_gap, relaxed), limits, mean_gap, bound, surface)
+        return _Draft(share_out(groups, mean_gap, bound), limits, mean_gap, bound, surface)
+
+    def finer(self, broken: NDArray[np.bool_], tightened: float) -> _Draft:
+        """The groups that are `broken` (G,) taken apart, single parts cut again, and joined anew with each other or with the rest, all with
+        tightened lengths."""
+        kept = [group for group, bad in zip(self.groups, broken, strict=True) if not bad]
+        parts: list[Part] = []
+        for group, bad in zip(self.groups, broken, strict=True):
+            if bad and len(group.members) > 1:
+                parts += group.members
+            elif bad:
+                parts += cut(group.part.solid, self.limits.times(tightened), self.bound.times(tightened))
+        anew = merge(kept + single_groups(parts), self.mean_gap * tightened, self.bound.times(tightened), settled=len(kept))
+        return replace(self, groups=anew)
+
+    def measured(self) -> tuple[ConvexPieces, Floats]:
+        """The pieces, and how far each group's stands off at most, (G,) m."""
+        hulls = [convex_hull(group.part.arrays[0]) for group in self.groups]
+        pieces = tuple(hull for hull in hulls if hull is not None)
+        gaps, farthest = measure_gaps(pieces, self.surface)
+        of_group = np.zeros(len(hulls))
+        of_group[[hull is not None for hull in hulls]] = farthest
+        return ConvexPieces(pieces, gaps), of_group
 
 
 def _measured(corners: list[Floats], mesh: TriangleMesh) -> ConvexPieces:

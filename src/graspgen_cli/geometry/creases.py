@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from graspgen_cli.geometry.meshes import face_areas, face_normals
+from graspgen_cli.geometry.meshes import cross, face_areas, face_normals
 from graspgen_cli.records import Floats
 
 FACINGS = 6
@@ -27,14 +27,14 @@ class ReflexEdges:
 
 def reflex_edges(vertices: Floats, faces: NDArray[np.integer]) -> ReflexEdges:
     """The edges of a closed mesh at which the solid takes up more than half a turn."""
-    edges = np.stack([faces, np.roll(faces, -1, axis=1)], axis=-1).reshape(-1, 2)
+    edges = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     order = np.argsort(edges.min(axis=1) * len(vertices) + edges.max(axis=1), kind="stable")
     one, other = order[0::2], order[1::2]  # the mesh is closed: every edge comes twice
     normals = face_normals(vertices[faces])
     first, second = normals[one // 3], normals[other // 3]
     ends = vertices[edges[one]]
     along = ends[:, 1] - ends[:, 0]
-    reflex = np.einsum("ei,ei->e", np.cross(first, second), along) < 0
+    reflex = np.einsum("ei,ei->e", cross(first, second), along) < 0
     weight = np.linalg.norm(along, axis=1, keepdims=True) * np.abs(second - first)
     return ReflexEdges(ends[reflex], weight[reflex])
 

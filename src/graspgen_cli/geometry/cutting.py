@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import manifold3d
@@ -26,17 +27,28 @@ concave surface turns most: halving a tube saves nothing yet, but quartering it 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """The convex hull of a part of the solid, and the volume (m³) that is solid in it."""
+    """The convex hull of a part of the solid, the volume (m³) that is solid in it, and that solid where it is a single one."""
 
     hull: Solid
     volume: float
+    solid: Solid | None = None
 
-    @property
+    @cached_property
+    def arrays(self) -> tuple[Floats, NDArray[np.int64]]:
+        """Vertices (V, 3) and faces (F, 3) of the hull."""
+        return arrays(self.hull)
+
+    @cached_property
+    def corners(self) -> frozenset[bytes]:
+        """The hull's vertices, each as its bytes."""
+        return frozenset(rows(self.arrays[0]))
+
+    @cached_property
     def air(self) -> float:
         """m³ of the hull that are not solid."""
         return float(self.hull.volume() - self.volume)
 
-    @property
+    @cached_property
     def mean_gap(self) -> float:
         """Air over half of the hull's area, m: for a thin wall the mean gap on one of its sides."""
         return self.air / max(float(self.hull.surface_area()) / 2, 1e-18)
@@ -49,6 +61,10 @@ class CutLimits:
     mean_gap: float
     smallest: float
     most: int
+
+    def times(self, factor: float) -> CutLimits:
+        """The same with other lengths."""
+        return CutLimits(self.mean_gap * factor, self.smallest * factor, self.most)
 
 
 def cut(solid: Solid, limits: CutLimits, bound: GapBound) -> list[Part]:
@@ -65,7 +81,7 @@ def cut(solid: Solid, limits: CutLimits, bound: GapBound) -> list[Part]:
     while fresh or todo:
         for piece, cell in fresh:
             for connected in piece.decompose():
-                part = Part(connected.hull(), float(connected.volume()))
+                part = Part(connected.hull(), float(connected.volume()), connected)
                 if part.volume > 0 and _is_done(connected, part, limits, bound):
                     done.append(part)
                 elif part.volume > 0:
@@ -80,8 +96,10 @@ def _is_done(piece: Solid, part: Part, limits: CutLimits, bound: GapBound) -> bo
     low, high = _box(piece)
     if (high - low).max() < limits.smallest:
         return True
-    vertices, faces = arrays(part.hull)
-    return part.mean_gap < limits.mean_gap and bound.keeps(vertices[faces], air=part.air)
+    if part.mean_gap >= limits.mean_gap:
+        return False
+    vertices, faces = part.arrays
+    return bound.keeps(vertices[faces], air=part.air)
 
 
 def _cut_once(piece: Solid, part: Part, cell: Floats, *, creases: CreasePlanes, smallest: float) -> list[tuple[Solid, Floats]]:
@@ -121,7 +139,7 @@ def _choose_plane(piece: Solid, part: Part, cell: Floats, creases: CreasePlanes,
 def _cut_hull_volume(vertices: Floats, faces: NDArray[np.int64], axis: int, place: float) -> float:
     """Sum of the hull volumes of both sides of a plane (m³), from the vertices and the points where edges cross the plane."""
     height = vertices[:, axis] - place
-    start, end = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
+    start, end = faces.ravel(), faces[:, [1, 2, 0]].ravel()
     crossing = (height[start] < 0) & (height[end] > 0)
     start, end = start[crossing], end[crossing]
     share = (height[start] / (height[start] - height[end]))[:, None]
@@ -148,6 +166,11 @@ def _halved_around(cell: Floats, box: Floats, smallest: float) -> Floats:
 def _box(solid: Solid) -> Floats:
     """Lowest and highest corner, (2, 3) m."""
     return np.array(solid.bounding_box()).reshape(2, 3)
+
+
+def rows(points: Floats) -> list[bytes]:
+    """Each of some points (N, 3) as its bytes, to tell exactly equal ones."""
+    return list((points + 0.0).view((np.void, 24)).ravel().tolist())
 
 
 def arrays(solid: Solid) -> tuple[Floats, NDArray[np.int64]]:

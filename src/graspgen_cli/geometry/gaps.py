@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from graspgen_cli.geometry.meshes import bounds, extents, face_areas, face_norma
 from graspgen_cli.geometry.rays import RayCaster
 from graspgen_cli.records import Floats, TriangleMesh
 
-SURFACE_SPACING = 0.5
+SURFACE_SPACING = 0.75
 """Distance between samples of the mesh's surface, as a share of the bound."""
 MOST_SURFACE_SAMPLES = 200_000
 CHECKED_SPACING = 1.0
@@ -22,6 +23,8 @@ CHECKED_SPACING = 1.0
 MOST_CHECKED_POINTS = 1500
 FEW = 8
 """Every so many points are looked at first: most hulls that break the bound show it there."""
+FAR = 3.0
+"""Multiple of the bound from which on points are not told apart by their distance."""
 LEAST_AIR = 0.05
 """Volume of air that a gap as large as the bound takes, as a share of the bound cubed: half a ball on a face, which is 2; less on edges."""
 REPORTED_POINTS = 3000
@@ -29,14 +32,15 @@ OUTWARDS = 1e-6
 """Share of the object's size: far above rounding, far below any gap."""
 
 
-def spread_points(triangles: Floats, count: int) -> tuple[Floats, NDArray[np.intp]]:
-    """Points (N, 3) spread evenly over triangles (T, 3, 3) by area, always the same ones, and the triangle of each, (N,).
+def spread_points(triangles: Floats, count: int, *, every: int = 1) -> tuple[Floats, NDArray[np.intp]]:
+    """Points (N, 3) spread evenly over triangles (T, 3, 3) by area, always the same ones, and the triangle of each, (N,). `every` leaves
+    out all but each so-manieth of the `count` points.
 
     Low-discrepancy steps of the golden ratio's two-dimensional kin (Roberts 2018, "R2"), folded into each triangle.
     """
     areas = face_areas(triangles)
     share = np.cumsum(areas)
-    step = np.arange(count)
+    step = np.arange(0, count, every)
     chosen = np.searchsorted(share, (step + 0.5) / count * share[-1]).clip(max=len(areas) - 1)
     root = np.sqrt(step * 0.7548776662466927 % 1.0)[:, None]
     along = (step * 0.5698402909980532 % 1.0)[:, None]
@@ -52,29 +56,38 @@ class GapBound:
         count = int(min(MOST_SURFACE_SAMPLES, face_areas(triangles).sum() / (SURFACE_SPACING * bound) ** 2)) + 1
         self._samples = cKDTree(np.concatenate([spread_points(triangles, count)[0], mesh.vertices]))
         self._rays = RayCaster(mesh)
-        self._surface = Surface(mesh)
+        self.surface = Surface(mesh)
         self.bound = bound
 
-    def keeps(self, triangles: Floats, *, air: float, relaxed: float = 1.0) -> bool:
-        """Whether triangles (T, 3, 3) of a convex hull stay inside the mesh or within `relaxed` times the bound of it.
+    def times(self, factor: float) -> GapBound:
+        """The same for another bound."""
+        other = copy.copy(self)
+        other.bound = self.bound * factor
+        return other
+
+    def keeps(self, triangles: Floats, *, air: float) -> bool:
+        """Whether triangles (T, 3, 3) of a convex hull stay inside the mesh or within the bound of it.
 
         Judged at points about as dense as the bound: those near samples of the surface and those inside the mesh are well, of the
         others the distance is taken. `air` is the volume (m³) of the hull that is not solid: too little of it cannot hold a gap.
         """
-        bound = self.bound * relaxed
+        bound = self.bound
         if air < LEAST_AIR * bound**3 or not len(triangles):
             return True
         count = int(min(MOST_CHECKED_POINTS, face_areas(triangles).sum() / (CHECKED_SPACING * bound) ** 2)) + 1
-        points = np.concatenate([spread_points(triangles, count)[0], triangles.mean(axis=1)])
-        return all(self._near(some, bound) for some in (points[::FEW], points))
+        middles = triangles.mean(axis=1)
+        stages = (np.concatenate([spread_points(triangles, count, every=every)[0], middles[::every]]) for every in (FEW, 1))
+        return all(self._near(points, bound) for points in stages)
 
     def _near(self, points: Floats, bound: float) -> bool:
-        distance, _ = self._samples.query(points, distance_upper_bound=bound)
-        far = points[np.isinf(distance)]
-        if not len(far):
+        # A sample that is near enough will do, if it is not the nearest; the few that this overlooks are looked at more closely.
+        points = points[np.isinf(self._samples.query(points, eps=1.0, distance_upper_bound=bound)[0])]
+        outside = points[~self._rays.inside(points)]
+        if not len(outside):
             return True
-        outside = far[~self._rays.inside(far)]
-        return all(self._surface.distance(point) <= bound for point in outside)
+        # The farthest is the likeliest to be too far, which ends it; how far the very far ones are takes long to find and does not matter.
+        farthest_first = np.argsort(-self._samples.query(outside, distance_upper_bound=FAR * bound)[0], kind="stable")
+        return all(self.surface.distance(point) <= bound for point in outside[farthest_first])
 
 
 @dataclass(frozen=True)
@@ -92,7 +105,12 @@ def summed_up(spread: Floats, others: Floats) -> Gaps:
 
 
 def measure_gap(pieces: Sequence[TriangleMesh], mesh: TriangleMesh) -> Gaps:
-    """The distances from the surface of the union of convex pieces to the mesh.
+    """The distances from the surface of the union of convex pieces to the mesh: see `measure_gaps`."""
+    return measure_gaps(pieces, Surface(mesh))[0]
+
+
+def measure_gaps(pieces: Sequence[TriangleMesh], surface: Surface) -> tuple[Gaps, Floats]:
+    """The distances from the surface of the union of P convex pieces to the mesh's, and the largest of each piece, (P,) m.
 
     Taken exactly at a few thousand points: spread by area, and middles of faces for the largest as well. Points of
     a piece that lie inside another one are no surface of the union: a point is moved outwards a little, to tell a face between two
@@ -104,7 +122,7 @@ def measure_gap(pieces: Sequence[TriangleMesh], mesh: TriangleMesh) -> Gaps:
     some = np.arange(0, len(triangles), 1 + len(triangles) // REPORTED_POINTS)
     points = np.concatenate([spread, triangles[some].mean(axis=1)])
     face = np.concatenate([face, some])
-    size = float(extents(mesh).max())
+    size = surface.size
     moved = points + face_normals(triangles)[face] * OUTWARDS * size
     widened = OUTWARDS * size / 100
     bare = np.ones(len(points), np.bool_)
@@ -113,10 +131,11 @@ def measure_gap(pieces: Sequence[TriangleMesh], mesh: TriangleMesh) -> Gaps:
         inside_box = (moved >= low - widened).all(axis=1) & (moved <= high + widened).all(axis=1)
         near = np.flatnonzero(bare & (owner[face] != index) & inside_box)
         bare[near] = depth_outside(moved[near], piece) > widened
-    surface = Surface(mesh)
     distance = np.array([surface.distance(point) for point in points[bare]])
     by_area = int(bare[: len(spread)].sum())
-    return summed_up(distance[:by_area], distance[by_area:])
+    largest = np.zeros(len(pieces))
+    np.maximum.at(largest, owner[face[bare]], distance)
+    return summed_up(distance[:by_area], distance[by_area:]), largest
 
 
 def depth_outside(points: Floats, piece: TriangleMesh) -> Floats:
@@ -131,7 +150,7 @@ def depth_outside(points: Floats, piece: TriangleMesh) -> Floats:
 
 
 class Surface:
-    """A mesh's surface, to take exact distances to."""
+    """A mesh's surface, to take exact distances to. size: m, its longest side."""
 
     def __init__(self, mesh: TriangleMesh) -> None:
         model = fcl.BVHModel()
@@ -141,6 +160,7 @@ class Surface:
         self._object = fcl.CollisionObject(model)
         self._dot = fcl.CollisionObject(fcl.Sphere(1e-12))
         self._request = fcl.DistanceRequest()
+        self.size = float(extents(mesh).max())
 
     def distance(self, point: Floats) -> float:
         """Distance of a point (3,) to the surface, m."""

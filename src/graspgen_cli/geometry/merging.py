@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import manifold3d
 import numpy as np
 from numpy.typing import NDArray
 
-from graspgen_cli.geometry.cutting import Part, Solid, arrays
+from graspgen_cli.geometry.cutting import Part, Solid, rows
 from graspgen_cli.geometry.gaps import GapBound
 from graspgen_cli.records import Floats
 
 TOUCHING = 1e-5
 """m: parts whose boxes are nearer than this are neighbours."""
-SMALL = 6
+SMALL = 12
 """Most parts that a group may be made of to be shared out among its neighbours."""
 ATTEMPTS = 4
 """Most neighbours that a part is offered to."""
 
-
-@dataclass(frozen=True)
-class MergeLimits:
-    """What a hull of joined parts may leave: its mean gap (m), and how much of the bound on the largest."""
-
-    mean_gap: float
-    relaxed: float = 1.0
+MANY_CORNERS = 96
+"""Corners of two hulls together above which their joined hull is estimated first: it takes five times as long as the estimate."""
+SLACK = 1.25
+"""How many times the mean gap allowed an estimate may be, to be looked at more closely."""
+DIRECTIONS = np.array([step for step in itertools.product((-1.0, 0.0, 1.0), repeat=3) if any(step)])
+"""(26, 3) towards the faces, edges and corners of a cube."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,17 @@ class Group:
     box: Floats
     """(2, 3) m."""
 
+    @cached_property
+    def outermost(self) -> Floats:
+        """(N, 3) m: the corners that lie farthest along some direction of DIRECTIONS."""
+        corners, _ = self.part.arrays
+        return corners[np.unique((corners @ DIRECTIONS.T).argmax(axis=0))]
+
+    @cached_property
+    def rough_volume(self) -> float:
+        """m³ of the hull of the outermost corners."""
+        return float(_hull(self.outermost).volume())
+
     @staticmethod
     def of(part: Part, members: tuple[Part, ...]) -> Group:
         return Group(part, members, np.array(part.hull.bounding_box()).reshape(2, 3))
@@ -49,36 +61,92 @@ def single_groups(parts: Iterable[Part]) -> list[Group]:
     return [Group.of(part, (part,)) for part in parts]
 
 
-def merge(groups: list[Group], limits: MergeLimits, bound: GapBound) -> list[Group]:
-    """Join neighbours, the pair first that leaves little air and absorbs a small part, while their hull keeps the limits."""
-    alive = dict(enumerate(groups))
-    near: dict[int, set[int]] = {index: set() for index in alive}
-    heap: list[tuple[float, int, int]] = []
-
-    def consider(one: int, other: int) -> None:
-        near[one].add(other)
-        near[other].add(one)
-        joined = _joined(alive[one], alive[other])
-        if joined.mean_gap < limits.mean_gap:
-            smaller = min(alive[one].part.volume, alive[other].part.volume)
-            heapq.heappush(heap, (joined.mean_gap * smaller**0.5, one, other))
-
+def merge(groups: list[Group], mean_gap: float, bound: GapBound, *, settled: int = 0) -> list[Group]:
+    """Join neighbours, the pair first that leaves little air and absorbs a small part, while their hull keeps the bound and leaves less
+    than `mean_gap` (m) on average. The first `settled` groups have been, and are joined with one another only once
+    they have grown."""
+    joining = _Joining(dict(enumerate(groups)), mean_gap)
     for one, other in np.argwhere(np.triu(_touching(groups), 1)):
-        consider(int(one), int(other))
-    while heap:
-        _, one, other = heapq.heappop(heap)
-        if one not in alive or other not in alive:
+        if other >= settled:
+            joining.consider(int(one), int(other))
+    while joining.heap:
+        one, other, joined = joining.next_pair()
+        if joined is None:
             continue
-        joined = _joined(alive[one], alive[other])
-        if not _keeps(joined, (alive[one].part.hull, alive[other].part.hull), limits, bound):
-            continue
-        new = len(near)
-        around = (near[one] | near[other]) - {one, other}
-        alive[new] = Group.of(joined, alive.pop(one).members + alive.pop(other).members)
-        near[new] = set()
-        for neighbour in sorted(around & alive.keys()):
-            consider(new, neighbour)
-    return list(alive.values())
+        if _keeps(joined, (joining.alive[one].part, joining.alive[other].part), bound):
+            joining.join(one, other, joined)
+        else:
+            joining.hold_apart(one, other)
+    return list(joining.alive.values())
+
+
+class _Joining:
+    """Groups by number, each new one getting the next, and the pairs of them that may be joined.
+
+    Two whose hull breaks the bound are apart for good: their hull together with others holds what broke it.
+    """
+
+    def __init__(self, alive: dict[int, Group], mean_gap: float) -> None:
+        self.alive, self._mean_gap = alive, mean_gap
+        self._near: dict[int, set[int]] = {index: set() for index in alive}
+        self._apart: dict[int, set[int]] = {index: set() for index in alive}
+        self.heap: list[tuple[float, int, int, Part | None]] = []
+
+    def consider(self, one: int, other: int) -> None:
+        """Makes neighbours of two groups, to be joined in their turn unless that leaves too much air."""
+        self._near[one].add(other)
+        self._near[other].add(one)
+        corners = sum(self.alive[index].part.hull.num_vert() for index in (one, other))
+        if corners > MANY_CORNERS:
+            self._put(_estimated_gap(self.alive[one], self.alive[other]) / SLACK, one, other, None)
+        else:
+            self._put_joined(one, other)
+
+    def next_pair(self) -> tuple[int, int, Part | None]:
+        """The next pair and their joined hull; none where that pair is none any more, or takes another turn now that it is known
+        exactly."""
+        _, one, other, joined = heapq.heappop(self.heap)
+        if one not in self.alive or other not in self.alive:
+            return one, other, None
+        if joined is None:
+            self._put_joined(one, other)
+        return one, other, joined
+
+    def join(self, one: int, other: int, joined: Part) -> None:
+        """Puts a new group in the place of two, and considers it with their neighbours."""
+        new = len(self._near)
+        around = (self._near[one] | self._near[other]) - {one, other}
+        self.alive[new] = Group.of(joined, self.alive.pop(one).members + self.alive.pop(other).members)
+        self._near[new], self._apart[new] = set(), set()
+        for stranger in (self._apart[one] | self._apart[other]) & self.alive.keys():
+            self.hold_apart(new, stranger)
+        for neighbour in sorted((around - self._apart[new]) & self.alive.keys()):
+            self.consider(new, neighbour)
+
+    def hold_apart(self, one: int, other: int) -> None:
+        """Two groups are not to be joined."""
+        self._apart[one].add(other)
+        self._apart[other].add(one)
+
+    def _put_joined(self, one: int, other: int) -> None:
+        joined = _joined(self.alive[one], self.alive[other])
+        self._put(joined.mean_gap, one, other, joined)
+
+    def _put(self, mean_gap: float, one: int, other: int, joined: Part | None) -> None:
+        if mean_gap < self._mean_gap:
+            smaller = min(self.alive[one].part.volume, self.alive[other].part.volume)
+            heapq.heappush(self.heap, (mean_gap * smaller**0.5, one, other, joined))
+
+
+def _estimated_gap(one: Group, other: Group) -> float:
+    """About the mean gap (m) that the hull of two groups would leave, from the hull of their outermost corners alone."""
+    rough = _hull(np.concatenate([one.outermost, other.outermost]))
+    between = float(rough.volume()) - one.rough_volume - other.rough_volume
+    return (one.part.air + other.part.air + between) / max(float(rough.surface_area()) / 2, 1e-18)
+
+
+def _hull(points: Floats) -> Solid:
+    return manifold3d.Manifold.hull_points(points)
 
 
 def _joined(one: Group, other: Group) -> Part:
@@ -92,42 +160,37 @@ def _touching(groups: list[Group]) -> NDArray[np.bool_]:
     return np.asarray((near & near.swapaxes(0, 1)).all(axis=-1))
 
 
-def _keeps(joined: Part, inner: tuple[Solid, ...], limits: MergeLimits, bound: GapBound) -> bool:
+def _keeps(joined: Part, inner: tuple[Part, ...], bound: GapBound) -> bool:
     """Whether a hull keeps the bound, given that the hulls in it do: only faces between vertices of several of them are new."""
-    vertices, faces = arrays(joined.hull)
-    own = [_is_among(vertices, arrays(solid)[0])[faces].all(axis=1) for solid in inner]
-    return bound.keeps(vertices[faces[~np.any(own, axis=0)]], air=joined.air, relaxed=limits.relaxed)
+    vertices, faces = joined.arrays
+    own = [np.array([corner in part.corners for corner in rows(vertices)])[faces].all(axis=1) for part in inner]
+    return bound.keeps(vertices[faces[~np.any(own, axis=0)]], air=joined.air)
 
 
-def _is_among(points: Floats, others: Floats) -> NDArray[np.bool_]:
-    """Whether each point (N, 3) is exactly one of the others (M, 3), (N,)."""
-    row = np.dtype((np.void, 24))
-    return np.isin(np.ascontiguousarray(points + 0.0).view(row).ravel(), np.ascontiguousarray(others + 0.0).view(row).ravel())
-
-
-def share_out(groups: list[Group], limits: MergeLimits, bound: GapBound) -> list[Group]:
-    """Do away with small groups whose every part fits under the hull of a neighbour, the smallest group first."""
+def share_out(groups: list[Group], mean_gap: float, bound: GapBound) -> list[Group]:
+    """Do away with small merged groups whose every part fits under the hull of a neighbour, the smallest group first. Single parts have
+    been offered to every neighbour already."""
     alive = dict(enumerate(groups))
     for index in sorted(alive, key=lambda index: (len(alive[index].members), alive[index].part.volume)):
-        if len(alive[index].members) <= SMALL:
+        if 1 < len(alive[index].members) <= SMALL:
             others = {other: group for other, group in alive.items() if other != index}
-            grown = _hosts(alive[index].members, others, limits, bound)
+            grown = _hosts(alive[index].members, others, mean_gap, bound)
             alive = alive if grown is None else others | grown
     return list(alive.values())
 
 
-def _hosts(parts: tuple[Part, ...], groups: dict[int, Group], limits: MergeLimits, bound: GapBound) -> dict[int, Group] | None:
+def _hosts(parts: tuple[Part, ...], groups: dict[int, Group], mean_gap: float, bound: GapBound) -> dict[int, Group] | None:
     """The groups that take the parts in, grown by them; None where a part finds no host."""
     grown: dict[int, Group] = {}
     for part in parts:
-        host = _host(part, groups | grown, limits, bound)
+        host = _host(part, groups | grown, mean_gap, bound)
         if host is None:
             return None
         grown[host[0]] = host[1]
     return grown
 
 
-def _host(part: Part, groups: dict[int, Group], limits: MergeLimits, bound: GapBound) -> tuple[int, Group] | None:
+def _host(part: Part, groups: dict[int, Group], mean_gap: float, bound: GapBound) -> tuple[int, Group] | None:
     """The group whose hull has to grow least to take the part in, and that hull."""
     (single,) = single_groups([part])
     offers = []
@@ -136,6 +199,6 @@ def _host(part: Part, groups: dict[int, Group], limits: MergeLimits, bound: GapB
             joined = _joined(group, single)
             offers.append((float(joined.hull.volume() - group.part.hull.volume()), index, joined))
     for _, index, joined in sorted(offers, key=lambda offer: offer[:2])[:ATTEMPTS]:
-        if joined.mean_gap < limits.mean_gap and _keeps(joined, (groups[index].part.hull, part.hull), limits, bound):
+        if joined.mean_gap < mean_gap and _keeps(joined, (groups[index].part, part), bound):
             return index, Group.of(joined, (*groups[index].members, part))
     return None

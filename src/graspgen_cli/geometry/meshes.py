@@ -103,7 +103,13 @@ def signed_volume(mesh: TriangleMesh) -> float:
 
 def face_crosses(triangles: Floats) -> Floats:
     """The normals of triangles (T, 3, 3), twice their areas long, (T, 3)."""
-    return np.asarray(np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]))
+    return cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+
+
+def cross(one: Floats, other: Floats) -> Floats:
+    """The cross products of vectors (N, 3), (N, 3). NumPy's own takes several times as long for a few hundred of them."""
+    (a, b, c), (d, e, f) = one.T, other.T
+    return np.stack([b * f - c * e, c * d - a * f, a * e - b * d], axis=1)
 
 
 def face_areas(triangles: Floats) -> Floats:

@@ -96,11 +96,19 @@ class RayCaster:
 
     def inside(self, point: Floats) -> NDArray[np.bool_]:
         """(N,) whether points (N, 3) lie inside a watertight mesh: the first face met is left, by the majority of three rays."""
-        votes = np.zeros(len(point), np.int64)
-        for axis in _SKEW_DIRECTIONS:
-            direction = np.broadcast_to(axis, point.shape)
-            votes += self.leaving(self.first_hit(point, direction)[1], direction)
-        return votes >= 2
+        one, other = (self._leaves_along(point, axis) for axis in _SKEW_DIRECTIONS[:2])
+        torn = np.flatnonzero(one != other)
+        one[torn] = self._leaves_along(point[torn], _SKEW_DIRECTIONS[2])
+        return one
+
+    def _leaves_along(self, point: Floats, axis: Floats) -> NDArray[np.bool_]:
+        """(N,) whether the first face met from points (N, 3) along one direction (3,) is left."""
+        if len(point) == 0:
+            return np.zeros(0, bool)
+        toward = np.empty(point.shape, np.float32)
+        toward[:] = axis
+        face = np.asarray(self._scene.run(self._local(point), toward, query="INTERSECT"), np.int32)
+        return (face >= 0) & (np.einsum("ij,j->i", self._normal[face], axis) > 0)
 
 
 # Directions along no symmetry of an ordinary mesh, so that rays seldom meet an edge or a vertex.

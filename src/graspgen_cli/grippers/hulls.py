@@ -8,7 +8,7 @@ from scipy.spatial import ConvexHull, QhullError
 from graspgen_cli.errors import GripperError
 from graspgen_cli.geometry.cutting import CutLimits, cut
 from graspgen_cli.geometry.gaps import GapBound
-from graspgen_cli.geometry.merging import MergeLimits, merge, share_out, single_groups
+from graspgen_cli.geometry.merging import merge, share_out, single_groups
 from graspgen_cli.geometry.meshes import extents, is_closed, mesh_from_solid, signed_volume, solid_from_mesh, triangle_mesh
 from graspgen_cli.records import Floats, TriangleMesh
 
@@ -39,9 +39,8 @@ def mesh_parts(mesh: TriangleMesh, *, convex: bool = False) -> tuple[tuple[Trian
     if solid.is_empty():
         return (hull,), "a very concave collision mesh is not closed: its convex hull stands in for it"
     bound = GapBound(mesh_from_solid(solid), _LARGEST_GAP)
-    limits = MergeLimits(_LARGEST_GAP, 1.0)
-    groups = merge(single_groups(cut(solid, CutLimits(_CUT_GAP, _SMALLEST_PART, _MOST_PARTS), bound)), limits, bound)
-    parts = tuple(mesh_from_solid(group.part.hull) for group in share_out(groups, limits, bound))
+    groups = merge(single_groups(cut(solid, CutLimits(_CUT_GAP, _SMALLEST_PART, _MOST_PARTS), bound)), _LARGEST_GAP, bound)
+    parts = tuple(mesh_from_solid(group.part.hull) for group in share_out(groups, _LARGEST_GAP, bound))
     return parts, f"a very concave collision mesh was cut into {len(parts)} convex parts"
 
 
