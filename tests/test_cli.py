@@ -80,7 +80,11 @@ class FakeRun(ModuleType):
 
     def inspect_dataset(self, root: Path, **options: Any) -> SimpleNamespace:
         self.note("doctor", {"root": root, **options})
-        return SimpleNamespace(grippers=("g",), files=2, findings=(), repaired=(), mendable=0)
+        return SimpleNamespace(grippers=("g",), files=2, findings=(), repaired=(), recomputed=(), mendable=0)
+
+    def recompute_dataset(self, found: SimpleNamespace, root: Path, count: int, **options: Any) -> SimpleNamespace:
+        self.note("recompute", {"root": root, "count": count, **options})
+        return found
 
     def analyze_collections(self, settings: AnalyzeCommand, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> Any:
         self.note("analyze", settings)
@@ -163,6 +167,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRun]:
     machine, inspection = ModuleType("graspgen_cli.execution.machine"), ModuleType("graspgen_cli.execution.inspection")
     machine.machine_facts = fake.machine_facts  # type: ignore[attr-defined]
     inspection.inspect_dataset = fake.inspect_dataset  # type: ignore[attr-defined]
+    inspection.recompute_dataset = fake.recompute_dataset  # type: ignore[attr-defined]
     analysis_run, compare_run = ModuleType("graspgen_cli.execution.analysis_run"), ModuleType("graspgen_cli.execution.compare_run")
     analysis_run.analyze_collections = fake.analyze_collections  # type: ignore[attr-defined]
     compare_run.compare_collections = fake.compare_collections  # type: ignore[attr-defined]
@@ -218,6 +223,7 @@ def names(fake: FakeRun) -> list[str]:
         (["relabel"], ["relabel"]),
         (["doctor"], ["machine"]),
         (["doctor", "results"], ["doctor"]),
+        (["doctor", "results", "--recompute", "2"], ["doctor", "recompute"]),
         (["doctor", "results", "--machine"], ["machine", "doctor"]),
         (["bench"], ["bench"]),
         (["all", "--shard", "0/3"], ["gripper-config", "objects all"]),
