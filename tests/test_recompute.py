@@ -90,6 +90,7 @@ WAYS: dict[str, list[list[str]]] = {
     "guesses first, then fewer": [["validate", *MORE, "--guess-only"], ["validate", *FEW, "--load-guesses"], ["fill", *MORE]],
     "tested again": [["validate", *FEW], ["validate", *MORE, "--load-guesses"]],
     "hard negatives later": [["validate", *FEW], ["validate", *FEW, "--load-guesses", "--hard-negatives", "2"]],
+    "shaken, with draws": [["validate", *FEW, "--protocol", "shake", "--randomize", "--randomize-draws", "2"]],
     "some left untried": [["validate", *MORE, "--max-num-grasps", "3"]],
 }
 FAST = 2
@@ -184,7 +185,7 @@ def test_every_change_is_found(file: Path, meshes: Path, change: Callable[[Grasp
         (("provenance", "object", "largest_gap"), 0.5, "largest_gap: 0.5 in the file"),
         (("provenance", "object", "pieces"), 7, "pieces: 7 in the file"),
         (("provenance", "tries"), 70, "tries: 70 in the file"),
-        (("provenance", "simulation", "settings", "contact", "time_constant"), 0.5, "contact"),
+        (("provenance", "simulation", "settings", "contact", "time_constant"), 0.5, "contact.time_constant 0.5, now"),
         (("provenance", "guess", "object_digest"), "0", "another mesh"),
         (("provenance", "gripper", "grip_force"), 61.0, "another gripper model"),
         (("gripper", "depth"), 0.5, "depth: 0.5 in the file"),

@@ -158,7 +158,15 @@ def differences(recorded: Record | None, current: Record) -> list[str]:
         found.append("another gripper model")
     for part in ("settings", "versions"):
         theirs, ours = recorded.get(part), current[part]
-        theirs = theirs if isinstance(theirs, dict) else {}
+        theirs, ours = _flat(theirs if isinstance(theirs, dict) else {}), _flat(ours)
         names = sorted(name for name in {*theirs, *ours} if theirs.get(name) != ours.get(name))
         found += [f"{name} {theirs.get(name)}, now {ours.get(name)}" for name in names]
     return found
+
+
+def _flat(values: Record) -> Record:
+    """The values, those of a mapping under names of their own: ``contact.tolerance``."""
+    flat: Record = {}
+    for name, value in values.items():
+        flat |= {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
+    return flat

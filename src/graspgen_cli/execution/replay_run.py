@@ -26,6 +26,7 @@ from graspgen_cli.settings.commands import ReplayCommand
 from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.settings.randomization_models import RandomizationSettings
+from graspgen_cli.validate.contact import recorded_contact
 from graspgen_cli.validate.judge import meets
 from graspgen_cli.validate.trace import TrialTrace, touching_bodies, trace_trial
 from graspgen_cli.validate.variation import Variation, drawn_trials
@@ -197,6 +198,10 @@ def _changes(grasps: ObjectGrasps, gripper: Gripper, target: TargetObject) -> li
         notes.append("the mesh is not the one that the grasps were tried on")
     if recorded.get("gripper_digest", gripper.content_hash) != gripper.content_hash:
         notes.append("the gripper is not the one that the grasps were tried with")
+    made_with = recorded.get("settings")
+    contact = made_with.get("contact") if isinstance(made_with, dict) else None
+    if contact is not None and contact != recorded_contact("mujoco"):
+        notes.append("contacts were computed otherwise when the grasps were tried")
     return notes
 
 

@@ -46,4 +46,5 @@ def recorded_contact(backend: str) -> dict[str, Any] | None:
     """The constants as plain values, for the record of trials on this backend; None where it has contacts of its own."""
     if backend == "isaaclab":
         return None
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(DEFAULT_CONTACT).items()}
+    values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(DEFAULT_CONTACT).items()}
+    return values | {"integrator": DEFAULT_CONTACT.integrator.value}
