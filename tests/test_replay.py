@@ -92,10 +92,11 @@ def test_what_is_no_longer_the_same_is_said(made_dataset: Path, tmp_path: Path, 
     content = json.loads(box_file(made_dataset).read_bytes())
     content["provenance"]["simulation"] |= {"object_digest": "0" * 64, "gripper_digest": "0" * 64}
     content["provenance"]["simulation"]["settings"]["backend"] = "another"
+    content["provenance"]["simulation"]["settings"]["contact"]["tolerance"] = 0.5
     path = tmp_path / "changed.grasps.json"
     path.write_bytes(signed(content))
     notes = replay(path)[1]["notes"]
-    assert [note.split()[1] for note in notes] == ["file's", "mesh", "gripper"]
+    assert [note.split()[1] for note in notes] == ["file's", "mesh", "gripper", "were"]
 
 
 def test_a_file_of_another_tool_is_tried_on_our_settings(tmp_path: Path, replay: Answer) -> None:
