@@ -266,17 +266,39 @@ def test_on_warp_it_slides_there_too(panda: Gripper) -> None:
 
 @pytest.mark.slow
 def test_warp_ends_shaken_trials_as_the_reference_does_alone_and_in_a_batch(panda: Gripper) -> None:
-    """The first is lost while the others are shaken on, which the engine then gathers in fewer worlds."""
     pytest.importorskip("mujoco_warp", reason="the GPU backend needs the packages of the extra gpu")
     from graspgen_cli.validate.backends.mujoco_warp import MujocoWarpBackend
 
     settings, grasps = settings_of(*SHAKES, friction=0.06), off_centre(panda)[np.array([0, 2, 3])]
-    warp, reference = MujocoWarpBackend(threads=1, device="cpu", worlds=8), make_backend("mujoco", threads=1)
+    warp, reference = MujocoWarpBackend(threads=1, device="cpu", worlds=6), make_backend("mujoco", threads=1)
     expected, found = reference.run(panda, HELD, grasps, settings), warp.run(panda, HELD, grasps, settings)
     alone = warp.run(panda, HELD, grasps[np.array([2])], settings)
     assert set(judge(expected)) == {Outcome.HELD, Outcome.DROPPED}
     np.testing.assert_array_equal(judge(found), judge(expected))
     np.testing.assert_allclose(found.slip[2], alone.slip[0], rtol=0.05, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_shaken_trial_that_warp_moves_to_another_world_goes_on_as_it_would_have(panda: Gripper) -> None:
+    """Once the other one is over, the engine has it in the first world, in which nothing was shaken. The box slides, so that every force
+    counts."""
+    pytest.importorskip("mujoco_warp", reason="the GPU backend needs the packages of the extra gpu")
+    from graspgen_cli.validate.backends.worlds import Worlds
+
+    settings = settings_of((2.0, ShakeKind.ROTATIONAL, ShakeAxis.CLOSING, 0.3, 2.0), friction=FRICTION, object_mass=MASS)
+    scene, both = build_scene(panda, HELD, settings), np.arange(2)
+    grasps, ended = replace(off_centre(panda)[np.array([0, 3])], opening_width=np.full(2, 0.032)), []
+    for running in (both, both[1:]):
+        worlds = Worlds(panda, settings, count=2, pieces=1, device="cpu")
+        worlds.add_objects([scene])
+        worlds.load(both, np.zeros(2, np.intp), start_position(scene, panda, grasps))
+        worlds.step(50, both)
+        worlds.shake(both[1:], np.array([1]))
+        worlds.step(190, both)
+        worlds.step(40, running)
+        seen = worlds.observe()
+        ended.append(np.concatenate([seen.pose_object_in_gripper[1].ravel(), seen.finger_contact_force[1]]))
+    np.testing.assert_allclose(ended[1], ended[0], rtol=1e-5, atol=1e-7)
 
 
 # --- stages -----------------------------------------------------------------------------------------------------------------------
