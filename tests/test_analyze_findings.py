@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from examples import EXAMPLES, OBJECTS, example_object, gripper_by_name
 from foreign_files import isaac_document, write_acronym, write_shard, write_webdataset, write_yaml
 from graspgen_cli.analysis.findings import FAULTS, FindingKind
 from graspgen_cli.analysis.surface import between_pads, out_of_reach, surface_points
+from graspgen_cli.app import main
 from graspgen_cli.dataset.graspgen_json import CHECKSUM, encode
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.geometry.collision import ObjectShape, in_collision
@@ -51,6 +53,25 @@ def with_file(root: Path, name: str, content: str | bytes) -> Path:
 def test_a_sound_dataset_has_no_findings(tmp_path: Path) -> None:
     write_dataset(tmp_path / "d", sound())
     assert kinds(tmp_path / "d") == {}
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("size", [1e160, 1e306, 1.7e308, -1.7e308])
+@pytest.mark.parametrize("place", ["pose", "rotation", "opening", "depth", "width"])
+def test_no_number_is_too_large_to_be_looked_at(tmp_path: Path, place: str, size: float) -> None:
+    pytest.importorskip("plotly", reason="plotly is not installed")
+    content: dict[str, Any] = document(made("x.obj", GOOD))
+    grasps, gripper = content["grasps"], content["gripper"]
+    if place in ("depth", "width"):
+        gripper[place] = size
+    elif place == "opening":
+        grasps["opening_width"][3] = size
+    else:
+        grasps["transforms"][3][0][3 if place == "pose" else 0] = size
+    with_file(tmp_path / "d", "x.grasps.json", json.dumps(content))
+    expected = {"pose": {"far from the object": "x.obj"}, "rotation": {"not a rotation": "x.obj"}}
+    assert kinds(tmp_path / "d") == expected.get(place, {})
+    assert main(["analyze", str(tmp_path / "d"), "--quiet", "--output", str(tmp_path / "report.html")]) == (place in expected)
 
 
 Plant = Callable[[Path], object]

@@ -24,6 +24,8 @@ DIRECTION_BANDS, DIRECTION_SECTORS = 4, 12
 """The sphere of approach directions in cells of one size: bands of equal height, from -z to +z, each in sectors about z."""
 FAR_FACTOR = 10.0
 """A grasp this many times farther from the middle of an object's grasps than half of them are does not belong to the object."""
+FARTHEST = 1e9
+"""m: what a file puts farther off is taken to be there, so that no number made of it is beyond what a number can be."""
 MANY_DUPLICATES = 0.05
 """Share of the good grasps from which on near-duplicates are worth telling."""
 
@@ -73,7 +75,7 @@ def object_facts(
     pose_graspgen_in_gripper: (4, 4), GraspGen's frame (approach +Z, closing X) in the frame of the file's poses.
     """
     grasps = dataset.grasps
-    seen = grasps.pose_gripper_in_object @ pose_graspgen_in_gripper
+    seen = np.clip(grasps.pose_gripper_in_object, -FARTHEST, FARTHEST) @ pose_graspgen_in_gripper
     good = is_good(grasps)
     good_poses = seen[good]
     facts = ObjectFacts(
@@ -89,7 +91,7 @@ def object_facts(
         settings=_settings_digest(dataset),
         chosen="subset" in dataset.provenance,
     )
-    depth = 0.0 if math.isnan(dataset.gripper_depth) else dataset.gripper_depth
+    depth = dataset.gripper_depth if abs(dataset.gripper_depth) < FARTHEST else 0.0
     return facts, _findings(facts, seen, depth)
 
 
@@ -106,7 +108,8 @@ def _settings_digest(dataset: GraspDataset) -> str:
 
 def _opening_classes(widths: Floats) -> tuple[int, ...]:
     known = widths[np.isfinite(widths)]
-    classes = np.clip((known / OPENING_STEP + 1e-9).astype(np.int64), 0, OPENING_CLASSES - 1)
+    classes = (np.clip(known, 0.0, OPENING_STEP * OPENING_CLASSES) / OPENING_STEP + 1e-9).astype(np.int64)
+    classes = np.minimum(classes, OPENING_CLASSES - 1)
     return tuple(np.bincount(classes, minlength=OPENING_CLASSES).tolist())
 
 

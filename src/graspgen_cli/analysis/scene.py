@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from graspgen_cli.analysis.object_facts import ObjectFacts
+from graspgen_cli.analysis.object_facts import FARTHEST, ObjectFacts
 from graspgen_cli.geometry.poses import transform_points
 from graspgen_cli.records import Floats, GraspBatch, Ints, Outcome, TriangleMesh
 
@@ -50,7 +50,8 @@ def scene(facts: ObjectFacts, mesh: TriangleMesh | None, grasps: GraspBatch, *, 
         if len(rows):
             rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(MOST_FIGURES, len(rows))).astype(np.int64))]
             openings = np.where(np.isnan(grasps.opening_width[rows]), width, grasps.opening_width[rows])
-            figures[outcome] = transform_points(grasps.pose_gripper_in_object[rows], _figure(openings, depth))
+            poses = np.clip(grasps.pose_gripper_in_object[rows], -FARTHEST, FARTHEST)
+            figures[outcome] = transform_points(poses, _figure(np.clip(openings, 0.0, FARTHEST), depth))
     return Scene(facts, mesh and thinned(mesh), figures)
 
 

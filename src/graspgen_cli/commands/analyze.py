@@ -110,9 +110,10 @@ def _print_reasons(analysis: DatasetAnalysis, console: Console) -> None:
         ("collision", total.collision, "in collision before any trial"),
         ("unvalidated", total.unvalidated, "never tried"),
     )
-    console.line()
     rows = [(name, str(count), f"{count / total.total:.1%}", why) for name, count, why in causes if count]
-    console.table(("not held", "grasps", "of all", "why"), rows, text=True)
+    if rows:
+        console.line()
+        console.table(("not held", "grasps", "of all", "why"), rows, text=True)
     console.line()
     for gripper in analysis.grippers:
         of_gripper = [facts for facts in analysis.objects if facts.gripper == gripper]

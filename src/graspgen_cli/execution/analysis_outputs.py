@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
@@ -12,7 +11,7 @@ import orjson
 
 from graspgen_cli.analysis.dataset_facts import DatasetAnalysis
 from graspgen_cli.analysis.document import analysis_document, csv_text
-from graspgen_cli.analysis.object_facts import ObjectFacts
+from graspgen_cli.analysis.object_facts import FARTHEST, ObjectFacts
 from graspgen_cli.analysis.report import report_page
 from graspgen_cli.analysis.scene import Scene, scene, worst_and_best
 from graspgen_cli.analysis.thumbnail import thumbnail
@@ -86,5 +85,5 @@ def _scene(facts: ObjectFacts, entry: Entry, meshes: Path) -> Scene:
 
 
 def _known(size: float, usual: float) -> float:
-    """The size, or where the file does not say it that of a common hand, m."""
-    return usual if math.isnan(size) else size
+    """The size, or where the file gives none, or one that is no length, that of a common hand, m."""
+    return size if abs(size) < FARTHEST else usual
