@@ -76,7 +76,7 @@ def test_only_pieces_that_stand_too_far_off_are_made_anew(monkeypatch: pytest.Mo
     first = cut_caltrop()
     assert mended.largest_gap <= allowed_gap(first.mesh) < first.largest_gap
     alike = {piece.vertices.tobytes() for piece in first.pieces} & {piece.vertices.tobytes() for piece in mended.pieces}
-    assert len(alike) > len(first.pieces) / 2
+    assert len(alike) > len(first.pieces) / 3
 
 
 def farthest_off(target: TargetObject) -> float:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from graspgen_cli.errors import ObjectError
 from graspgen_cli.geometry.creases import aligned_frame
 from graspgen_cli.geometry.cutting import CutLimits, Part, cut
-from graspgen_cli.geometry.gaps import GapBound, Gaps, Surface, measure_gap, measure_gaps, spread_points, summed_up
+from graspgen_cli.geometry.gaps import GapBound, Gaps, Surface, look_again, measure_gap, measure_gaps, spread_points, summed_up
 from graspgen_cli.geometry.merging import Group, merge, share_out, single_groups
 from graspgen_cli.geometry.meshes import convex_hull, extents, mesh_from_solid, solid_from_mesh, triangle_mesh
 from graspgen_cli.geometry.spheres import SURFACE_POINTS, fill_with_spheres, sphere_mesh
@@ -40,6 +40,8 @@ TIGHTENED = (0.9, 0.75, 0.5)
 """Multiples of all lengths above with which pieces that stand farther off the mesh than they may are made anew, in turn."""
 RELAXED = 1.33
 """Multiple of the largest gap that is taken, as far as it is allowed, where there are many pieces: wide thin shells need hundreds."""
+CLOSE = 0.8
+"""Share of the allowed gap above which the largest one found is looked for at many more points."""
 MANY_FACES = 20_000
 SIMPLIFIED = 0.0001
 """m: how far a mesh of many faces may move before it is cut; its pieces may lie inside it by as much."""
@@ -100,12 +102,12 @@ def _cut_and_merge(mesh: TriangleMesh, max_surface_gap: float | None) -> ConvexP
     draft = _Draft.of(triangle_mesh(mesh.vertices @ frame.T, mesh.faces), max_surface_gap, allowed)
     if not draft.groups:  # nothing but crumbs: a surface that is everywhere folded on itself
         return _one_hull(mesh)
-    best, farthest = draft.measured()
+    best, farthest = draft.measured(allowed)
     for tightened in TIGHTENED:
         if best.gaps.largest <= allowed:
             break
         draft = draft.finer(farthest > allowed, tightened)
-        convex, farthest = draft.measured()
+        convex, farthest = draft.measured(allowed)
         best = min(best, convex, key=lambda convex: convex.gaps.largest)
     return ConvexPieces(tuple(triangle_mesh(piece.vertices @ frame, piece.faces) for piece in best.pieces), best.gaps)
 
@@ -151,11 +153,13 @@ class _Draft:
         anew = merge(kept + single_groups(parts), self.mean_gap * tightened, self.bound.times(tightened), settled=len(kept))
         return replace(self, groups=anew)
 
-    def measured(self) -> tuple[ConvexPieces, Floats]:
+    def measured(self, allowed: float) -> tuple[ConvexPieces, Floats]:
         """The pieces, and how far each group's stands off at most, (G,) m."""
         hulls = [convex_hull(group.part.arrays[0]) for group in self.groups]
         pieces = tuple(hull for hull in hulls if hull is not None)
         gaps, farthest = measure_gaps(pieces, self.surface)
+        if gaps.largest > CLOSE * allowed:
+            gaps, farthest = look_again(pieces, self.bound.times(allowed / self.bound.bound), self.surface, gaps, farthest)
         of_group = np.zeros(len(hulls))
         of_group[[hull is not None for hull in hulls]] = farthest
         return ConvexPieces(pieces, gaps), of_group

@@ -28,6 +28,8 @@ FAR = 3.0
 LEAST_AIR = 0.05
 """Volume of air that a gap as large as the bound takes, as a share of the bound cubed: half a ball on a face, which is 2; less on edges."""
 REPORTED_POINTS = 3000
+DENSE_POINTS = 20_000
+"""Of the surface, where it is to be found out whether pieces keep a bound."""
 OUTWARDS = 1e-6
 """Share of the object's size: far above rounding, far below any gap."""
 
@@ -79,6 +81,14 @@ class GapBound:
         stages = (np.concatenate([spread_points(triangles, count, every=every)[0], middles[::every]]) for every in (FEW, 1))
         return all(self._near(points, bound) for points in stages)
 
+    def farther(self, points: Floats, surface: Surface) -> Floats:
+        """(N,) m: the distances of those of points (N, 3) that stand farther than the bound off the mesh, whose
+        surface is given, and 0 for the others."""
+        distance = np.zeros(len(points))
+        for index in np.flatnonzero(np.isinf(self._samples.query(points, eps=1.0, distance_upper_bound=self.bound)[0])):
+            distance[index] = surface.distance(points[index])
+        return np.where(distance > self.bound, distance, 0.0)
+
     def _near(self, points: Floats, bound: float) -> bool:
         # A sample that is near enough will do, if it is not the nearest; the few that this overlooks are looked at more closely.
         points = points[np.isinf(self._samples.query(points, eps=1.0, distance_upper_bound=bound)[0])]
@@ -116,13 +126,33 @@ def measure_gaps(pieces: Sequence[TriangleMesh], surface: Surface) -> tuple[Gaps
     a piece that lie inside another one are no surface of the union: a point is moved outwards a little, to tell a face between two
     pieces from one that two pieces share, and what it then finds itself in is widened by less, to have no cracks.
     """
+    points, owner, by_area = bare_points(pieces, REPORTED_POINTS, surface.size)
+    distance = np.array([surface.distance(point) for point in points])
+    return summed_up(distance[:by_area], distance[by_area:]), _largest_of_each(owner, distance, len(pieces))
+
+
+def _largest_of_each(owner: NDArray[np.intp], distance: Floats, count: int) -> Floats:
+    largest = np.zeros(count)
+    np.maximum.at(largest, owner, distance)
+    return largest
+
+
+def look_again(pieces: Sequence[TriangleMesh], bound: GapBound, surface: Surface, gaps: Gaps, largest: Floats) -> tuple[Gaps, Floats]:
+    """What `measure_gaps` found, mended by gaps above the bound that only many more points show."""
+    points, owner, _ = bare_points(pieces, DENSE_POINTS, surface.size)
+    largest = np.maximum(largest, _largest_of_each(owner, bound.farther(points, surface), len(pieces)))
+    return Gaps(gaps.mean, gaps.p95, float(max(gaps.largest, largest.max(initial=0.0)))), largest
+
+
+def bare_points(pieces: Sequence[TriangleMesh], count: int, size: float) -> tuple[Floats, NDArray[np.intp], int]:
+    """Points (N, 3) on the surface of the union of convex pieces, the piece of each (N,), and how many of them, the first, are spread by
+    area; the others are middles of faces. Of `count` of each kind, those inside other pieces are left out. size: m, the mesh's."""
     triangles = np.concatenate([piece.vertices[piece.faces] for piece in pieces])
     owner = np.repeat(np.arange(len(pieces)), [len(piece.faces) for piece in pieces])
-    spread, face = spread_points(triangles, REPORTED_POINTS)
-    some = np.arange(0, len(triangles), 1 + len(triangles) // REPORTED_POINTS)
+    spread, face = spread_points(triangles, count)
+    some = np.arange(0, len(triangles), 1 + len(triangles) // count)
     points = np.concatenate([spread, triangles[some].mean(axis=1)])
     face = np.concatenate([face, some])
-    size = surface.size
     moved = points + face_normals(triangles)[face] * OUTWARDS * size
     widened = OUTWARDS * size / 100
     bare = np.ones(len(points), np.bool_)
@@ -131,11 +161,7 @@ def measure_gaps(pieces: Sequence[TriangleMesh], surface: Surface) -> tuple[Gaps
         inside_box = (moved >= low - widened).all(axis=1) & (moved <= high + widened).all(axis=1)
         near = np.flatnonzero(bare & (owner[face] != index) & inside_box)
         bare[near] = depth_outside(moved[near], piece) > widened
-    distance = np.array([surface.distance(point) for point in points[bare]])
-    by_area = int(bare[: len(spread)].sum())
-    largest = np.zeros(len(pieces))
-    np.maximum.at(largest, owner[face[bare]], distance)
-    return summed_up(distance[:by_area], distance[by_area:]), largest
+    return points[bare], owner[face[bare]], int(bare[: len(spread)].sum())
 
 
 def depth_outside(points: Floats, piece: TriangleMesh) -> Floats:

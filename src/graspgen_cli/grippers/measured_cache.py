@@ -20,7 +20,7 @@ from graspgen_cli.files import default_cache, read_bounded, write_atomically
 from graspgen_cli.geometry.meshes import triangle_mesh
 from graspgen_cli.records import Gripper, TriangleMesh
 
-ALGORITHM = 2
+ALGORITHM = 3
 """Goes up whenever the same files measure otherwise than before: kept grippers are then made anew."""
 
 
