@@ -112,7 +112,8 @@ def test_trials_end_as_on_the_reference_backend(
         reference = make_backend("mujoco", threads=2).run(gripper_shape("robotiq_2f_85").gripper, target, grasps, SETTINGS)
         agree += int((judge(state) == judge(reference)).sum())
         both = (judge(state) == Outcome.HELD) & (judge(reference) == Outcome.HELD)
-        np.testing.assert_allclose(state.penetration[both], reference.penetration[both], atol=3e-4)
+        apart = np.abs(state.penetration[both] - reference.penetration[both])
+        assert np.median(apart) < 2e-5 and apart.max() < 1e-3
         assert state.finite.all() and (state.started_inside == reference.started_inside).all()
     assert agree >= 23
 

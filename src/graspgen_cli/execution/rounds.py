@@ -24,6 +24,10 @@ FAILED = (Outcome.COLLISION, Outcome.DROPPED, Outcome.UNSTABLE)
 TRIED = (Outcome.HELD, Outcome.DROPPED, Outcome.UNSTABLE)
 LEAST_HELD_RATE = 0.1
 """Held rate assumed where fewer are held, so that an object that nothing holds does not ask for guesses without end."""
+MARGIN = 2.33
+"""Deviations of the number of held grasps that a round allows for."""
+MOST_SPARE = 2.0
+"""How many times what is needed on average a round asks for at most."""
 REPLACEMENTS = 5
 """Times that near-duplicates are replaced by new guesses before the round is left as it is."""
 BARREN_ROUNDS = 10
@@ -61,14 +65,14 @@ class ObjectState:
 
 
 def guess_missing(work: ObjectWork, state: ObjectState) -> ObjectState:
-    """Adds guesses for the held and failed grasps that are missing, as many as the held rate so far calls for; near-duplicates of
-    grasps that are there are replaced."""
+    """Adds guesses for the held and failed grasps that are missing, as many as the held rate so far calls for with some to spare;
+    near-duplicates of grasps that are there are replaced."""
     grasps = state.grasps
     # Hard negatives were made to be dropped; they say nothing of what guesses do.
     guessed = grasps[np.isnan(grasps.measured[:, Measure.OFFSET])]
     tried = guessed.count(*TRIED)
     rate = max(guessed.count(Outcome.HELD) / tried, LEAST_HELD_RATE) if tried else 1.0
-    wanted = grasps.count(Outcome.UNVALIDATED) + math.ceil(max(_missing(work.settings, grasps), 0) / rate)
+    wanted = grasps.count(Outcome.UNVALIDATED) + guesses_for(max(_missing(work.settings, grasps), 0), rate)
     for _ in range(REPLACEMENTS):
         before = state
         state = _guess_once(work, state, wanted - state.grasps.count(Outcome.UNVALIDATED))
@@ -76,6 +80,18 @@ def guess_missing(work: ObjectWork, state: ObjectState) -> ObjectState:
         if found_all or state.tries == before.tries or state.reason:
             break
     return state
+
+
+def guesses_for(held: int, rate: float) -> int:
+    """Guesses of which so many will be held but for one time in a hundred, where this share of them is: a binomial's mean less
+    MARGIN deviations, and at most MOST_SPARE times as many as on average. Each round of an object waits for the one before, so that one
+    more costs more than some trials too many."""
+    if held == 0 or rate >= 1.0:
+        return held
+    spread = MARGIN * math.sqrt(rate * (1.0 - rate))
+    # n rate - spread sqrt(n) = held, solved for sqrt(n)
+    safe = ((spread + math.sqrt(spread**2 + 4.0 * rate * held)) / (2.0 * rate)) ** 2
+    return math.ceil(min(safe, MOST_SPARE * held / rate))
 
 
 def _guess_once(work: ObjectWork, state: ObjectState, num_free: int) -> ObjectState:

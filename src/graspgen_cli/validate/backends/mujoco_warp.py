@@ -7,6 +7,7 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,9 @@ from graspgen_cli.validate.variation import Variation
 
 _LOG = logging.getLogger(__name__)
 
-WORLDS = 65536
+WORLDS = 32768
 """Trials in flight at most. A step of twice as many costs an NVIDIA H200 less than twice the time: with 8,192 worlds it makes 1.7 million
-world-steps a second, with 16,384 2.1 million."""
+world-steps a second, with 16,384 2.1 million. But the last trials of an object take longer the more others there are."""
 MEMORY_A_WORLD = 700_000
 """bytes: what a world of the smallest room takes, and some more (0.56 MB were seen)."""
 SHARE_OF_MEMORY = 0.6
@@ -39,6 +40,41 @@ SCENE_THREADS = 4
 """Scenes are compiled beside the simulation."""
 
 
+@dataclass(eq=False)
+class _Room:
+    """The lanes of scenes with room for so many pieces, each with `count` worlds, and the objects that wait for one."""
+
+    pieces: int
+    count: int
+    lanes: list[Lane] = field(default_factory=list)
+    waiting: deque[LaneObject] = field(default_factory=deque)
+
+    def is_busy(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.waiting) or any(lane.is_busy() for lane in self.lanes)
+
+    def look(self) -> Iterator[LaneObject]:
+        """Looks at each lane in turn, gives it objects where it runs short of them, and has it go on; yields the objects that are done."""
+        for lane in self.lanes:
+            if lane.is_stepping:
+                yield from lane.finish()
+            while self.waiting and lane.waiting() < self.count:
+                each = self.waiting.popleft()
+                if each.missing:
+                    lane.add(each)
+                else:
+                    yield each
+            if lane.is_busy():
+                lane.begin()
+
+
+def _those_done(ending: deque[Future[ObjectResults]], *, wait: bool) -> Iterator[ObjectResults]:
+    """Takes results that are there from the front; where there is nothing else to do, `wait`, at least one."""
+    while ending and (wait or ending[0].done()):
+        yield ending.popleft().result()
+        wait = False
+
+
 class MujocoWarpSimulator:
     """A device with one gripper on it; see `Simulator`. Objects go through lanes, those with many pieces through others."""
 
@@ -48,58 +84,58 @@ class MujocoWarpSimulator:
         self._gripper, self._settings, self._device = gripper, settings, device
         self._most = worlds or settings.max_num_envs
         self._threads = threads
-        self._lanes: dict[int, list[Lane]] = {}
+        self._rooms: dict[int, _Room] = {}
 
     def warm_up(self) -> None:
         """Compiles or loads the kernels for objects of usual size."""
-        self._lanes_for(ROOMS[0])
+        self._room(ROOMS[0])
 
     def run(self, trials: Sequence[ObjectTrials], more: More = list) -> Iterator[ObjectResults]:
         """See `Simulator.run`."""
         with ThreadPoolExecutor(SCENE_THREADS) as pool:
             preparing: deque[Future[LaneObject]] = deque()
+            ending: deque[Future[ObjectResults]] = deque()
             come: Sequence[ObjectTrials] = trials
-            while come or preparing or self._busy():
+            while come or preparing or ending or self._is_busy():
                 preparing.extend(pool.submit(lane_object, self._gripper, each, self._settings) for each in come)
-                yield from self._take_prepared(preparing)
-                for lane in self._busy():
-                    if lane.is_stepping:
-                        yield from map(self._results, list(lane.finish()))
-                    if lane.is_busy():
-                        lane.begin()
+                self._take_prepared(preparing, idle=not ending)
+                ending.extend(pool.submit(self._results, each) for room in self._rooms.values() for each in room.look())
+                yield from _those_done(ending, wait=not self._is_busy())
+                for room in self._rooms.values():
+                    self._add_lane(room)
                 come = more()
 
-    def _busy(self) -> list[Lane]:
-        return [lane for lanes in self._lanes.values() for lane in lanes if lane.is_busy()]
+    def _is_busy(self) -> bool:
+        return any(room.is_busy() for room in self._rooms.values())
 
-    def _take_prepared(self, preparing: deque[Future[LaneObject]]) -> Iterator[ObjectResults]:
-        """Puts the objects that are ready into their lanes, and waits for one if there is nothing else to do. Objects of which nothing is
-        to be tried are done at once."""
-        while preparing and (preparing[0].done() or not self._busy()):
+    def _take_prepared(self, preparing: deque[Future[LaneObject]], *, idle: bool) -> None:
+        """Puts the objects that are ready into their rooms; where there is nothing else to do, `idle`, it waits for one."""
+        while preparing and (preparing[0].done() or (idle and not self._is_busy())):
             each = preparing.popleft().result()
-            if each.missing == 0:
-                yield self._results(each)
-            else:
-                pieces = len(each.trials.target.pieces)
-                lanes = self._lanes_for(next((room for room in ROOMS if pieces <= room), pieces))
-                min(lanes, key=Lane.waiting).add(each)
+            pieces = len(each.trials.target.pieces)
+            self._room(next((room for room in ROOMS if pieces <= room), pieces)).waiting.append(each)
 
-    def _lanes_for(self, room: int) -> list[Lane]:
-        if room not in self._lanes:
-            count = self._count(room)
-            self._lanes[room] = [self._made_lane(room, count) for _ in range(LANES)]
-        return self._lanes[room]
+    def _room(self, pieces: int) -> _Room:
+        if pieces not in self._rooms:
+            self._rooms[pieces] = _Room(pieces, self._count(pieces))
+            self._rooms[pieces].lanes.append(self._made_lane(self._rooms[pieces]))
+        return self._rooms[pieces]
 
-    def _count(self, room: int) -> int:
+    def _count(self, pieces: int) -> int:
         """Worlds of one lane: as many as were asked for, else a power of two of them for which there is memory."""
         if self._most:
             return max(1, self._most // LANES)
         memory = wp.get_device(self._device).free_memory * SHARE_OF_MEMORY
-        fitting = min(memory / MEMORY_A_WORLD, WORLDS) / LANES / max(room / ROOMS[0], 1.0)
+        fitting = min(memory / MEMORY_A_WORLD, WORLDS) / LANES / max(pieces / ROOMS[0], 1.0)
         return 1 << max(int(math.log2(max(fitting, 1.0))), 0)
 
-    def _made_lane(self, room: int, count: int) -> Lane:
-        worlds = Worlds(self._gripper, self._settings, count=count, pieces=room, device=self._device)
+    def _add_lane(self, room: _Room) -> None:
+        """One more where trials still wait; it is made while the device is at work on the others."""
+        if room.waiting and len(room.lanes) < LANES:
+            room.lanes.append(self._made_lane(room))
+
+    def _made_lane(self, room: _Room) -> Lane:
+        worlds = Worlds(self._gripper, self._settings, count=room.count, pieces=room.pieces, device=self._device)
         worlds.warm_up()
         return Lane(worlds, self._gripper, self._settings)
 

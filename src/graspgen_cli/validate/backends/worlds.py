@@ -39,7 +39,13 @@ ROWS_A_WORLD = 256
 _PARKED = 100.0
 """m: where objects of worlds without a trial are."""
 _HALVINGS = 4
-_STEP_OF_SIZES = 16
+_LEAST_ROOM = 1 << 18
+"""Rows that a table of meshes has room for from the start: where one moves, the step is captured anew, which takes a third of a second."""
+_GROWTH = 4
+"""How many times larger a table becomes where it is full."""
+_LEAST_SIZES = {"npolygonmax": 96, "nmeshdegmax": 80}
+"""Corners of a polygon and polygons at a corner that there is room for from the start."""
+_STEP_OF_SIZES = 32
 """Sizes of buffers are multiples of this, so that they seldom change."""
 _HARMLESS = ("ITERATIONS", "LS_ITERATIONS")
 """Limits that the solver may reach, as MuJoCo's own does, and still be right."""
@@ -62,6 +68,8 @@ class Worlds:
         with self._here():
             self._model = mjw.put_model(template)
             self._model.opt.warn_overflow = False
+            for size, least in _LEAST_SIZES.items():
+                setattr(self._model, size, max(getattr(self._model, size), least))
             self._data = mjw.make_data(template, nworld=count, nconmax=CONTACTS_A_WORLD, njmax=ROWS_A_WORLD)
             self._fields = {name: self._widened(name) for name in (*FIELDS_OF_TRIALS, "geom_dataid")}
             # Where the gripper is in its motion, in each world: the row that the next step takes.
@@ -78,6 +86,7 @@ class Worlds:
         self._meshes: dict[str, Any] = {}
         self._used: dict[str, int] = {}
         self._graphs: dict[int, Any] = {}
+        self._loaded = False
         self._pushed = False
         self._push = np.zeros((count, template.nbody, 6), np.float32)
         self._world = np.arange(count)
@@ -86,8 +95,9 @@ class Worlds:
     def _widened(self, name: str) -> Any:
         """The flat memory of a model's field, which now has one row a world."""
         field = getattr(self._model, name)
-        row = field.numpy()[:1]
-        wide = wp.array(np.repeat(row, self.count, axis=0), dtype=field.dtype)
+        wide = wp.empty((self.count, *field.shape[1:]), dtype=field.dtype)
+        first, every = wp.zeros(self.count, dtype=wp.int32), wp.array(np.arange(self.count, dtype=np.int32))
+        copy_rows(flat(field), first, flat(wide), every)
         setattr(self._model, name, wide)
         return flat(wide)
 
@@ -138,11 +148,12 @@ class Worlds:
                 self._graphs = {}
 
     def _append(self, tables: dict[str, Any], name: str, values: Table, *, dtype: Any = None) -> None:
-        """Writes values behind those of a table on the device, which moves to a place twice as large where it is full."""
+        """Writes values behind those of a table on the device, which moves to a larger place where it is full."""
         used, room = self._used.get(name, 0), tables.get(name)
         if room is None or len(room) < used + len(values):
-            shape = (2 * (used + len(values)), *values.shape[1:])
-            larger = wp.zeros(shape[0] if dtype else shape, dtype=dtype or wp.dtype_from_numpy(values.dtype))
+            rows = max(_GROWTH * (used + len(values)), _LEAST_ROOM if dtype else 0)
+            shape = (rows, *values.shape[1:])
+            larger = wp.zeros(rows if dtype else shape, dtype=dtype or wp.dtype_from_numpy(values.dtype))
             if room is not None and used:
                 wp.copy(larger, room, count=used * (room.size // len(room)))
             tables[name] = room = larger
@@ -236,11 +247,15 @@ class Worlds:
         elif size in self._graphs:
             wp.capture_launch(self._graphs[size])
         else:
-            # Kernels that are not compiled yet cannot be captured, so the first step runs without a graph.
-            self._step_once()
+            # Kernels that are not loaded yet cannot be captured, so the very first step runs without a graph.
+            if not self._loaded:
+                self._step_once()
+                self._loaded = True
+                return
             with wp.ScopedCapture() as capture:
                 self._step_once()
             self._graphs[size] = capture.graph
+            wp.capture_launch(capture.graph)
 
     def _step_once(self) -> None:
         if len(self._motion) > 1:
