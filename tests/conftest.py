@@ -46,11 +46,13 @@ def example() -> Callable[..., TargetObject]:
 
 @pytest.fixture(scope="session")
 def made_dataset(tmp_path_factory: pytest.TempPathFactory, own_cache: None) -> Path:
-    """A dataset that the command made: two objects, with held, dropped and colliding grasps."""
+    """A dataset that the command made: two objects, with held, dropped and colliding grasps. They are so heavy and slippery that tugs pull
+    some out of the grip."""
     folder = tmp_path_factory.mktemp("made")
     scales = {name: EXAMPLES[name] for name in ("box.stl", "mug.obj")}
     (folder / "scales.json").write_text(json.dumps(scales))
     objects = ["--object-scales-json", str(folder / "scales.json"), "--object-dataset", str(OBJECTS)]
     quotas = ["--num-collision-free-grasps", "6", "--num-colliding-grasps", "2", "--workers", "1", "--quiet"]
-    assert main(["all", *objects, *quotas, "--grasp-dataset", str(folder / "results"), "--graspgen-source", str(folder)]) == 0
+    physics = ["--object-mass", "2", "--friction", "0.15"]
+    assert main(["all", *objects, *quotas, *physics, "--grasp-dataset", str(folder / "results"), "--graspgen-source", str(folder)]) == 0
     return folder / "results"

@@ -227,6 +227,15 @@ def test_splits_are_compared_with_the_objects() -> None:
     assert split_findings(split_facts("g", "s", train=[], valid=[], known=["a"])) == []
 
 
+def test_findings_of_splits_count_in_words() -> None:
+    one, more = (split_findings(split_facts("g", "s", train=["a"], valid=["a"], known=["a", *others])) for others in ("b", "cd"))
+    assert [found.detail for found in one] == [
+        "a is in train.txt and valid.txt; delete one of the lines",
+        "b is in neither list, with grasps; run `graspgen splits`",
+    ]
+    assert more[1].detail == "2 objects (such as c) are in neither list, with grasps; run `graspgen splits`"
+
+
 # --- reading: the quick way and the plain one ------------------------------------------------------------------------------------
 
 

@@ -227,7 +227,7 @@ def labels(panda: GripperShape, held: TargetObject, grasps: GraspBatch) -> Grasp
 def bowl(panda: GripperShape) -> tuple[TargetObject, GraspBatch, GraspBatch]:
     """Grasps of which friction this low drops some."""
     held = example_object("bowl.obj", pieces=True)
-    grasps = guesses(panda, held, 200)
+    grasps = guesses(panda, held, 100)
     return held, grasps, labels(panda, held, grasps)
 
 

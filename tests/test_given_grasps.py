@@ -10,7 +10,7 @@ import pytest
 from examples import OBJECTS
 from graspgen_cli.app import main
 
-FLAGS = ["--gripper-config", "franka_panda", "--num-collision-free-grasps", "6", "--num-colliding-grasps", "2"]
+FLAGS = ["--gripper-config", "franka_panda", "--num-collision-free-grasps", "6", "--num-colliding-grasps", "2", "--workers", "1"]
 
 
 def outcomes(dataset: Path) -> dict[str, list[str]]:
@@ -27,7 +27,7 @@ def validate(out: Path, *flags: str) -> int:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two objects with held and failed grasps."""
     folder = tmp_path_factory.mktemp("made")
-    (folder / "list.json").write_text('{"box.stl": 0.001, "pear.obj": 0.095}')
+    (folder / "list.json").write_text('{"box.stl": 0.001, "stack.obj": 1.0}')
     assert validate(folder / "out", "--object-scales-json", str(folder / "list.json")) == 0
     return folder / "out"
 
@@ -38,7 +38,7 @@ def test_grasps_of_every_format_are_tried_with_the_same_outcome(made: Path, tmp_
     assert main(["convert", str(made), "--to", form, "--output-dataset", str(tmp_path / "other")]) == 0
     assert validate(tmp_path / "tried", "--grasps", str(tmp_path / "other")) == 0
     before, after = outcomes(made), outcomes(tmp_path / "tried")
-    assert before.keys() == after.keys() == {"box.stl", "pear.obj"}
+    assert before.keys() == after.keys() == {"box.stl", "stack.obj"}
     for name, labels in before.items():
         again = [new for old, new in zip(labels, after[name], strict=True) if old == "held"]
         assert len(again) == 6 and again.count("held") == 6

@@ -25,7 +25,7 @@ from shapes import box
 from test_validate import grasp_at_origin
 
 QUOTAS = ["--num-collision-free-grasps", "8", "--num-colliding-grasps", "2"]
-HOW = ["--gripper-config", "franka_panda", "--workers", "1", "--quiet"]
+HOW = ["--fps", "100", "--gripper-config", "franka_panda", "--workers", "1", "--quiet"]
 
 
 def run(command: str, folder: Path, *flags: str) -> Path:

@@ -17,7 +17,7 @@ from graspgen_cli.validate.backend import BACKENDS
 from made_datasets import contents
 
 SLIPPERY = ["--friction", "0.16", "--object-mass", "2"]
-QUOTAS = ["--num-collision-free-grasps", "6", "--num-colliding-grasps", "2", *SLIPPERY]
+QUOTAS = ["--num-collision-free-grasps", "6", "--num-colliding-grasps", "2", "--fps", "100", *SLIPPERY]
 NAMES = [f"box{n}.obj" for n in range(6)]
 
 

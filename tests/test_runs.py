@@ -16,7 +16,7 @@ from graspgen_cli.dataset.graspgen_json import read_grasp_file
 from graspgen_cli.records import Outcome
 from trainer import FEWEST_POSITIVES, read_dataset
 
-QUOTAS = ["--num-collision-free-grasps", "12", "--num-colliding-grasps", "4"]
+QUOTAS = ["--num-collision-free-grasps", "8", "--num-colliding-grasps", "4"]
 GRASPS = "grasp_data/robotiq_2f_85"
 
 
@@ -63,7 +63,7 @@ def test_all_makes_a_dataset_that_the_trainer_reads(run: Run, objects: Path) -> 
     found = read_dataset(dataset, "robotiq_2f_85", objects)
     assert set(found) == {"ball.stl", "brick.obj", "cone.ply"}
     for mesh, positive, negative in found.values():
-        assert len(positive) == 12 >= FEWEST_POSITIVES and len(negative) >= 4
+        assert len(positive) == 8 >= FEWEST_POSITIVES and len(negative) >= 4
         assert np.ptp(mesh.vertices, axis=0).max() < 0.1
     assert (dataset / "config/grippers/robotiq_2f_85.py").is_file()
 
@@ -129,7 +129,7 @@ def test_pieces_that_cannot_keep_to_the_bound_are_reported(
 
 def test_guesses_are_untested_and_positive(run: Run) -> None:
     grasps = read_grasp_file(run("guess", "g", *QUOTAS) / GRASPS / "brick.1.0.grasps.json").grasps
-    assert (grasps.count(Outcome.UNVALIDATED), grasps.count(Outcome.COLLISION)) == (12, 4)
+    assert (grasps.count(Outcome.UNVALIDATED), grasps.count(Outcome.COLLISION)) == (8, 4)
 
 
 def test_existing_files_are_kept_filled_or_made_anew_as_asked(run: Run) -> None:

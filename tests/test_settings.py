@@ -47,6 +47,7 @@ NAMED_VALUES: dict[str, tuple[object, ...]] = {
         [[3.0, "rotational", "closing", 0.5, 2.0]],
         [[1.0, "linear", "binormal", 0.01, 5.0]],
     ),
+    "contact_patch": (0.001, 0.002, 0.0),
     "finger_colliders": (["a", "b"], ["left", "right"], ["b", "a"]),
     "approach_axis": ([1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]),
     "up_axis": ([1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 1.0, 1.0]),

@@ -88,7 +88,7 @@ FREE = """
 """
 
 
-@pytest.mark.parametrize("shake", [LINEAR, TURNING], ids=["linear", "rotational"])
+@pytest.mark.parametrize("shake", [pytest.param(LINEAR, marks=pytest.mark.slow), TURNING], ids=["linear", "rotational"])
 def test_seen_from_the_moving_gripper_a_free_body_goes_on_as_if_nothing_had_happened(panda: Gripper, shake: Shake) -> None:
     """It flies and tumbles past the gripper, which moves: its place in the world is that of a body of which nobody knows, the better the
     shorter the steps."""
@@ -307,17 +307,17 @@ def test_a_shaken_trial_that_warp_moves_to_another_world_goes_on_as_it_would_hav
 def test_a_shake_is_never_cut_short(panda: Gripper) -> None:
     """So slow that the box hardly moves for a second at a time, and yet it is lost in the end."""
     strong, weak = (shaken_at(share, ShakeAxis.BINORMAL, panda, frequency=0.25) for share in (1.3, 0.5))
-    plain = settings_of(strong, friction=FRICTION, object_mass=MASS)
+    plain = settings_of(strong, friction=FRICTION, object_mass=MASS, fps=100)
     eager, gentle = (plain.model_copy(update={"steady_motion": 0.05, "shake_sequences": (shake,)}) for shake in (strong, weak))
     plain = plain.model_copy(update={"steady_motion": 0.0})
     backend = make_backend("mujoco", threads=1)
     lost, sure, held = (backend.run(panda, HELD, grasp_at_origin(panda), settings) for settings in (eager, plain, gentle))
     assert judge(lost)[0] == judge(sure)[0] == Outcome.DROPPED and judge(held)[0] == Outcome.HELD
-    assert held.steps[0] > 16 * 250 and lost.loss_time[0] == sure.loss_time[0]
+    assert held.steps[0] > 16 * 100 and lost.loss_time[0] == sure.loss_time[0]
 
 
 def test_a_shaken_trial_is_the_same_alone_and_in_any_batch(panda: Gripper) -> None:
-    settings, grasps = settings_of(*SHAKES, friction=0.06), off_centre(panda)
+    settings, grasps = settings_of(*SHAKES, friction=0.06, fps=100), off_centre(panda)
     backend = make_backend("mujoco", threads=2)
     together, rows = backend.run(panda, HELD, grasps, settings), np.array([4, 1])
     assert set(judge(together)) == {Outcome.HELD, Outcome.DROPPED}

@@ -16,6 +16,7 @@ from PIL import Image
 from examples import EXAMPLES, OBJECTS
 from foreign_files import isaac_document, write_datagen, write_webdataset, write_yaml
 from graspgen_cli.app import main
+from graspgen_cli.dataset.graspgen_json import read_grasp_file
 from graspgen_cli.drawing.page import GraspPage
 from graspgen_cli.drawing.scene import GraspScene
 from graspgen_cli.drawing.web import web_server
@@ -126,12 +127,9 @@ def test_every_form_of_export(
         assert Image.open(io.BytesIO(content)).size == (320, 240)
     elif suffix == ".glb":
         nodes = trimesh.load_scene(io.BytesIO(content), file_type="glb").graph.nodes_geometry
-        assert {node.partition("/")[0] for node in nodes} == {
-            "object",
-            *(f"grasp_{n}_held" for n in range(6)),
-            "grasp_6_collision",
-            "grasp_7_collision",
-        }
+        outcomes = read_grasp_file(next(made_dataset.rglob("mug*.grasps.json"))).grasps.outcome
+        expected = {f"grasp_{n}_{Outcome(int(outcome)).label}" for n, outcome in enumerate(outcomes)}
+        assert {node.partition("/")[0] for node in nodes} == {"object", *expected} and len(expected) >= 8
     else:
         assert content.startswith(b"<!doctype html>") and b"__VISER_EMBED_DATA__" in content
         assert b'src="http' not in content and b'href="http' not in content

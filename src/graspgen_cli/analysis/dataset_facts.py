@@ -153,12 +153,16 @@ def split_findings(splits: SplitFacts) -> list[Finding]:
     if not splits.train and not splits.valid:
         return []
     groups = (
-        (FindingKind.SPLIT_OVERLAP, splits.overlap, "are in train.txt and valid.txt; delete one of the lines"),
-        (FindingKind.SPLIT_DANGLING, splits.dangling, "are listed and have no grasps"),
-        (FindingKind.SPLIT_LACKS, splits.unlisted, "have grasps and are in neither list; run `graspgen splits`"),
+        (FindingKind.SPLIT_OVERLAP, splits.overlap, "in train.txt and valid.txt", "delete one of the lines"),
+        (FindingKind.SPLIT_DANGLING, splits.dangling, "listed and without grasps", "delete from the lists"),
+        (FindingKind.SPLIT_LACKS, splits.unlisted, "in neither list, with grasps", "run `graspgen splits`"),
     )
     return [
-        Finding(kind, splits.folder, ids[0] if len(ids) == 1 else "", f"{len(ids)} objects {what}, such as {ids[0]}", len(ids))
-        for kind, ids, what in groups
+        Finding(kind, splits.folder, ids[0] if len(ids) == 1 else "", f"{_listed(ids)} {where}; {next_step}", len(ids))
+        for kind, ids, where, next_step in groups
         if ids
     ]
+
+
+def _listed(ids: Sequence[str]) -> str:
+    return f"{ids[0]} is" if len(ids) == 1 else f"{len(ids)} objects (such as {ids[0]}) are"

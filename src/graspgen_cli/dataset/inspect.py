@@ -235,7 +235,8 @@ def _split_findings(paths: DatasetPaths, entries: Mapping[str, GraspEntry]) -> I
         yield paths.splits / "valid.txt", Kind.SPLIT_BOTH, f"{object_id} is in train.txt as well; delete one of the lines"
     missing = sorted(known - {*train, *valid})
     if missing and (train or valid):
-        yield paths.splits, Kind.SPLIT_LACKS, f"{len(missing)} objects are in neither list, such as {missing[0]}; run `graspgen splits`"
+        which = f"{missing[0]} is" if len(missing) == 1 else f"{len(missing)} objects (such as {missing[0]}) are"
+        yield paths.splits, Kind.SPLIT_LACKS, f"{which} in neither list; run `graspgen splits`"
 
 
 def inspect_folders(root: Path, grippers: Sequence[str]) -> list[Finding]:

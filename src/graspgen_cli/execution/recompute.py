@@ -24,13 +24,13 @@ from graspgen_cli.dataset.provenance import (
 from graspgen_cli.errors import GraspFileError, GraspgenError
 from graspgen_cli.execution.hard_negatives import add_hard_negatives
 from graspgen_cli.execution.machine import usable_cores
-from graspgen_cli.execution.robustness import add_robustness
+from graspgen_cli.execution.robustness import scores
 from graspgen_cli.execution.rounds import TRIED, ObjectState, ObjectWork, fill_quotas, guess_missing
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape, in_collision
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.objects.load import load_object
 from graspgen_cli.objects.scales import id_problem
-from graspgen_cli.records import GraspBatch, GraspDataset, Measure, Outcome
+from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Measure, Outcome
 from graspgen_cli.settings.commands import GraspCommand
 from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import GripperSettings
@@ -65,6 +65,7 @@ def recompute_file(path: Path, *, meshes: Path) -> Recomputation:
         return Recomputation(path, 0, (), ("another tool's file: it does not say how it was made",))
     try:
         settings = _recorded_settings(dataset.provenance)
+        scored_by = recorded_criterion({"settings": dataset.provenance.get("robustness")})
     except (ValueError, TypeError) as error:
         raise GraspFileError(f"{path}: its provenance cannot be used ({str(error).splitlines()[0][:200]})") from error
     work = _work(dataset, settings, meshes)
@@ -77,7 +78,8 @@ def recompute_file(path: Path, *, meshes: Path) -> Recomputation:
         return Recomputation(path, 0, tuple(found), (*notes, why_not))
     if again.tries != dataset.provenance.get("tries"):
         found.append(f"tries: {dataset.provenance.get('tries')} in the file, {again.tries} come out")
-    found += _grasp_differences(dataset, again.grasps)
+    work = replace(work, settings=work.settings.model_copy(update=dict(scored_by)))
+    found += _grasp_differences(dataset, again.grasps, work)
     return Recomputation(path, len(dataset.grasps), tuple(found), (*notes, *([why_not] if why_not else [])))
 
 
@@ -91,7 +93,7 @@ def _recorded_settings(made: Record) -> GraspCommand:
     if randomization is not None:
         values |= {"randomize": True, "seed": randomization.seed}
     backend = ((made.get("simulation") or {}).get("settings") or {}).get("backend", REPRODUCIBLE)
-    values |= {"backend": backend, "robustness": "robustness" in made, **made.get("gripper", {})}
+    values |= {"backend": backend, **made.get("gripper", {})}
     return GraspCommand.model_validate(values)
 
 
@@ -161,7 +163,7 @@ def _as_the_runs_did(dataset: GraspDataset, work: ObjectWork) -> ObjectState:
         if run.get(GUESS_ONLY):
             state = guess_missing(work, state)
         else:
-            state = add_robustness(work, add_hard_negatives(work, fill_quotas(work, state)))
+            state = add_hard_negatives(work, fill_quotas(work, state))
     simulation = made.get("simulation") or {}
     now = work.settings.model_copy(update=_recorded_judgement(simulation))
     return replace(state, grasps=_judged(state.grasps, now, by_draws=criterion))
@@ -208,12 +210,12 @@ def _tried_again(dataset: GraspDataset, work: ObjectWork) -> ObjectState:
         randomization=settings,
     ).grasps
     outcome[tried], quality[tried] = result.outcome, result.measured
-    again = replace(made, grasps=replace(grasps, outcome=outcome, quality=quality))
-    return add_robustness(replace(work, settings=settings), again)
+    return replace(made, grasps=replace(grasps, outcome=outcome, quality=quality))
 
 
-def _grasp_differences(dataset: GraspDataset, again: GraspBatch) -> Iterator[str]:
-    """Grasps are found again by their pose and opening, bit by bit, since a copy of a dataset may hold some of them only."""
+def _grasp_differences(dataset: GraspDataset, again: GraspBatch, scoring: ObjectWork) -> Iterator[str]:
+    """Grasps are found again by their pose and opening, bit by bit, since a copy of a dataset may hold some of them only. scoring: with the
+    criterion by which the file's grasps were scored."""
     grasps = dataset.grasps
     rows = {key: row for row, key in enumerate(_keys(again))}
     found = np.array([rows.get(key, -1) for key in _keys(grasps)])
@@ -225,8 +227,19 @@ def _grasp_differences(dataset: GraspDataset, again: GraspBatch) -> Iterator[str
     theirs, ours = grasps[there], again[found[there]]
     yield from _column(there, "outcome", theirs.outcome != ours.outcome)
     for measure in Measure:
-        before, now = theirs.measured[:, measure], ours.measured[:, measure]
+        before = theirs.measured[:, measure]
+        now = _scores_again(scoring, theirs) if measure is Measure.ROBUSTNESS else ours.measured[:, measure]
         yield from _column(there, f"quality.{measure.label}", (before != now) & ~(np.isnan(before) & np.isnan(now)))
+
+
+def _scores_again(work: ObjectWork, grasps: GraspBatch) -> Floats:
+    """(N,) of the grasps that the file has a score of: which runs asked for scores is not on record, and what they found held need not be
+    held by the criterion that counts now."""
+    found = np.full(len(grasps), np.nan)
+    scored = ~np.isnan(grasps.measured[:, Measure.ROBUSTNESS])
+    if work.backend is not None and scored.any():
+        found[scored] = scores(work, grasps[scored])
+    return found
 
 
 def _column(rows: NDArray[np.intp], name: str, differ: NDArray[np.bool_]) -> Iterator[str]:

@@ -22,21 +22,26 @@ ROUNDS = 5
 
 
 def add_robustness(work: ObjectWork, state: ObjectState) -> ObjectState:
-    """Gives each held grasp that has none its score: the largest force, in g, with which it was found to survive the whole protocol.
-
-    Each bisection is one batch of trials, every grasp's with the force that is its turn, on the engine of the run.
-    """
+    """Gives each held grasp that has none its score."""
     wanted = (state.grasps.outcome == Outcome.HELD) & np.isnan(state.grasps.measured[:, Measure.ROBUSTNESS])
     if not work.settings.robustness or not wanted.any():
         return state
-    grasps = state.grasps[wanted]
+    quality = state.grasps.measured.copy()
+    quality[wanted, Measure.ROBUSTNESS] = scores(work, state.grasps[wanted])
+    return replace(state, grasps=replace(state.grasps, quality=quality))
+
+
+def scores(work: ObjectWork, grasps: GraspBatch) -> Floats:
+    """(N,) the largest force, in g, with which each grasp was found to survive the whole protocol, by the settings' criterion.
+
+    Each bisection is one batch of trials, every grasp's with the force that is its turn, on the engine of the run.
+    """
     survived = np.zeros(len(grasps), np.int64)  # rungs of a ladder of 2**ROUNDS, the lowest of which the grasps are known to hold
     for bit in reversed(range(ROUNDS)):
         higher = survived + (1 << bit)
         survived = np.where(_holds(work, grasps, _times(higher)), higher, survived)
-    quality = state.grasps.measured.copy()
-    quality[wanted, Measure.ROBUSTNESS] = np.round(work.settings.force_magnitude * _times(survived), 4)
-    return replace(state, grasps=replace(state.grasps, quality=quality))
+    found: Floats = np.round(work.settings.force_magnitude * _times(survived), 4)
+    return found
 
 
 def robustness_record(settings: GraspCommand) -> dict[str, Any]:
