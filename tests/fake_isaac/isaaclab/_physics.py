@@ -14,6 +14,7 @@ from pxr import Usd, UsdPhysics, UsdShade
 from graspgen_cli.grippers.model import build_model
 from graspgen_cli.grippers.read_usd import draft_from_usd
 from graspgen_cli.validate.contact import DEFAULT_CONTACT
+from graspgen_cli.validate.scene import turning_arm
 
 started = False
 worlds = []
@@ -141,13 +142,15 @@ def add_object(spec, path):
         if prim.HasAPI(UsdPhysics.CollisionAPI):
             points = np.array(prim.GetAttribute("points").Get(), float)
             faces = np.array(prim.GetAttribute("faceVertexIndices").Get())
+            patch = prim.GetAttribute("physxCollision:minTorsionalPatchRadius").Get()
             spec.add_mesh(name=prim.GetName(), uservert=points.ravel(), userface=faces)
             body.add_geom(
                 type=mujoco.mjtGeom.mjGEOM_MESH,
                 meshname=prim.GetName(),
                 contype=2,
                 conaffinity=1,
-                friction=[friction, 0.005, 0.0001],
+                condim=4 if patch else 3,
+                friction=[friction, friction * turning_arm(patch), 0.0],
                 priority=1,
                 mass=0.0,
                 solref=[DEFAULT_CONTACT.time_constant, DEFAULT_CONTACT.damping_ratio],
