@@ -5,7 +5,7 @@
 
 Every object, gripper and setting is a task of a pool with one process a core. What is done is kept in FOLDER, and a second call goes on
 from there: adding variants, objects or grippers costs only what is new. After a change of the code, take another folder. Variants of
-another engine than the reference backend (`mujoco-warp`) run only where they are named, one after the other, after the pool. The summary
+another engine than the reference backend (`mujoco_warp`) run only where they are named, one after the other, after the pool. The summary
 covers the variants that are named or, without --variants, all of the reference backend; it goes to --output as JSON and, as tables, to
 --page or the terminal.
 """
@@ -43,7 +43,7 @@ from graspgen_cli.objects.scales import read_scales, resolve_object_paths
 from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject
 from graspgen_cli.settings.commands import GraspCommand
 from graspgen_cli.settings.models import CollisionApproximation, SimulationSettings
-from graspgen_cli.validate.backend import Backend, make_backend
+from graspgen_cli.validate.backend import Backend
 from graspgen_cli.validate.backends.mujoco_cpu import MujocoBackend
 from graspgen_cli.validate.contact import DEFAULT_CONTACT, ContactModel, Integrator
 from graspgen_cli.validate.judge import judge
@@ -127,7 +127,8 @@ VARIANTS: dict[str, Variant] = {
     "before_fine": Variant("0.008 s, impratio 10, points, 1/2000 s, no early end", MODELS, {**POINTS, **FINEST}, BEFORE, cost=12),
     "before": Variant("0.008 s, impratio 10, points, 1/250 s", MODELS, POINTS, BEFORE, against="before_fine"),
     "before_500": Variant("0.008 s, impratio 10, points, 1/500 s", MODELS, {**POINTS, "fps": 500}, BEFORE, against="before_fine", cost=2),
-    "mujoco_warp": Variant("engine mujoco-warp (GPU)", "engine", {"max_num_envs": 512}, engine="mujoco-warp"),
+    "mujoco_warp": Variant("engine mujoco-warp on a GPU", "engine", {"max_num_envs": 512}, engine="mujoco-warp:cuda:0"),
+    "mujoco_warp_cpu": Variant("engine mujoco-warp on Warp's CPU device", "engine", {"max_num_envs": 128}, engine="mujoco-warp:cpu"),
 }
 
 
@@ -209,8 +210,12 @@ def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
 
 @cache
 def backend_of(engine: str, model: ContactModel) -> Backend:
-    """The engine with a contact model, kept since a GPU's is slow to make."""
-    return MujocoBackend(threads=1, contact=model) if engine == "mujoco" else make_backend(engine, threads=1)
+    """The engine, and behind a colon its device, with a contact model; kept since a GPU's is slow to make."""
+    if engine == "mujoco":
+        return MujocoBackend(threads=1, contact=model)
+    from graspgen_cli.validate.backends.mujoco_warp import MujocoWarpBackend
+
+    return MujocoWarpBackend(threads=1, device=engine.partition(":")[2])
 
 
 def keep_pieces(which: tuple[str, str], study: Study) -> None:
