@@ -160,10 +160,7 @@ def _as_the_runs_did(dataset: GraspDataset, work: ObjectWork) -> ObjectState:
         work = replace(work, settings=settings)
         state = replace(state, grasps=_judged(state.grasps, settings, by_draws=criterion))
         criterion = _criterion(settings)
-        if run.get(GUESS_ONLY):
-            state = guess_missing(work, state)
-        else:
-            state = add_hard_negatives(work, fill_quotas(work, state))
+        state = guess_missing(work, state) if run.get(GUESS_ONLY) else add_hard_negatives(work, fill_quotas(work, state))
     simulation = made.get("simulation") or {}
     now = work.settings.model_copy(update=_recorded_judgement(simulation))
     return replace(state, grasps=_judged(state.grasps, now, by_draws=criterion))
