@@ -277,7 +277,7 @@ def test_the_table_names_file_finding_and_cure(paths: DatasetPaths, capsys: Stre
     assert main(["doctor", "--grasp-dataset", str(paths.root)]) == ExitCode.FAILED
     streams = capsys.readouterr()
     assert f"grasp_data/{GRIPPER}/a.1.0.grasps.json" in streams.out and "duplicate poses" in streams.out
-    assert "5 grasp files of 1 grippers, 2 findings\n" in streams.out
+    assert "grasp files: 5, grippers: 1, findings: 2\n" in streams.out
     assert "--repair mends 1 of them" in streams.err
     assert main(["doctor", str(paths.root), "--repair", "--quiet"]) == ExitCode.FAILED
     assert f"made {paths.object_map} anew" in capsys.readouterr().out

@@ -117,6 +117,38 @@ def test_a_file_that_was_relabelled_comes_out(run: Run, meshes: Path, tmp_path: 
     assert_all_comes_out(recompute_file(file, meshes=meshes))
 
 
+def test_scores_come_out_by_the_criterion_that_they_were_found_by(run: Run, meshes: Path, tmp_path: Path) -> None:
+    """A run that asks for none adds grasps without; relabelling leaves them as they are, even of grasps that are not held any longer."""
+    run("validate", *FEW, "--robustness")
+    file = run("fill", *MORE)
+    assert_all_comes_out(recompute_file(file, meshes=meshes))
+    assert main(["relabel", str(tmp_path / "out"), "--gripper-config", "franka_panda", "--max-slip", "0.001", "--quiet"]) == 0
+    grasps = read_grasp_file(file).grasps
+    assert (grasps.outcome[~np.isnan(grasps.measured[:, Measure.ROBUSTNESS])] == Outcome.DROPPED).any()
+    assert_all_comes_out(recompute_file(file, meshes=meshes))
+    changed(file, score_changed)
+    assert any("quality.robustness: 1 of" in line for line in recompute_file(file, meshes=meshes).differences)
+
+
+def test_scores_of_grasps_from_elsewhere_come_out_by_that_criterion_too(file: Path, meshes: Path, tmp_path: Path) -> None:
+    grasps, out = read_grasp_file(file).grasps, tmp_path / "out"
+    limit = str(float(np.median(grasps.measured[grasps.outcome == Outcome.HELD, Measure.SLIP])))
+    theirs = foreign(file, tmp_path / "foreign.json")
+    again = made(out, meshes, "validate", "--grasps", str(theirs), "--robustness", "--max-slip", limit)
+    assert main(["relabel", str(out), "--gripper-config", "franka_panda", "--quiet"]) == 0
+    grasps = read_grasp_file(again).grasps
+    scored = ~np.isnan(grasps.measured[grasps.outcome == Outcome.HELD, Measure.ROBUSTNESS])
+    assert scored.any() and not scored.all()
+    found = recompute_file(again, meshes=meshes)
+    assert found.differences == () and found.grasps > 4
+
+
+def score_changed(dataset: GraspDataset) -> GraspDataset:
+    quality = dataset.grasps.measured.copy()
+    quality[np.flatnonzero(~np.isnan(quality[:, Measure.ROBUSTNESS]))[0], Measure.ROBUSTNESS] += 0.1
+    return replace(dataset, grasps=replace(dataset.grasps, quality=quality))
+
+
 def test_guesses_alone_come_out(run: Run, meshes: Path) -> None:
     assert_all_comes_out(recompute_file(run("validate", *FEW, "--guess-only"), meshes=meshes), grasps=6)
 
@@ -126,6 +158,14 @@ def test_of_a_part_of_a_dataset_the_part_comes_out(file: Path, meshes: Path) -> 
     part = replace(dataset, grasps=dataset.grasps[np.array([4, 0])], provenance={**dataset.provenance, "subset": [{}]})
     file.write_bytes(encode(part, OFFSET))
     assert_all_comes_out(recompute_file(file, meshes=meshes), grasps=2)
+
+
+def foreign(file: Path, path: Path) -> Path:
+    """A file's grasps as if another tool had made them."""
+    document = orjson.loads(file.read_bytes())
+    del document["provenance"], document["checksum"]
+    path.write_bytes(orjson.dumps(document))
+    return path
 
 
 def changed(file: Path, change: Callable[[GraspDataset], GraspDataset]) -> None:
@@ -201,14 +241,12 @@ def test_a_record_that_is_not_so_is_found(file: Path, meshes: Path, path: tuple[
 
 
 def test_what_cannot_come_out_is_said(run: Run, file: Path, meshes: Path, tmp_path: Path) -> None:
-    foreign = orjson.loads(file.read_bytes())
-    del foreign["provenance"], foreign["checksum"]
-    (tmp_path / "foreign.json").write_bytes(orjson.dumps(foreign))
-    assert "another tool's" in recompute_file(tmp_path / "foreign.json", meshes=meshes).notes[0]
+    theirs = foreign(file, tmp_path / "foreign.json")
+    assert "another tool's" in recompute_file(theirs, meshes=meshes).notes[0]
     edited(file, "provenance", "simulation", "settings", "backend", value="mujoco-warp")
     found = recompute_file(file, meshes=meshes)
     assert found.grasps == 0 and any("mujoco-warp" in note for note in (*found.notes, *found.differences))
-    file = run("validate", "--grasps", str(tmp_path / "foreign.json"))
+    file = run("validate", "--grasps", str(theirs))
     found = recompute_file(file, meshes=meshes)
     assert found.grasps > 4 and found.differences == () and "from elsewhere" in found.notes[0]
     file = run("validate", "--load-guesses", "--force-magnitude", "2")
@@ -223,10 +261,10 @@ def test_the_command(run: Run, meshes: Path, tmp_path: Path, capsys: pytest.Capt
     found = json.loads(capsys.readouterr().out)["dataset"]
     assert [each["differences"] for each in found["recomputed"]] == [[], []]
     assert min(each["grasps"] for each in found["recomputed"]) > 4
-    main(doctor)
-    assert "2 files came out with the same numbers throughout" in capsys.readouterr().out
+    main([*doctor[:-1], "1"])
+    assert "files with the same numbers throughout: 1\n" in capsys.readouterr().out
     changed(file, slip_changed)
-    assert main([*doctor, "--json"]) == 1
+    assert main([*doctor[:-1], "1", "--json"]) == 1
     kinds = [each["finding"] for each in json.loads(capsys.readouterr().out)["dataset"]["findings"]]
     assert "not reproduced" in kinds
     (meshes / "gone").mkdir(exist_ok=True)

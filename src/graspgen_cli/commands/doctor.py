@@ -95,9 +95,8 @@ def _print(found: Inspection, settings: DoctorCommand, console: Console) -> None
     if found.recomputed:
         same = sum(bool(each.grasps) and not each.differences for each in found.recomputed)
         grasps = sum(each.grasps for each in found.recomputed)
-        console.line(f"made again: {len(found.recomputed)} files, {grasps} grasps; {same} files came out with the same numbers throughout")
-    word = "finding" if len(found.findings) == 1 else "findings"
-    console.line(f"{found.files} grasp files of {len(found.grippers)} grippers, {len(found.findings) or 'no'} {word}")
+        console.line(f"files made again: {len(found.recomputed)}, grasps: {grasps}, files with the same numbers throughout: {same}")
+    console.line(f"grasp files: {found.files}, grippers: {len(found.grippers)}, findings: {len(found.findings)}")
     if found.mendable and not settings.repair:
         console.note(f"--repair mends {found.mendable} of them: broken files move to {root / 'quarantine'}, maps are made anew")
 
