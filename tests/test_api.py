@@ -16,7 +16,7 @@ from examples import OBJECTS, example_object, gripper_by_name
 from graspgen_cli import api
 from graspgen_cli.app import COMMANDS, main
 from graspgen_cli.errors import SettingsError
-from graspgen_cli.records import Outcome
+from graspgen_cli.records import Measure, Outcome
 from graspgen_cli.settings.models import SimulationSettings
 from test_imports import loaded_after
 
@@ -102,6 +102,15 @@ def test_one_object_in_memory() -> None:
     assert tried.grasps.count(Outcome.HELD) == 3 and slippery.grasps.count(Outcome.HELD) == 0
     with pytest.raises(SettingsError, match=r"box\.stl: has no convex pieces"):
         graspgen_cli.try_grasps(example_object("box.stl"), gripper, grasps)
+
+
+def test_one_object_with_draws_of_the_physics() -> None:
+    gripper, target = gripper_by_name("franka_panda").gripper, example_object("box.stl", pieces=True)
+    grasps = graspgen_cli.guess_on(target, gripper, num_collision_free_grasps=2)
+    weak = graspgen_cli.RandomizationSettings(randomize_draws=2, randomize_grip_force=(0.01, 0.01))
+    as_usual, drawn = (graspgen_cli.try_grasps(target, gripper, grasps, randomization=how).grasps for how in (None, weak))
+    assert as_usual.count(Outcome.HELD) == 2 and np.isnan(as_usual.measured[:, Measure.HELD_FRACTION]).all()
+    assert drawn.count(Outcome.DROPPED) == 2 and (drawn.measured[:, Measure.HELD_FRACTION] == 0.0).all()
 
 
 def run_example(name: str, *arguments: str) -> str:

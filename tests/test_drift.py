@@ -8,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from graspgen_cli.analysis.drift import SHARES, drift_document, drift_line, drift_of, total_drift
+from graspgen_cli.analysis.drift import SHARES, drift_document, drift_lines, drift_of, total_drift
 from graspgen_cli.records import GraspBatch, Measure, Outcome
 from made_datasets import grasp_dataset
 
 
-def batch(slips: list[float], turns: list[float], outcomes: list[Outcome] | None = None) -> GraspBatch:
+def batch(slips: list[float], turns: list[float], outcomes: list[Outcome] | None = None, overlaps: float = math.nan) -> GraspBatch:
     grasps = grasp_dataset("a.obj", outcomes=outcomes or [Outcome.HELD] * len(slips)).grasps
     quality = np.full((len(slips), len(Measure)), np.nan)
-    quality[:, Measure.SLIP], quality[:, Measure.TURN] = slips, turns
+    quality[:, Measure.SLIP], quality[:, Measure.TURN], quality[:, Measure.PENETRATION] = slips, turns, overlaps
     return replace(grasps, quality=quality)
 
 
@@ -32,7 +32,17 @@ def test_percentiles_are_those_of_the_numbers_within_a_class() -> None:
 def test_a_hand_made_case() -> None:
     drift = drift_of(batch([0.001] * 9 + [0.01], [0.1] * 10))
     assert drift.slip(0.5) == pytest.approx(0.001) and drift.slip(0.95) == pytest.approx(0.01) and drift.turn(0.99) == pytest.approx(0.1)
-    assert drift_line(drift).startswith("drift of 10 held grasps: 1 mm and 5.7° in the median, 1 mm and 5.7° at 90%, 10 mm and 5.7° at 95%")
+    (line,) = drift_lines(drift)
+    assert line.startswith("drift of 10 held grasps: 1 mm and 5.7° in the median, 1 mm and 5.7° at 90%, 10 mm and 5.7° at 95%")
+
+
+def test_how_deep_held_objects_were_in_the_gripper_is_told_too() -> None:
+    outcomes = [Outcome.HELD, Outcome.DROPPED, Outcome.HELD]
+    drift = drift_of(batch([0.1, 0.1, math.nan], [1.0, 1.0, math.nan], outcomes, overlaps=0.001))
+    moved, overlap = drift_lines(drift)
+    assert moved.startswith("drift of 1 held grasps: 100 mm and 57° in the median")
+    assert overlap == "deepest overlap of 2 held grasps: 1 mm in the median, 1 mm at 90%, 1 mm at 95%, 1 mm at 99%"
+    assert drift_document(drift)["penetration_m"] == pytest.approx(dict.fromkeys(["0.5", "0.9", "0.95", "0.99"], 0.001))
 
 
 def test_only_held_grasps_with_numbers_count() -> None:
@@ -48,9 +58,10 @@ def test_objects_add_up() -> None:
 
 def test_nothing_known_is_no_number() -> None:
     drift = total_drift([drift_of(grasp_dataset("a.obj").grasps)])
-    assert drift_line(drift) == "" and math.isnan(drift.slip(0.5))
+    assert drift_lines(drift) == [] and math.isnan(drift.slip(0.5))
     assert drift_document(drift) == {
         "held_grasps": 0,
         "slip_m": dict.fromkeys(["0.5", "0.9", "0.95", "0.99"]),
         "turn_rad": dict.fromkeys(["0.5", "0.9", "0.95", "0.99"]),
+        "penetration_m": dict.fromkeys(["0.5", "0.9", "0.95", "0.99"]),
     }

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from graspgen_cli.settings.models import CollisionApproximation as CollisionApproximation
     from graspgen_cli.settings.models import GuessSettings as GuessSettings
     from graspgen_cli.settings.models import SimulationSettings as SimulationSettings
+    from graspgen_cli.settings.randomization_models import RandomizationSettings as RandomizationSettings
 
 __version__ = "0.1.0"
 
@@ -79,6 +80,7 @@ _PLACES = {
     "graspgen_cli.objects.load": ("load_object",),
     "graspgen_cli.records": ("GraspBatch", "GraspDataset", "Gripper", "Outcome", "TargetObject"),
     "graspgen_cli.settings.models": ("CollisionApproximation", "GuessSettings", "SimulationSettings"),
+    "graspgen_cli.settings.randomization_models": ("RandomizationSettings",),
 }
 _MODULE_OF = {name: module for module, names in _PLACES.items() for name in names}
 

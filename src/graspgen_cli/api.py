@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from graspgen_cli.objects.scales import ScalesList
     from graspgen_cli.records import GraspBatch, Gripper, TargetObject
     from graspgen_cli.settings.commands import GraspCommand
+    from graspgen_cli.settings.randomization_models import RandomizationSettings
     from graspgen_cli.training.inference import InferenceConfig
     from graspgen_cli.training.scripts import TrainingScripts
     from graspgen_cli.validate.trials import TrialResult
@@ -252,19 +253,25 @@ def try_grasps(
     grasps: GraspBatch,
     *,
     settings: SimulationSettings | None = None,
+    randomization: RandomizationSettings | None = None,
     backend: str = "mujoco",
     threads: int = 1,
 ) -> TrialResult:
     """Tries grasps of one object in simulation; those in collision keep that outcome. The object must have its convex pieces.
 
-    Raises SettingsError for an unknown backend, InputError where it is not installed.
+    randomization: where given, each grasp is also tried with draws of its physics, as with ``--randomize``; the share of them that held is
+    in `grasps.quality` and decides the outcome.
+    Raises SettingsError for an unknown backend, or one that cannot vary the physics, InputError where it is not installed.
     """
     from graspgen_cli.validate.backend import make_backend
     from graspgen_cli.validate.trials import run_trials
 
     if not target.pieces:
         raise SettingsError(f"{target.object_id}: has no convex pieces to simulate; load it with an approximation")
-    return run_trials(make_backend(backend, threads=threads), gripper, target, grasps, settings or SimulationSettings())
+    drawn = None if randomization is None else randomization.model_copy(update={"randomize": True})
+    return run_trials(
+        make_backend(backend, threads=threads), gripper, target, grasps, settings or SimulationSettings(), randomization=drawn
+    )
 
 
 def _run(settings: GraspCommand, phase: str, on_report: OnReport | None) -> RunSummary:

@@ -9,7 +9,8 @@ from typing import Any
 
 from graspgen_cli.analysis.counts import OutcomeCounts
 from graspgen_cli.analysis.dataset_facts import DatasetAnalysis, reference_of
-from graspgen_cli.analysis.drift import Drift, drift_document, total_drift
+from graspgen_cli.analysis.draws import draws_document, total_draws
+from graspgen_cli.analysis.drift import drift_document, total_drift
 from graspgen_cli.analysis.findings import Finding
 from graspgen_cli.analysis.object_facts import OPENING_STEP, ObjectFacts
 from graspgen_cli.analysis.reference import judged, rate_interval, reference_rates
@@ -22,10 +23,12 @@ OUTCOMES = tuple(outcome.label for outcome in (Outcome.HELD, Outcome.COLLISION, 
 def analysis_document(analysis: DatasetAnalysis) -> dict[str, Any]:
     """Everything that was found."""
     total = analysis.total
+    of_gripper = {name: [facts for facts in analysis.objects if facts.gripper == name] for name in analysis.grippers}
     return {
         "paths": list(analysis.paths),
         "passed": analysis.passed,
-        "drift": {name: drift_document(_drift(analysis, name)) for name in analysis.grippers},
+        "drift": {name: drift_document(total_drift(facts.drift for facts in of_gripper[name])) for name in analysis.grippers},
+        "draws": {name: draws_document(total_draws(facts.draws for facts in of_gripper[name])) for name in analysis.grippers},
         "grippers": {name: vars(rate) if (rate := reference_rates().get(name)) else None for name in analysis.grippers},
         "total": {"objects": total.objects, "usable_objects": total.usable_objects, **_numbers(total)},
         "objects": [object_row(facts) for facts in analysis.objects],
@@ -37,10 +40,6 @@ def analysis_document(analysis: DatasetAnalysis) -> dict[str, Any]:
         "approach_cells": list(analysis.directions),
         "settings": dict(analysis.settings),
     }
-
-
-def _drift(analysis: DatasetAnalysis, gripper: str) -> Drift:
-    return total_drift(facts.drift for facts in analysis.objects if facts.gripper == gripper)
 
 
 def object_row(facts: ObjectFacts) -> dict[str, Any]:

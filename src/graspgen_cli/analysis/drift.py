@@ -1,17 +1,18 @@
-"""How far the objects of held grasps moved in the gripper: a label says that an object was not lost, not that it stayed in its place."""
+"""How far the objects of held grasps moved in the gripper, and how deep they were in it: a label says that an object was not lost, not that
+it stayed in its place."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from graspgen_cli.records import Floats, GraspBatch, Measure, Outcome
 
-LEAST = {Measure.SLIP: 1e-6, Measure.TURN: 1e-5}
-"""m and rad: upper end of the first class, the precision of the files."""
+LEAST = {Measure.SLIP: 1e-6, Measure.TURN: 1e-5, Measure.PENETRATION: 1e-6}
+"""m, rad and m: upper end of the first class, the precision of the files."""
 CLASSES, CLASSES_A_DECADE = 120, 20
 """Classes of one width on a logarithmic scale, so that percentiles of any number of grasps are known to 12 % from a few numbers."""
 SHARES = (0.5, 0.9, 0.95, 0.99)
@@ -20,10 +21,12 @@ SHARES = (0.5, 0.9, 0.95, 0.99)
 
 @dataclass(frozen=True)
 class Drift:
-    """Held grasps whose motion is known, by class of slip and of turn. Class i ends at LEAST x 10^(i / CLASSES_A_DECADE)."""
+    """Held grasps whose motion is known, by class of slip and of turn, and those whose deepest overlap with the gripper is known, by class
+    of that. Class i ends at LEAST x 10^(i / CLASSES_A_DECADE)."""
 
     slips: tuple[int, ...]
     turns: tuple[int, ...]
+    overlaps: tuple[int, ...]
 
     @property
     def grasps(self) -> int:
@@ -38,42 +41,61 @@ class Drift:
         """rad: the same for the angle."""
         return _percentile(self.turns, share, LEAST[Measure.TURN])
 
+    def overlap(self, share: float) -> float:
+        """m: the same for the deepest overlap."""
+        return _percentile(self.overlaps, share, LEAST[Measure.PENETRATION])
+
 
 def drift_of(grasps: GraspBatch) -> Drift:
     """The drift of one object's held grasps."""
     held = grasps.measured[grasps.outcome == Outcome.HELD]
-    known = held[~np.isnan(held[:, [Measure.SLIP, Measure.TURN]]).any(axis=1)]
-    return Drift(*(_classes(known[:, measure], LEAST[measure]) for measure in (Measure.SLIP, Measure.TURN)))
+    moved = held[~np.isnan(held[:, [Measure.SLIP, Measure.TURN]]).any(axis=1)]
+    overlap = held[~np.isnan(held[:, Measure.PENETRATION]), Measure.PENETRATION]
+    slips, turns = (_classes(moved[:, measure], LEAST[measure]) for measure in (Measure.SLIP, Measure.TURN))
+    return Drift(slips, turns, _classes(overlap, LEAST[Measure.PENETRATION]))
 
 
 def total_drift(drifts: Iterable[Drift]) -> Drift:
     """The drift of several objects together."""
     listed = list(drifts)
-    nothing = (0,) * CLASSES
-    slips = [sum(column) for column in zip(nothing, *(each.slips for each in listed), strict=True)]
-    turns = [sum(column) for column in zip(nothing, *(each.turns for each in listed), strict=True)]
-    return Drift(tuple(slips), tuple(turns))
+    return Drift(_added(each.slips for each in listed), _added(each.turns for each in listed), _added(each.overlaps for each in listed))
 
 
-def drift_line(drift: Drift) -> str:
-    """In a line: ``drift of 640 held grasps: 0.1 mm and 0.3° in the median, …``; empty where nothing is known."""
-    if not drift.grasps:
-        return ""
+def _added(classes: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+    return tuple(sum(column) for column in zip((0,) * CLASSES, *classes, strict=True))
+
+
+def drift_lines(drift: Drift) -> list[str]:
+    """``drift of 640 held grasps: 0.1 mm and 0.3° in the median, …`` and ``deepest overlap of …``; each only where something is known."""
+    lines = []
+    if drift.grasps:
+        moved = _told(lambda share: f"{_two_digits(drift.slip(share) * 1000)} mm and {_two_digits(math.degrees(drift.turn(share)))}°")
+        lines.append(f"drift of {drift.grasps} held grasps: {moved}")
+    if seen := sum(drift.overlaps):
+        lines.append(f"deepest overlap of {seen} held grasps: {_told(lambda share: f'{_two_digits(drift.overlap(share) * 1000)} mm')}")
+    return lines
+
+
+def _told(percentile: Callable[[float], str]) -> str:
     names = ("in the median", *(f"at {share:.0%}" for share in SHARES[1:]))
-    parts = [
-        f"{drift.slip(share) * 1000:.2g} mm and {math.degrees(drift.turn(share)):.2g}° {name}"
-        for share, name in zip(SHARES, names, strict=True)
-    ]
-    return f"drift of {drift.grasps} held grasps: {', '.join(parts)}"
+    return ", ".join(f"{percentile(share)} {name}" for share, name in zip(SHARES, names, strict=True))
+
+
+def _two_digits(value: float) -> str:
+    return f"{float(f'{value:.2g}'):g}"
 
 
 def drift_document(drift: Drift) -> dict[str, object]:
     """The same as plain values; null where nothing is known."""
-    known = drift.grasps > 0
+
+    def percentiles(of: Callable[[float], float]) -> dict[str, float | None]:
+        return {f"{share:g}": None if math.isnan(value := of(share)) else value for share in SHARES}
+
     return {
         "held_grasps": drift.grasps,
-        "slip_m": {f"{share:g}": drift.slip(share) if known else None for share in SHARES},
-        "turn_rad": {f"{share:g}": drift.turn(share) if known else None for share in SHARES},
+        "slip_m": percentiles(drift.slip),
+        "turn_rad": percentiles(drift.turn),
+        "penetration_m": percentiles(drift.overlap),
     }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graspgen_cli.analysis.counts import ObjectCounts, count_grasps
+from graspgen_cli.analysis.draws import Draws, draws_of
 from graspgen_cli.analysis.drift import Drift, drift_of
 from graspgen_cli.analysis.findings import Finding, FindingKind
 from graspgen_cli.analysis.nearness import near_duplicates
@@ -48,7 +49,9 @@ class ObjectFacts:
     spread: float
     """1 less the length of the mean approach direction of the good grasps: 0 all from one side, near 1 from all sides; NaN without."""
     drift: Drift
-    """How far the objects of held grasps moved in the gripper, where the file says."""
+    """How far the objects of held grasps moved in the gripper, and how deep they were in it, where the file says."""
+    draws: Draws
+    """How the grasps fared with randomised physics, where the file says."""
     surface: SurfaceFacts | None = None
     """None unless the mesh was looked at."""
     settings: str = ""
@@ -88,6 +91,7 @@ def object_facts(
         directions=_direction_cells(good_poses[:, :3, 2]),
         spread=_spread(good_poses[:, :3, 2]),
         drift=drift_of(grasps),
+        draws=draws_of(grasps),
         settings=_settings_digest(dataset),
         chosen="subset" in dataset.provenance,
     )

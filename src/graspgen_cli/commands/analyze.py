@@ -101,7 +101,8 @@ def _rate(rate: float) -> str:
 
 def _print_reasons(analysis: DatasetAnalysis, console: Console) -> None:
     """Why grasps failed, and whether that is normal."""
-    from graspgen_cli.analysis.drift import drift_line, total_drift
+    from graspgen_cli.analysis.draws import draws_line, total_draws
+    from graspgen_cli.analysis.drift import drift_lines, total_drift
 
     total = analysis.total
     causes = (
@@ -118,8 +119,12 @@ def _print_reasons(analysis: DatasetAnalysis, console: Console) -> None:
     for gripper in analysis.grippers:
         of_gripper = [facts for facts in analysis.objects if facts.gripper == gripper]
         console.line(_compared(gripper, of_gripper))
-        if moved := drift_line(total_drift(facts.drift for facts in of_gripper)):
-            console.line(f"{gripper}: {moved}")
+        told = [
+            *drift_lines(total_drift(facts.drift for facts in of_gripper)),
+            draws_line(total_draws(facts.draws for facts in of_gripper)),
+        ]
+        for line in filter(None, told):
+            console.line(f"{gripper}: {line}")
 
 
 def _compared(gripper: str, objects: Sequence[ObjectFacts]) -> str:
@@ -205,9 +210,10 @@ COMMAND = Command(
     argument="paths",
     about=(
         "Reads every object's grasps (GraspGen JSON, isaac_grasp YAML, WebDataset shards, ACRONYM) on all cores. Prints the outcomes, the "
-        "share of the tested grasps that held beside what the built-in gripper holds on the example objects, near-duplicates, the share of "
-        "48 approach directions that there is, what is wrong with files, poses and splits, and what is short of the thresholds with the "
-        "command that fills it. Exit code 1 where a threshold is not met, a file cannot be read, or data are wrong."
+        "share of the tested grasps that held beside what the built-in gripper holds on the example objects, how far held objects moved in "
+        "the gripper and how deep they were in it, near-duplicates, the share of 48 approach directions that there is, what is wrong with "
+        "files, poses and splits, and what is short of the thresholds with the command that fills it. Exit code 1 where a threshold is not "
+        "met, a file cannot be read, or data are wrong."
     ),
     examples=(
         "graspgen analyze",

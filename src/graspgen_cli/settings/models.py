@@ -279,7 +279,9 @@ class SimulationSettings(Section):
     object_density: PositiveFloat | None = Field(None, description="Density (kg/m³); replaces --object-mass where given.")
     friction: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(1.0, description="Coulomb friction coefficient.")
     contact_patch: Annotated[float, Field(ge=0.0, le=0.1, allow_inf_nan=False)] = Field(
-        0.003, description="Radius (m) of the patch in which a soft pad meets the object at a point; it resists turning. 0 = a point."
+        0.003,
+        description="Radius (m) of the patch that a soft pad makes of a contact point; it resists turning about the contact's normal. "
+        "0 = points that turn freely, as of hard fingers.",
     )
     collision_approximation: CollisionApproximation = Field(
         CollisionApproximation.CONVEX_DECOMPOSITION, description="What stands for the object in the simulation."
