@@ -25,7 +25,7 @@ class ContactModel:
     """
 
     time_constant: float = 0.03
-    """s: how long a contact takes to push the bodies apart (solref); seven steps at 250 Hz, so that an impact is resolved. A grip of 70 to
+    """s: how long a contact takes to push the bodies apart (solref); seven and a half steps at 250 Hz, so that an impact is resolved. A grip of 70 to
     125 N then presses 0.5 to 0.8 mm deep, as into a rubber pad."""
     damping_ratio: float = 1.0
     impedance: tuple[float, float, float, float, float] = (0.95, 0.99, 0.001, 0.5, 2.0)
