@@ -179,7 +179,7 @@ class TargetObject:
     pieces: tuple[TriangleMesh, ...]
     """Convex pieces that stand for the object in the simulation, m; empty where only guesses are made."""
     mean_gap: float
-    """m: mean distance from the pieces' surface to the mesh (see geometry.convex)."""
+    """m: mean distance from the pieces' surface to the mesh's outer surface (see geometry.convex)."""
     gap_95: float
     """m: 95 % of the pieces' surface keep within it."""
     largest_gap: float

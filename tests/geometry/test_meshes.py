@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import trimesh
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from graspgen_cli.geometry.gaps import Surface
 from graspgen_cli.geometry.meshes import (
     bounds,
+    convex_hull,
     extents,
     is_closed,
     join_meshes,
@@ -78,9 +80,36 @@ def test_solids_keep_coordinates_exactly() -> None:
 def test_winding_tells_inside_from_outside() -> None:
     outer, inner = box((1, 1, 1)), box((0.5, 0.5, 0.5))
     points = np.array([[0, 0, 0], [0.4, 0, 0], [0.6, 0, 0], [3.0, 2, 1]])
-    np.testing.assert_allclose(winding_number(outer, points), [1, 1, 0, 0], atol=1e-9)
+    np.testing.assert_array_equal(winding_number(outer, points), [1, 1, 0, 0])
     hollow = join_meshes([outer, triangle_mesh(inner.vertices, inner.faces[:, ::-1])])
-    np.testing.assert_allclose(winding_number(hollow, points), [0, 1, 0, 0], atol=1e-9)
+    np.testing.assert_array_equal(winding_number(hollow, points), [0, 1, 0, 0])
+
+
+def solid_angles(mesh: TriangleMesh, point: np.ndarray) -> float:
+    """How often the mesh winds around a point: the solid angles of its faces (van Oosterom and Strackee 1983, eq. 8) over 4 pi."""
+    corners = mesh.vertices[mesh.faces] - point
+    a, b, c = corners.swapaxes(0, 1)
+    la, lb, lc = (np.linalg.norm(corner, axis=1) for corner in (a, b, c))
+    below = la * lb * lc + (a * b).sum(1) * lc + (b * c).sum(1) * la + (c * a).sum(1) * lb
+    return float(np.arctan2(np.linalg.det(corners), below).sum() / (2 * np.pi))
+
+
+grid = st.integers(-6, 6).map(lambda step: step / 4)
+
+
+@given(place=st.tuples(grid, grid, grid), shift=st.tuples(grid, grid, grid), turned=st.booleans(), inwards=st.booleans())
+def test_windings_are_those_of_the_solid_angles_also_along_edges_and_through_corners(
+    place: tuple[float, float, float], shift: tuple[float, float, float], turned: bool, inwards: bool
+) -> None:
+    """Two boxes and an octahedron, which may run through each other; points on the same grid as their corners."""
+    octahedron = convex_hull(np.concatenate([np.eye(3), -np.eye(3)]))
+    assert octahedron is not None
+    first, second = box((2, 2, 2)), box((1, 1, 2), shift)
+    mesh = join_meshes([first, triangle_mesh(second.vertices, second.faces[:, ::-1] if inwards else second.faces), octahedron])
+    turn = ROTATION if turned else np.eye(3)
+    mesh, point = triangle_mesh(mesh.vertices @ turn.T, mesh.faces), turn @ place
+    assume(Surface(mesh).distance(point) > 1e-6)
+    assert winding_number(mesh, point[None])[0] == pytest.approx(solid_angles(mesh, point), abs=1e-6)
 
 
 def polygon_area(points: np.ndarray, triangles: np.ndarray) -> float:

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import fcl
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import ConvexHull
 
 from graspgen_cli.geometry.chords import Chords, part_chords
+from graspgen_cli.geometry.meshes import body_of_vertices
 from graspgen_cli.geometry.poses import inverse, transform_points
 from graspgen_cli.geometry.rays import RayCaster
 from graspgen_cli.records import Floats, Gripper, TargetObject, TriangleMesh
@@ -37,11 +36,8 @@ def moved(mesh: TriangleMesh, pose: Floats) -> TriangleMesh:
 
 def _one_vertex_per_component(mesh: TriangleMesh) -> Floats:
     """(C, 3): a vertex of each connected component of the surface."""
-    edges = np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]]])
-    graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(len(mesh.vertices),) * 2)
-    label = connected_components(graph, directed=False)[1]
     used = np.unique(mesh.faces)
-    return mesh.vertices[used[np.unique(label[used], return_index=True)[1]]]
+    return mesh.vertices[used[np.unique(body_of_vertices(mesh)[used], return_index=True)[1]]]
 
 
 class ObjectShape:

@@ -1,4 +1,4 @@
-"""Convex pieces that stand for an object in the simulation, and how far they stand off its mesh."""
+"""Convex pieces that stand for an object in the simulation, and how far they stand off its outer surface."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from graspgen_cli.geometry.cutting import CutLimits, Part, cut
 from graspgen_cli.geometry.gaps import GapBound, Gaps, Surface, look_again, measure_gap, measure_gaps, spread_points, summed_up
 from graspgen_cli.geometry.merging import Group, merge, share_out, single_groups
 from graspgen_cli.geometry.meshes import convex_hull, extents, mesh_from_solid, solid_from_mesh, triangle_mesh
+from graspgen_cli.geometry.reach import outer_surface
 from graspgen_cli.geometry.spheres import SURFACE_POINTS, fill_with_spheres, sphere_mesh
 from graspgen_cli.records import Floats, TriangleMesh
 from graspgen_cli.settings.models import CollisionApproximation
 
-ALGORITHM = 3
+ALGORITHM = 4
 """Goes up whenever the same mesh gives other pieces than before: kept pieces are then made anew."""
 
 CUT_GAP = 0.0004
@@ -49,10 +50,10 @@ SIMPLIFIED = 0.0001
 
 @dataclass(frozen=True, eq=False)
 class ConvexPieces:
-    """Convex pieces and how far their surface stands off the mesh.
+    """Convex pieces and how far their surface stands off the mesh's outer surface.
 
-    Spheres lie inside the mesh: theirs are the distances from the mesh to them. A signed distance field has the mesh itself for its
-    only piece, not convex, without gaps.
+    Spheres lie inside it: theirs are the distances from it to them. A signed distance field has the outer surface itself for its only
+    piece, not convex, without gaps.
     """
 
     pieces: tuple[TriangleMesh, ...]
@@ -62,12 +63,15 @@ class ConvexPieces:
 def convex_pieces(mesh: TriangleMesh, approximation: CollisionApproximation, max_surface_gap: float | None = None) -> ConvexPieces:
     """The pieces of a closed mesh; the same for the same mesh, whatever the machine's load or number of cores.
 
+    They fill the mesh's outer surface (`geometry.reach.outer_surface`): what is enclosed, parts and cavities, no gripper can touch.
+
     max_surface_gap: m that pieces of a decomposition should stand off the mesh at most; None: see `allowed_gap`.
     Raises ObjectError where the approximation needs a package that is missing.
     """
+    outer = outer_surface(mesh)
     if approximation is CollisionApproximation.CONVEX_DECOMPOSITION:
-        return _cut_and_merge(mesh, max_surface_gap)
-    return _METHODS[approximation](mesh)
+        return _cut_and_merge(outer, max_surface_gap)
+    return _METHODS[approximation](outer)
 
 
 def allowed_gap(mesh: TriangleMesh, max_surface_gap: float | None = None) -> float:

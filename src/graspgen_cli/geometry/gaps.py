@@ -115,7 +115,7 @@ def summed_up(spread: Floats, others: Floats) -> Gaps:
 
 
 def measure_gap(pieces: Sequence[TriangleMesh], mesh: TriangleMesh) -> Gaps:
-    """The distances from the surface of the union of convex pieces to the mesh: see `measure_gaps`."""
+    """The distances from the surface of the union of convex pieces to a mesh: see `measure_gaps`."""
     return measure_gaps(pieces, Surface(mesh))[0]
 
 
@@ -176,7 +176,7 @@ def depth_outside(points: Floats, piece: TriangleMesh) -> Floats:
 
 
 class Surface:
-    """A mesh's surface, to take exact distances to. size: m, its longest side."""
+    """A mesh's surface, for exact distances and meetings. size: m, its longest side."""
 
     def __init__(self, mesh: TriangleMesh) -> None:
         model = fcl.BVHModel()
@@ -192,3 +192,7 @@ class Surface:
         """Distance of a point (3,) to the surface, m."""
         self._dot.setTranslation(point)
         return max(0.0, float(fcl.distance(self._object, self._dot, self._request, fcl.DistanceResult())))
+
+    def meets(self, other: Surface) -> bool:
+        """Whether a triangle of one touches or crosses a triangle of the other."""
+        return bool(fcl.collide(self._object, other._object, fcl.CollisionRequest(), fcl.CollisionResult()))

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import manifold3d
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import ConvexHull
 
 from graspgen_cli.records import Floats, Ints, TriangleMesh
@@ -25,6 +27,27 @@ def join_meshes(meshes: Sequence[TriangleMesh]) -> TriangleMesh:
     starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes[:-1])])
     faces = [mesh.faces + start for mesh, start in zip(meshes, starts, strict=True)]
     return triangle_mesh(np.concatenate([mesh.vertices for mesh in meshes]), np.concatenate(faces))
+
+
+def body_of_vertices(mesh: TriangleMesh) -> NDArray[np.int32]:
+    """A number for the connected part of the surface that each vertex is in, (V,); a vertex of no face has a number of its own."""
+    count = len(mesh.vertices)
+    a, b, c = mesh.faces.T
+    links = coo_array((np.ones(2 * len(a), np.int8), (np.concatenate([a, a]), np.concatenate([b, c]))), shape=(count, count))
+    return np.asarray(connected_components(links, directed=False)[1], np.int32)
+
+
+def split_bodies(mesh: TriangleMesh) -> list[TriangleMesh]:
+    """The parts of the mesh that share no vertex, each with its own vertices, in the order of their first face."""
+    body = body_of_vertices(mesh)[mesh.faces[:, 0]]
+    order = np.argsort(body, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(body[order])) + 1) if len(order) else []
+    return [_part(mesh, faces) for faces in sorted(groups, key=lambda faces: int(faces[0]))]
+
+
+def _part(mesh: TriangleMesh, faces: NDArray[np.intp]) -> TriangleMesh:
+    used, index = np.unique(mesh.faces[faces], return_inverse=True)
+    return triangle_mesh(mesh.vertices[used], index.reshape(-1, 3))
 
 
 def solid_from_mesh(mesh: TriangleMesh) -> manifold3d.Manifold:
@@ -129,20 +152,29 @@ def surface_area(mesh: TriangleMesh) -> float:
     return float(face_areas(mesh.vertices[mesh.faces]).sum())
 
 
-def winding_number(mesh: TriangleMesh, points: Floats) -> Floats:
-    """How often a closed mesh winds around each point (N, 3): 1 inside, 0 outside, -1 inside a mesh with normals inwards, (N,).
+def winding_number(mesh: TriangleMesh, points: Floats) -> NDArray[np.int64]:
+    """How often a closed mesh winds around points (N, 3) off its surface: 1 inside, 0 outside, -1 inside a mesh with normals inwards, (N,).
 
-    The sum of the solid angles of all faces over 4 pi (van Oosterom and Strackee 1983, eq. 8).
+    The faces that a ray along z leaves through less those it enters by. Rays through edges and corners count right as well: the two faces
+    at an edge agree, to the last bit, on which side of it the ray passes.
     """
-    return np.array([_solid_angle(mesh.vertices[mesh.faces] - point) / (4 * np.pi) for point in points])
+    triangles = mesh.vertices[mesh.faces]
+    low, high = triangles[..., :2].min(axis=1), triangles[..., :2].max(axis=1)
+    turns = np.zeros(len(points), np.int64)
+    for index, (x, y, z) in enumerate(points):
+        near = (low[:, 0] <= x) & (x <= high[:, 0]) & (low[:, 1] <= y) & (y <= high[:, 1])
+        a, b, c = (triangles[near] - (x, y, z)).swapaxes(0, 1)
+        side = _crossing(a, b) + _crossing(b, c) + _crossing(c, a)  # 1 or -1 where the ray's line leaves or enters through the face
+        ahead = np.einsum("fi,fi->f", a, cross(b, c)) * side > 0
+        turns[index] = side[ahead].sum()
+    return turns
 
 
-def _solid_angle(corners: Floats) -> float:
-    """Sum of the signed solid angles of triangles (F, 3, 3) seen from the origin."""
-    a, b, c = corners.swapaxes(0, 1)
-    la, lb, lc = (np.linalg.norm(corner, axis=1) for corner in (a, b, c))
-    below = la * lb * lc + (a * b).sum(1) * lc + (b * c).sum(1) * la + (c * a).sum(1) * lb
-    return float(2 * np.arctan2(np.linalg.det(corners), below).sum())
+def _crossing(start: Floats, end: Floats) -> NDArray[np.int64]:
+    """Whether edges from (E, 3) to (E, 3), seen along z, cross the x axis right of the origin: 1 upwards, -1 downwards, else 0."""
+    turn = start[:, 0] * end[:, 1] - end[:, 0] * start[:, 1]
+    upwards, downwards = (start[:, 1] <= 0) & (end[:, 1] > 0), (end[:, 1] <= 0) & (start[:, 1] > 0)
+    return (upwards & (turn > 0)).astype(np.int64) - (downwards & (turn < 0))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,12 +1,10 @@
-"""Connected bodies of a mesh: told apart, turned outwards, and united where they overlap."""
+"""Connected bodies of a mesh: turned outwards, and united where they overlap."""
 
 from __future__ import annotations
 
 import manifold3d
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from graspgen_cli.geometry.meshes import bounds, join_meshes, mesh_from_solid, signed_volume, solid_from_mesh, triangle_mesh, winding_number
 from graspgen_cli.records import TriangleMesh
@@ -18,23 +16,6 @@ OVERLAP = 1e-6
 def counted(count: int, singular: str, plural: str) -> list[str]:
     """The repair in words, with its count; nothing where there was none."""
     return [f"{count} {singular if count == 1 else plural}"] if count else []
-
-
-def split_bodies(mesh: TriangleMesh) -> list[TriangleMesh]:
-    """The parts of the mesh that share no vertex, each with its own vertices, in the order of their first face."""
-    count = len(mesh.vertices)
-    a, b, c = mesh.faces.T
-    links = coo_array((np.ones(2 * len(a), np.int8), (np.concatenate([a, a]), np.concatenate([b, c]))), shape=(count, count))
-    _, label = connected_components(links, directed=False)
-    body = label[a]
-    order = np.argsort(body, kind="stable")
-    groups = np.split(order, np.flatnonzero(np.diff(body[order])) + 1) if len(order) else []
-    return [_part(mesh, faces) for faces in sorted(groups, key=lambda faces: int(faces[0]))]
-
-
-def _part(mesh: TriangleMesh, faces: NDArray[np.intp]) -> TriangleMesh:
-    used, index = np.unique(mesh.faces[faces], return_inverse=True)
-    return triangle_mesh(mesh.vertices[used], index.reshape(-1, 3))
 
 
 def join_bodies(bodies: list[TriangleMesh]) -> tuple[TriangleMesh, list[str]]:
@@ -68,7 +49,7 @@ def _containment(bodies: list[TriangleMesh]) -> NDArray[np.bool_]:
     np.fill_diagonal(inside, False)
     for i, j in np.argwhere(inside):
         point = bodies[i].vertices[bodies[i].faces[0]].mean(axis=0)
-        inside[i, j] = abs(winding_number(bodies[j], point[None])[0]) > 0.5
+        inside[i, j] = winding_number(bodies[j], point[None])[0] != 0
     return inside
 
 

@@ -25,10 +25,11 @@ from graspgen_cli.geometry.meshes import (
     join_meshes,
     signed_volume,
     solid_from_mesh,
+    split_bodies,
     surface_area,
     triangle_mesh,
 )
-from graspgen_cli.objects.bodies import counted, join_bodies, split_bodies
+from graspgen_cli.objects.bodies import counted, join_bodies
 from graspgen_cli.objects.boundaries import close_boundaries
 from graspgen_cli.objects.crossings import encloses_its_inside
 from graspgen_cli.objects.winding import make_winding_consistent
