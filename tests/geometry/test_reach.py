@@ -13,9 +13,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from manifold3d import Manifold
 
+import shapes
 from examples import gripper_by_name
 from graspgen_cli.geometry import convex
-from graspgen_cli.geometry.collision import ObjectShape
+from graspgen_cli.geometry.collision import ObjectShape, in_collision
 from graspgen_cli.geometry.convex import ConvexPieces, convex_pieces
 from graspgen_cli.geometry.gaps import measure_gap
 from graspgen_cli.geometry.meshes import join_meshes, mesh_from_solid, signed_volume, split_bodies, triangle_mesh
@@ -211,3 +212,15 @@ def test_trials_and_mass_are_those_of_the_object_with_all_its_pieces(tmp_path: P
     )
     np.testing.assert_array_equal(one, other)
     assert (one[: len(guesses)] == Outcome.HELD).all() and (one[len(guesses) :] == Outcome.DROPPED).all()
+
+
+def test_a_gripper_in_a_sealed_cavity_is_in_collision_and_one_in_an_open_box_is_not() -> None:
+    """Both stand about a cube in the middle and touch nothing."""
+    shape = gripper_by_name("franka_panda")
+    far = np.eye(4)[None]
+    opening = np.array([len(shape.gripper.opening_width) - 1])
+    wall = join_meshes([box(0.8, 0.8, 0.8), inwards(box(0.78, 0.78, 0.78)), box(0.01, 0.01, 0.01, (0.0, 0.0, 0.3))])
+    beside = join_meshes([box(0.8, 0.8, 0.1, (0.0, 0.0, -0.5)), box(0.01, 0.01, 0.01, (0.0, 0.0, 0.3))])
+    for mesh, expected in ((wall, True), (beside, False)):
+        held = replace(shapes.box(0.1, 0.1, 0.1), mesh=mesh)
+        assert in_collision(ObjectShape(held), shape, far, opening)[0] == expected

@@ -25,8 +25,8 @@ class ContactModel:
     """
 
     time_constant: float = 0.03
-    """s: how long a contact takes to push the bodies apart (solref); seven and a half steps at 250 Hz, so that an impact is resolved. A grip of 70 to
-    125 N then presses 0.5 to 0.8 mm deep, as into a rubber pad."""
+    """s: how long a contact takes to push the bodies apart (solref); seven and a half steps at 250 Hz, so that an impact is resolved. A
+    grip of 70 to 125 N then presses 0.5 to 0.8 mm deep, as into a rubber pad."""
     damping_ratio: float = 1.0
     impedance: tuple[float, float, float, float, float] = (0.95, 0.99, 0.001, 0.5, 2.0)
     """solimp: smallest and largest share of a constraint's force, the depth (m) over which it grows, midpoint and power of the growth."""
