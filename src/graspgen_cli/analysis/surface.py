@@ -37,7 +37,7 @@ def surface_facts(shape: ObjectShape, gripper: GripperShape, grasps: GraspBatch,
     good = np.isin(grasps.outcome, (Outcome.HELD, Outcome.UNVALIDATED))
     held = grasps.outcome == Outcome.HELD
     poses = grasps.pose_gripper_in_object
-    points = surface_points(shape.mesh, POINTS, rng)
+    points = surface_points(shape.outer, POINTS, rng)
     covered = between_pads(gripper.gripper, poses[held], opening[held], points)
     return SurfaceFacts(
         coverage=float(covered.mean()),

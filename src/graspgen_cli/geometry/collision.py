@@ -42,25 +42,17 @@ def _one_vertex_per_component(mesh: TriangleMesh) -> Floats:
 
 
 class ObjectShape:
-    """An object's true mesh, ready for exact tests. The object's frame is the world of every test."""
+    """An object's true mesh, ready for exact tests. The object's frame is the world of every test. outer: the mesh without what lies inside
+    a closed surface, to which no gripper gets."""
 
     def __init__(self, target: TargetObject) -> None:
         self.mesh = target.mesh
         self.rays = RayCaster(target.mesh)
-        outer = outer_surface(target.mesh)
-        self._rays_of_outer = self.rays if outer is target.mesh else RayCaster(outer)
+        self.outer = outer_surface(target.mesh)
         self.watertight = target.watertight
         self.low, self.high = target.mesh.vertices.min(axis=0), target.mesh.vertices.max(axis=0)
         self.component_points = _one_vertex_per_component(target.mesh)
         self.bvh = _bvh([target.mesh])
-
-    def encloses(self, points: Floats) -> NDArray[np.bool_]:
-        """(N,) whether points (N, 3) lie inside the outer surface of the object, which is watertight: in the solid, or in a cavity that
-        nothing gets into."""
-        near = ((points > self.low) & (points < self.high)).all(axis=1)
-        inside = np.zeros(len(points), bool)
-        inside[near] = self._rays_of_outer.inside(points[near])
-        return inside
 
 
 class GripperShape:
@@ -107,8 +99,7 @@ def one_contains_other(
     shape: ObjectShape, gripper: GripperShape, pose_gripper_in_object: Floats, opening: NDArray[np.intp]
 ) -> NDArray[np.bool_]:
     """(N,) whether, at poses (N, 4, 4) and opening indices (N,) where no surfaces meet, a body of the object lies inside a part of the
-    gripper or a part of the gripper inside the object, be it in a sealed cavity. The second needs a watertight mesh and is False for
-    others."""
+    gripper or a part of the gripper inside the object. The second needs a watertight mesh and is False for others."""
     swallowed = np.zeros(len(opening), bool)
     buried = np.zeros(len(opening), bool)
     for body, (parts, planes) in enumerate(zip(gripper.gripper.collision_parts, gripper.part_planes, strict=True)):
@@ -120,9 +111,16 @@ def one_contains_other(
             swallowed |= (in_body @ outside[:, :3].T + outside[:, 3] <= 0).all(axis=2).any(axis=1)
         if shape.watertight:
             witness = np.stack([part.vertices[0] for part in parts])
-            points = transform_points(pose_body_in_object, witness[None])
-            buried |= shape.encloses(points.reshape(-1, 3)).reshape(points.shape[:2]).any(axis=1)
+            buried |= _any_inside(shape, transform_points(pose_body_in_object, witness[None]))
     return swallowed | buried
+
+
+def _any_inside(shape: ObjectShape, points: Floats) -> NDArray[np.bool_]:
+    """(N,) whether one of points (N, P, 3) lies inside a watertight object."""
+    near = ((points > shape.low) & (points < shape.high)).all(axis=2)
+    inside = np.zeros_like(near)
+    inside[near] = shape.rays.inside(points[near])
+    return np.asarray(inside.any(axis=1))
 
 
 def in_collision(shape: ObjectShape, gripper: GripperShape, pose_gripper_in_object: Floats, opening: NDArray[np.intp]) -> NDArray[np.bool_]:

@@ -117,7 +117,7 @@ def line_crossings(shape: ObjectShape, start: Floats, direction: Floats, reach: 
 def propose(shape: ObjectShape, gripper: Gripper, settings: GuessSettings, count: int, rng: np.random.Generator) -> Proposals:
     """`count` candidates of the sampler that the settings name; fewer from the antipodal one, which drops pairs outside the cones."""
     points = -(-count // settings.num_orientations)
-    contact, normal = surface_points(shape.mesh, points, rng)
+    contact, normal = surface_points(shape.outer, points, rng)
     half_angle = 0.0 if settings.sampler is Sampler.FINGER_PADS else ANTIPODAL_HALF_ANGLE
     closing = _in_cone(-normal, half_angle, rng) if half_angle else -normal
     repeat = np.repeat(np.arange(points), settings.num_orientations)[:count]
