@@ -15,6 +15,7 @@ import trimesh
 
 from graspgen_cli.app import main
 from graspgen_cli.dataset.graspgen_json import checksum, encode, read_grasp_file
+from graspgen_cli.errors import ExitCode
 from graspgen_cli.execution.recompute import Recomputation, recompute_file
 from graspgen_cli.records import GraspDataset, Measure, Outcome
 from made_datasets import OFFSET
@@ -270,3 +271,15 @@ def test_the_command(run: Run, meshes: Path, tmp_path: Path, capsys: pytest.Capt
     assert "not reproduced" in kinds
     (meshes / "gone").mkdir(exist_ok=True)
     assert main(["doctor", str(tmp_path / "out"), "--object-dataset", str(meshes / "gone"), "--recompute", "1"]) == 1
+
+
+def test_the_examples_are_found_where_the_run_found_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a folder that has no meshes of its own."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["guess", "--num-collision-free-grasps", "5", "--num-colliding-grasps", "1"]) == ExitCode.OK
+    capsys.readouterr()
+    assert main(["doctor", "results", "--recompute", "2", "--json"]) == ExitCode.OK
+    made = orjson.loads(capsys.readouterr().out)["dataset"]["recomputed"]
+    assert [each["differences"] for each in made] == [[], []] and all(each["grasps"] for each in made)

@@ -53,6 +53,7 @@ def _print_machine(facts: list[Fact], console: Console) -> None:
 
 def _dataset(settings: DoctorCommand, console: Console) -> Inspection:
     from graspgen_cli.execution.inspection import inspect_dataset, recompute_dataset
+    from graspgen_cli.objects.scales import resolve_object_paths
 
     meshes = settings.object_dataset if "object_dataset" in settings.model_fields_set else None
     with console.progress(lines=False) as progress:
@@ -65,9 +66,9 @@ def _dataset(settings: DoctorCommand, console: Console) -> Inspection:
         return found
     with console.progress(lines=False) as progress:
         progress.start(min(settings.recompute, found.files))
-        return recompute_dataset(
-            found, settings.grasp_dataset, settings.recompute, meshes=settings.object_dataset, on_file=progress.advance
-        )
+        # The examples are found where the run that made their grasps found them.
+        _, root = resolve_object_paths(object_scales_json=settings.object_scales_json, object_dataset=settings.object_dataset)
+        return recompute_dataset(found, settings.grasp_dataset, settings.recompute, meshes=root, on_file=progress.advance)
 
 
 def _document(found: Inspection, root: Path) -> dict[str, object]:
