@@ -78,7 +78,6 @@ class Worlds:
             self._data.qfrc_applied.assign(np.tile(self.scene.effort.astype(np.float32), (count, 1)))
         # A step of fewer worlds costs less: those in use are the first.
         self._sizes = sorted({max(count >> halvings, 1) for halvings in range(_HALVINGS + 1)})
-        self.objects = 0
         self._centers: list[Floats] = []
         self._center = np.zeros((count, 3))
         self._varied = np.zeros(count, bool)
@@ -111,7 +110,7 @@ class Worlds:
 
     def forget_objects(self) -> None:
         """Makes room: no world has a trial of the objects so far any more."""
-        self.objects, self._centers, self._used = 0, [], {}
+        self._centers, self._used = [], {}
 
     def add_objects(self, scenes: list[Scene]) -> None:
         """Adds objects for trials to come; they are numbered in the order in which they came."""
@@ -124,7 +123,6 @@ class Worlds:
             tables: dict[str, Table] = {**rows, "geom_dataid": mesh_of_geoms(self.scene.model, models, first=start)}
             for name, table in tables.items():
                 self._append(self._tables, name, table)
-        self.objects += len(scenes)
         self._centers += [scene.center_of_mass for scene in scenes]
 
     def _add_meshes(self, meshes: dict[str, Table]) -> None:
