@@ -165,17 +165,21 @@ def write_into_page(page: Path, script: str, tables: str) -> None:
     write_atomically(page, f"{before}{opening}\n\n{tables}\n{END}{after}".encode())
 
 
+def show(said: dict[str, Any], page: Path | None) -> None:
+    """Puts the tables into the page or, without one, on the terminal."""
+    if page:
+        write_into_page(page, "labels", markdown(said))
+    else:
+        print(markdown(said))
+
+
 def main() -> None:
     """Reads the flags and writes the tables of results that were kept."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path)
     parser.add_argument("--page", type=Path, help="put the tables into this page, between its two comments")
     options = parser.parse_args()
-    said = json.loads(options.results.read_text())
-    if options.page:
-        write_into_page(options.page, "labels", markdown(said))
-    else:
-        print(markdown(said))
+    show(json.loads(options.results.read_text()), options.page)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from label_tables import MODELS, About, markdown, summary, write_into_page
+from label_tables import MODELS, About, show, summary
 from threadpoolctl import threadpool_limits
 
 from graspgen_cli.execution.machine import cpu_model, usable_cores
@@ -321,10 +321,7 @@ def main() -> None:
     said = summary(results(study, names), about, machine, options.grasps)
     if options.output:
         write_atomically(options.output, (json.dumps(said, indent=1) + "\n").encode())
-    if options.page:
-        write_into_page(options.page, "labels", markdown(said))
-    else:
-        print(markdown(said))
+    show(said, options.page)
 
 
 if __name__ == "__main__":
