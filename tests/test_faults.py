@@ -102,8 +102,9 @@ def test_a_run_with_other_settings_is_told_who_is_there(tmp_path: Path) -> None:
     try:
         assert process.stdout is not None and process.stdout.readline() == "here\n"
         cleaned: list[str] = []
-        with owned(paths, {"fps": 250, "seed": 0}, first=lambda: cleaned.append("beside")):
-            assert not cleaned
+        with owned(paths, {"fps": 250, "seed": 0}, clean=lambda: cleaned.append("beside")):
+            pass
+        assert not cleaned
         with (
             pytest.raises(InputError, match=rf"process {process.pid} .*fps 250 there, 500 here") as caught,
             owned(paths, {"fps": 500, "seed": 0}),
@@ -113,8 +114,9 @@ def test_a_run_with_other_settings_is_told_who_is_there(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
-    with owned(paths, {"fps": 500, "seed": 0}, first=lambda: cleaned.append("alone")):
+    with owned(paths, {"fps": 500, "seed": 0}, clean=lambda: cleaned.append("alone")):
         assert cleaned == ["alone"]
+    assert cleaned == ["alone", "alone"]
 
 
 def test_without_locks_nothing_is_cleared_away_that_another_run_might_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,8 +125,20 @@ def test_without_locks_nothing_is_cleared_away_that_another_run_might_need(tmp_p
 
     monkeypatch.setattr("graspgen_cli.execution.ownership.fcntl.lockf", no_locks)
     cleaned: list[str] = []
-    with owned(DatasetPaths(tmp_path, "g"), {"fps": 500}, first=lambda: cleaned.append("alone")):
-        assert not cleaned
+    with owned(DatasetPaths(tmp_path, "g"), {"fps": 500}, clean=lambda: cleaned.append("alone")):
+        pass
+    assert not cleaned
+
+
+def test_a_run_clears_away_what_its_own_dead_workers_left(objects: Path, tmp_path: Path, reference: dict[str, bytes]) -> None:
+    """As a node of a cluster that dies while it writes: the run goes on elsewhere and ends well."""
+    out = tmp_path / "out"
+    run = start(objects, out)
+    while run.poll() is None and not list((out / GRASPS).glob("*.grasps.json")):
+        time.sleep(0.005)
+    (out / GRASPS / ".0123456789abcdef.tmp").write_bytes(b'{"object":')
+    assert run.poll() is None and run.wait(120) == 0
+    assert contents(out) == reference
 
 
 def test_a_process_that_gives_one_object_back_keeps_the_others(tmp_path: Path) -> None:

@@ -71,10 +71,11 @@ def object_lock(paths: DatasetPaths, object_id: str, *, wait: bool) -> Iterator[
 
 
 @contextlib.contextmanager
-def owned(paths: DatasetPaths, settings: dict[str, Any], *, first: Callable[[], None] = lambda: None) -> Iterator[None]:
+def owned(paths: DatasetPaths, settings: dict[str, Any], *, clean: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Holds the gripper's dataset for a run with these settings, beside other runs with the same.
 
-    first: done before anything else where no other run is there, and none can come meanwhile; never on a file system without locks.
+    clean: removes what processes left that were killed, before anything else and when the run is over (its own workers or nodes may have
+    died meanwhile), each time only where no other run is there, and none can come meanwhile; never on a file system without locks.
     Raises InputError, naming the other run and what differs, where one with other settings is at work.
     """
     with _opened(paths.locks / "owner") as file:
@@ -83,18 +84,21 @@ def owned(paths: DatasetPaths, settings: dict[str, Any], *, first: Callable[[], 
             locks = _locked(file, fcntl.LOCK_EX)
             if locks is not False:
                 if locks:
-                    first()
+                    clean()
                 _write_owner(file, settings)
                 _locked(file, fcntl.LOCK_SH)
-                yield
-                return
+                break
             if _locked(file, fcntl.LOCK_SH):
                 _require_same(paths, _read_owner(file), settings)
-                yield
-                return
+                break
             if time.monotonic() > deadline:
                 raise InputError(f"{paths.grasps}: another run is at work there and does not say which; wait for it")
             time.sleep(0.05)
+        try:
+            yield
+        finally:
+            if _locked(file, fcntl.LOCK_EX):
+                clean()
 
 
 def _opened(path: Path) -> IO[bytes]:

@@ -64,7 +64,7 @@ def run_objects(
     if phase is not Phase.GUESS and settings.run_controls:
         require_controls(gripper, settings)
     require_writable(paths.grasps)
-    with owned(paths, _deciding(phase, settings, engine), first=partial(_clean, paths)):
+    with owned(paths, _deciding(phase, settings, engine), clean=partial(_clean, paths)):
         tasks = [replace(task, source=sources.get(task.object_id)) for task in _tasks(scales, root, paths, phase, settings, engine)]
         problems = [problem for problem in scales.problems if is_mine(problem[0], settings.shard)]
         on_start(len(tasks) + len(problems))
