@@ -30,12 +30,15 @@ from typing import Any
 
 import numpy as np
 from label_tables import MODELS, About, show, summary
+from scipy.spatial.transform import Rotation
 from threadpoolctl import threadpool_limits
 
 from graspgen_cli.execution.machine import cpu_model, usable_cores
 from graspgen_cli.files import write_atomically
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
-from graspgen_cli.geometry.convex import LARGEST_GAP, recipe
+from graspgen_cli.geometry.convex import LARGEST_GAP, convex_pieces, recipe
+from graspgen_cli.geometry.meshes import mass_properties, triangle_mesh
+from graspgen_cli.geometry.poses import pose, transform_points
 from graspgen_cli.grippers import find
 from graspgen_cli.guess.loop import make_guesses
 from graspgen_cli.objects.load import load_object
@@ -59,8 +62,8 @@ class Variant:
     """One setting of everything that could change a label.
 
     about: in words, for the tables. simulation: what differs from the default settings. shift: m by which every start is moved, in a
-    random direction. cost: about how many times the default's, to begin with the longest tasks. against: the variant whose labels it is
-    to come to as steps get finer.
+    random direction. turned: whether every mesh is given in another frame. cost: about how many times the default's, to begin with the
+    longest tasks. against: the variant whose labels it is to come to as steps get finer.
     """
 
     about: str
@@ -68,6 +71,7 @@ class Variant:
     simulation: dict[str, Any] = field(default_factory=dict)
     contact: ContactModel = DEFAULT_CONTACT
     shift: float = 0.0
+    turned: bool = False
     engine: str = "mujoco"
     cost: float = 1.0
     against: str = REFERENCE
@@ -103,6 +107,7 @@ VARIANTS: dict[str, Variant] = {
     "early_end_2mm": Variant("1/250 s, steady motion 2 mm", "early end", {"steady_motion": 0.002}),
     "shift_1um": Variant("every start moved by 1 µm", "noise", shift=1e-6),
     "shift_100um": Variant("every start moved by 0.1 mm", "noise", shift=1e-4),
+    "turned": Variant("every mesh turned and moved, its pieces cut anew", "noise", turned=True),
     "euler": Variant("integrator Euler", "integrator", contact=contact(integrator=Integrator.EULER)),
     "implicit": Variant("integrator implicit", "integrator", contact=contact(integrator=Integrator.IMPLICIT)),
     "tight_solver": Variant("solver tolerance 1e-12", "solver", contact=contact(tolerance=1e-12)),
@@ -146,7 +151,7 @@ class Study:
         """Where the labels of one task are kept: by all that they depend on but the code."""
         chosen = VARIANTS[variant]
         pieces = recipe(chosen.settings.collision_approximation, chosen.settings.max_surface_gap)
-        about = (chosen.settings, chosen.contact, chosen.shift, chosen.engine, pieces, self.scale(object_id), self.grasps)
+        about = (chosen.settings, chosen.contact, chosen.shift, chosen.turned, chosen.engine, pieces, self.scale(object_id), self.grasps)
         packages = (load_gripper(gripper).content_hash, version("mujoco-core"))
         digest = hashlib.sha256(repr((about, packages)).encode()).hexdigest()[:16]
         return self.folder / "trials" / gripper / object_id / f"{variant}-{digest}.npz"
@@ -200,6 +205,22 @@ def shifted(grasps: GraspBatch, shift: float) -> GraspBatch:
     return replace(grasps, pose_gripper_in_object=poses)
 
 
+def in_another_frame(target: TargetObject, grasps: GraspBatch, settings: SimulationSettings) -> tuple[TargetObject, GraspBatch]:
+    """The object as if its mesh file had other axes and another origin, with pieces of its own, and the same grasps there."""
+    motion = pose(Rotation.from_rotvec([0.3, -1.1, 2.0]).as_matrix(), np.array([0.2, -0.4, 0.1]))
+    mesh = triangle_mesh(transform_points(motion, target.mesh.vertices), target.mesh.faces)
+    convex, mass = convex_pieces(mesh, settings.collision_approximation, settings.max_surface_gap), mass_properties(mesh)
+    turned = replace(
+        target,
+        mesh=mesh,
+        pieces=convex.pieces,
+        largest_gap=convex.gaps.largest,
+        center_of_mass=mass.center_of_mass,
+        unit_inertia=mass.unit_inertia,
+    )
+    return turned, replace(grasps, pose_gripper_in_object=motion @ grasps.pose_gripper_in_object)
+
+
 def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
     """Keeps arrays in a file that is put in its place whole."""
     content = BytesIO()
@@ -238,6 +259,8 @@ def label(task: Task, study: Study) -> float:
     with threadpool_limits(1, user_api="blas"):
         target = prepared_object(study, object_id, variant)
         grasps = shifted(guesses(study, gripper_name, object_id), variant.shift)
+        if variant.turned:
+            target, grasps = in_another_frame(target, grasps, variant.settings)
         begun = time.process_time()
         state = backend_of(variant.engine, variant.contact).run(gripper, target, grasps, variant.settings)
         seconds = time.process_time() - begun

@@ -1,4 +1,4 @@
-"""Where a mesh file has its origin is no part of a trial, whoever asks for the trial."""
+"""Where a mesh file has its origin and its axes is no part of a trial, whoever asks for the trial."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from graspgen_cli.records import Floats, GraspBatch, Measure, TargetObject, Tria
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.backend import Backend, make_backend
 from graspgen_cli.validate.judge import judge, measures
-from graspgen_cli.validate.scene import about_center, pose_object_in_center
+from graspgen_cli.validate.scene import in_body_frame, pose_object_in_body
 from graspgen_cli.validate.trace import trace_trial
 from graspgen_cli.validate.trials import run_trials
 from shapes import box
@@ -35,12 +35,12 @@ def far_box_and_grasps(gripper: GripperShape, count: int = 8) -> tuple[TargetObj
 
 
 def centred(target: TargetObject, grasps: GraspBatch) -> tuple[TargetObject, GraspBatch]:
-    """The same trials in a frame at the centre of mass."""
-    poses = pose_object_in_center(target.center_of_mass) @ grasps.pose_gripper_in_object
-    return about_center(target), replace(grasps, pose_gripper_in_object=poses)
+    """The same trials in the object's body frame."""
+    poses = pose_object_in_body(target) @ grasps.pose_gripper_in_object
+    return in_body_frame(target), replace(grasps, pose_gripper_in_object=poses)
 
 
-def assert_same_trials(state: TrialState, of_centred: TrialState, center: Floats) -> None:
+def assert_same_trials(state: TrialState, of_centred: TrialState, pose_object_in_body: Floats) -> None:
     """Bit by bit, but for the object's pose, which is in a frame of its own."""
     for name in TrialState.__dataclass_fields__:
         if name not in ("pose_object_in_gripper", "slip", "late_motion"):
@@ -48,7 +48,7 @@ def assert_same_trials(state: TrialState, of_centred: TrialState, center: Floats
     np.testing.assert_array_equal(judge(state), judge(of_centred))
     np.testing.assert_allclose(state.slip, of_centred.slip, atol=1e-12)
     np.testing.assert_allclose(state.late_motion, of_centred.late_motion, atol=1e-12)
-    own = of_centred.pose_object_in_gripper @ pose_object_in_center(center)
+    own = of_centred.pose_object_in_gripper @ pose_object_in_body
     np.testing.assert_allclose(state.pose_object_in_gripper, own, atol=1e-12)
 
 
@@ -61,7 +61,7 @@ def check_engine(backend: Backend, shape: GripperShape) -> None:
     assert len(set(result.outcome.tolist())) == 2, "held and dropped ones"
     known = np.delete(result.measured, [Measure.OFFSET, Measure.OFFSET_TURN], axis=1)
     np.testing.assert_array_equal(np.delete(measures(state), [Measure.OFFSET, Measure.OFFSET_TURN], axis=1), known)
-    assert_same_trials(state, backend.run(shape.gripper, *centred(target, grasps), SETTINGS), target.center_of_mass)
+    assert_same_trials(state, backend.run(shape.gripper, *centred(target, grasps), SETTINGS), pose_object_in_body(target))
 
 
 @pytest.mark.parametrize("name", ["franka_panda", "robotiq_2f_85"])

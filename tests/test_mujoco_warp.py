@@ -18,7 +18,7 @@ from graspgen_cli.validate.backend import make_backend
 from graspgen_cli.validate.backends.packing import FIELDS_OF_OBJECTS, joined_meshes, mesh_of_geoms, rows_of_objects
 from graspgen_cli.validate.batches import ObjectTrials
 from graspgen_cli.validate.judge import judge
-from graspgen_cli.validate.scene import about_center, build_scene
+from graspgen_cli.validate.scene import build_scene, in_body_frame
 
 SETTINGS = SimulationSettings()
 OBJECTS = ("box.stl", "banana.obj", "pear.obj")
@@ -33,7 +33,7 @@ def with_room(gripper: Gripper, pieces: int) -> mujoco.MjModel:
 def test_joined_meshes_are_those_of_a_scene_that_has_them_all(gripper_shape: Callable[[str], GripperShape]) -> None:
     """Every vertex, polygon, map and graph, by the addresses that the engine follows."""
     gripper = gripper_shape("robotiq_2f_85").gripper
-    targets = [about_center(example_object(name, pieces=True)) for name in OBJECTS]  # the whole has one centre
+    targets = [in_body_frame(example_object(name, pieces=True)) for name in OBJECTS]  # the whole has one frame
     models = [build_scene(gripper, target, SETTINGS).model for target in targets]
     whole = build_scene(gripper, replace(targets[0], pieces=sum((t.pieces for t in targets), ())), SETTINGS).model
     joined = joined_meshes(models)

@@ -145,7 +145,8 @@ def test_the_centre_of_mass_moves_in_the_objects_axes(panda: Gripper, target: Ta
     vary(simulations, scene, replace(nominal(2), center_offset=np.array([[0.0, 0, 0], [0.001, -0.002, 0.003]])))
     data = mujoco.MjData(scene.model)
     mujoco.mj_forward(simulations.get_model(1), data)
-    moved = data.xmat[scene.object_body].reshape(3, 3).T @ (data.xipos[scene.object_body] - data.xpos[scene.object_body])
+    axes = data.xmat[scene.object_body].reshape(3, 3) @ scene.pose_object_in_body[:3, :3]
+    moved = axes.T @ (data.xipos[scene.object_body] - data.xpos[scene.object_body])
     np.testing.assert_allclose(moved, [0.001, -0.002, 0.003], atol=1e-12)
 
 

@@ -228,8 +228,8 @@ def test_a_turned_box_slides_where_its_inertia_exceeds_the_friction_of_both_pads
         return (duration, ShakeKind.ROTATIONAL, ShakeAxis.CLOSING, sway / lever, frequency)
 
     assert slide(panda, turned(0.98)) < 1e-5
-    expected = farthest_slide(shaken_at(1.05, ShakeAxis.BINORMAL, panda), pads_limit(panda))
-    assert slide(panda, turned(1.05)) == pytest.approx(expected, rel=0.15)
+    less, more = (farthest_slide(shaken_at(share, ShakeAxis.BINORMAL, panda), pads_limit(panda)) for share in (1.04, 1.06))
+    assert less < slide(panda, turned(1.05)) < more
 
 
 def test_shaken_along_the_closing_axis_one_finger_bears_what_the_other_does_not(panda: Gripper) -> None:

@@ -66,17 +66,24 @@ def test_what_is_allowed_goes_with_the_size(size: float, gap: float) -> None:
     assert allowed_gap(mesh, 0.0007) == 0.0007
 
 
-def test_only_pieces_that_stand_too_far_off_are_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    def cut_caltrop() -> TargetObject:
-        name = "caltrop.off"
-        return load_object(name, EXAMPLES[name], root=OBJECTS, approximation=Approximation.CONVEX_DECOMPOSITION, cache=None)
+def cut_example(name: str) -> TargetObject:
+    return load_object(name, EXAMPLES[name], root=OBJECTS, approximation=Approximation.CONVEX_DECOMPOSITION, cache=None)
 
-    mended = cut_caltrop()
+
+def test_only_pieces_that_stand_too_far_off_are_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    mended = cut_example("stack.obj")
     monkeypatch.setattr("graspgen_cli.geometry.convex.TIGHTENED", ())
-    first = cut_caltrop()
+    monkeypatch.setattr("graspgen_cli.geometry.convex.MOST_FRAMES", 1)
+    first = cut_example("stack.obj")
     assert mended.largest_gap <= allowed_gap(first.mesh) < first.largest_gap
     alike = {piece.vertices.tobytes() for piece in first.pieces} & {piece.vertices.tobytes() for piece in mended.pieces}
     assert len(alike) > len(first.pieces) / 3
+
+
+def test_where_cuts_in_one_frame_lead_nowhere_another_frame_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    mended = cut_example("caltrop.off")
+    monkeypatch.setattr("graspgen_cli.geometry.convex.MOST_FRAMES", 1)
+    assert mended.largest_gap <= allowed_gap(mended.mesh) < cut_example("caltrop.off").largest_gap
 
 
 def farthest_off(target: TargetObject) -> float:

@@ -309,9 +309,10 @@ def _finished(task: ObjectTask, state: ObjectState, target: TargetObject) -> Obj
 
 def _wide_gap(target: TargetObject, settings: GraspCommand) -> str:
     """In words, that a decomposition stands farther off the mesh than it may; empty where it does not."""
+    if settings.collision_approximation is not CollisionApproximation.CONVEX_DECOMPOSITION:
+        return ""
     allowed = allowed_gap(target.mesh, settings.max_surface_gap)
-    decomposed = settings.collision_approximation is CollisionApproximation.CONVEX_DECOMPOSITION
-    if not decomposed or not target.largest_gap > allowed:
+    if not target.largest_gap > allowed:
         return ""
     return f"convex pieces stand up to {target.largest_gap * 1e3:.2f} mm off the mesh, {allowed * 1e3:.2f} mm were asked for"
 

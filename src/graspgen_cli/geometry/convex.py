@@ -10,17 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graspgen_cli.errors import ObjectError
-from graspgen_cli.geometry.creases import aligned_frame
+from graspgen_cli.geometry.creases import aligned_frames
 from graspgen_cli.geometry.cutting import CutLimits, Part, cut
 from graspgen_cli.geometry.gaps import GapBound, Gaps, Surface, look_again, measure_gap, measure_gaps, spread_points, summed_up
 from graspgen_cli.geometry.merging import Group, merge, share_out, single_groups
 from graspgen_cli.geometry.meshes import convex_hull, extents, mesh_from_solid, solid_from_mesh, triangle_mesh
+from graspgen_cli.geometry.own_frame import pose_in_own_frame
+from graspgen_cli.geometry.poses import inverse, pose, transform_points
 from graspgen_cli.geometry.reach import outer_surface
 from graspgen_cli.geometry.spheres import SURFACE_POINTS, fill_with_spheres, sphere_mesh
 from graspgen_cli.records import Floats, TriangleMesh
 from graspgen_cli.settings.models import CollisionApproximation
 
-ALGORITHM = 4
+ALGORITHM = 5
 """Goes up whenever the same mesh gives other pieces than before: kept pieces are then made anew."""
 
 CUT_GAP = 0.0004
@@ -35,10 +37,14 @@ LARGEST_SHARE = 0.015
 """Share of the object's size that the largest gap may be where that is more than LARGEST_GAP."""
 ORDINARY_SIZE = (0.03, 0.5)
 """m: objects smaller or larger than these have all lengths above in proportion to their size."""
+FINEST = 2.0**-28
+"""Share of an object's size to which coordinates are rounded before anything is cut: finer than any file, far coarser than last bits."""
 MOST_PARTS = 600
 MANY_PIECES = 80
 TIGHTENED = (0.9, 0.75, 0.5)
 """Multiples of all lengths above with which pieces that stand farther off the mesh than they may are made anew, in turn."""
+MOST_FRAMES = 3
+"""Frames to cut along, one after another, as long as pieces stand too far off."""
 RELAXED = 1.33
 """Multiple of the largest gap that is taken, as far as it is allowed, where there are many pieces: wide thin shells need hundreds."""
 CLOSE = 0.8
@@ -63,23 +69,55 @@ class ConvexPieces:
 def convex_pieces(mesh: TriangleMesh, approximation: CollisionApproximation, max_surface_gap: float | None = None) -> ConvexPieces:
     """The pieces of a closed mesh; the same for the same mesh, whatever the machine's load or number of cores.
 
-    They fill the mesh's outer surface (`geometry.reach.outer_surface`): what is enclosed, parts and cavities, no gripper can touch.
+    They fill the mesh's outer surface (`geometry.reach.outer_surface`): what is enclosed, parts and cavities, no gripper can touch. They
+    are made in that surface's own frame (`geometry.own_frame`), so that a file with other axes gets the same.
 
     max_surface_gap: m that pieces of a decomposition should stand off the mesh at most; None: see `allowed_gap`.
     Raises ObjectError where the approximation needs a package that is missing.
     """
     outer = outer_surface(mesh)
+    if approximation is CollisionApproximation.SDF:
+        return ConvexPieces((outer,), Gaps(0.0, 0.0, 0.0))
+    frames = _frames_to_cut_in(outer)
     if approximation is CollisionApproximation.CONVEX_DECOMPOSITION:
-        return _cut_and_merge(outer, max_surface_gap)
-    return _METHODS[approximation](outer)
+        return _cut_and_merge(outer, frames, max_surface_gap)
+    return _taken_back(_METHODS[approximation](_brought(outer, frames[0])), frames[0])
 
 
 def allowed_gap(mesh: TriangleMesh, max_surface_gap: float | None = None) -> float:
     """m that the pieces of a decomposition should stand off the mesh at most: what is asked for, else LARGEST_GAP (in proportion for
-    very small and very large objects) or LARGEST_SHARE of the object's size, whichever is more."""
+    very small and very large objects) or LARGEST_SHARE of the object's size, whichever is more. The size is the longest side of the box
+    around the object in the frame in which it is cut."""
     if max_surface_gap is not None:
         return max_surface_gap
+    outer = outer_surface(mesh)
+    return _allowed(_brought(outer, _frames_to_cut_in(outer)[0]))
+
+
+def _allowed(mesh: TriangleMesh) -> float:
+    """`allowed_gap` of an outer surface in the frame in which it is cut."""
     return max(LARGEST_GAP * _unit(mesh), LARGEST_SHARE * float(extents(mesh).max()))
+
+
+def _frames_to_cut_in(mesh: TriangleMesh) -> list[Floats]:
+    """Poses (4, 4) of the mesh's frame in frames with axes along which to cut it, the best first."""
+    pose_mesh_in_own = pose_in_own_frame(mesh.vertices, mesh.vertices.mean(axis=0))
+    turns = aligned_frames(transform_points(pose_mesh_in_own, mesh.vertices), mesh.faces)
+    return [pose(turn, np.zeros(3)) @ pose_mesh_in_own for turn in turns[:MOST_FRAMES]]
+
+
+def _brought(mesh: TriangleMesh, pose_mesh_in_frame: Floats) -> TriangleMesh:
+    """The mesh in another frame, its coordinates rounded to FINEST of its size: faces across an axis lie in one plane, and it makes no
+    difference which frame they came from."""
+    vertices = transform_points(pose_mesh_in_frame, mesh.vertices)
+    unit = 2.0 ** np.ceil(np.log2(np.ptp(vertices, axis=0).max())) * FINEST
+    return triangle_mesh(np.round(vertices / unit) * unit, mesh.faces)
+
+
+def _taken_back(convex: ConvexPieces, pose_mesh_in_frame: Floats) -> ConvexPieces:
+    """Pieces in the mesh's own frame that were made in another."""
+    back = inverse(pose_mesh_in_frame)
+    return ConvexPieces(tuple(triangle_mesh(transform_points(back, piece.vertices), piece.faces) for piece in convex.pieces), convex.gaps)
 
 
 def recipe(approximation: CollisionApproximation, max_surface_gap: float | None = None) -> str:
@@ -98,12 +136,24 @@ def _unit(mesh: TriangleMesh) -> float:
     return size / float(np.clip(size, *ORDINARY_SIZE))
 
 
-def _cut_and_merge(mesh: TriangleMesh, max_surface_gap: float | None) -> ConvexPieces:
-    """Pieces that stand off no farther than allowed, or the nearest of those tried: cut until parts are nearly convex, joined while their
-    hull stays near the mesh, and made finer where they turn out to stand too far off."""
-    allowed = allowed_gap(mesh, max_surface_gap)
-    frame = aligned_frame(mesh.vertices, mesh.faces)
-    draft = _Draft.of(triangle_mesh(mesh.vertices @ frame.T, mesh.faces), max_surface_gap, allowed)
+def _cut_and_merge(mesh: TriangleMesh, frames: list[Floats], max_surface_gap: float | None) -> ConvexPieces:
+    """Pieces that stand off no farther than allowed, or the nearest of those tried: where cuts in one frame do not lead there, those in
+    another do."""
+    allowed = _allowed(_brought(mesh, frames[0])) if max_surface_gap is None else max_surface_gap
+    best = None
+    for frame in frames:
+        made = _taken_back(_cut_in_frame(_brought(mesh, frame), max_surface_gap, allowed), frame)
+        best = made if best is None else min(best, made, key=lambda convex: convex.gaps.largest)
+        if best.gaps.largest <= allowed:
+            break
+    assert best is not None, "there is always a frame"
+    return best
+
+
+def _cut_in_frame(mesh: TriangleMesh, max_surface_gap: float | None, allowed: float) -> ConvexPieces:
+    """Cut until parts are nearly convex, joined while their hull stays near the mesh, and made finer where they turn out to stand too far
+    off."""
+    draft = _Draft.of(mesh, max_surface_gap, allowed)
     if not draft.groups:  # nothing but crumbs: a surface that is everywhere folded on itself
         return _one_hull(mesh)
     best, farthest = draft.measured(allowed)
@@ -113,7 +163,7 @@ def _cut_and_merge(mesh: TriangleMesh, max_surface_gap: float | None) -> ConvexP
         draft = draft.finer(farthest > allowed, tightened)
         convex, farthest = draft.measured(allowed)
         best = min(best, convex, key=lambda convex: convex.gaps.largest)
-    return ConvexPieces(tuple(triangle_mesh(piece.vertices @ frame, piece.faces) for piece in best.pieces), best.gaps)
+    return best
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,14 +249,8 @@ def _spheres(mesh: TriangleMesh) -> ConvexPieces:
     return ConvexPieces(pieces, summed_up(gaps, gaps[:0]))
 
 
-def _itself(mesh: TriangleMesh) -> ConvexPieces:
-    """For a signed distance field, which the simulation makes of the mesh."""
-    return ConvexPieces((mesh,), Gaps(0.0, 0.0, 0.0))
-
-
 _METHODS: dict[CollisionApproximation, Callable[[TriangleMesh], ConvexPieces]] = {
     CollisionApproximation.COACD: _coacd,
     CollisionApproximation.CONVEX_HULL: _one_hull,
     CollisionApproximation.SPHERE_FILL: _spheres,
-    CollisionApproximation.SDF: _itself,
 }

@@ -8,12 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graspgen_cli.geometry.meshes import cross, face_areas, face_normals
+from graspgen_cli.geometry.own_frame import farthest_direction
 from graspgen_cli.records import Floats
 
 FACINGS = 6
 """Directions, of those that most of the surface faces, that an aligned frame is sought among."""
 WORTHWHILE = 0.01
-"""Share of the surface's alignment that another frame must gain over the mesh's own."""
+"""Share of the surface's alignment that another frame must gain over that about the axis of symmetry."""
+DISTINCT = 1e-3
+"""Share of the largest principal spread of a surface by which another must differ to have an axis of its own."""
+
+SAFE_DECIMALS = 9
+"""Of numbers that are compared: of equal ones the first is to be taken, whatever rounding does to them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,21 +80,44 @@ class CreasePlanes:
         return Crease(float(place[np.searchsorted(plane, heaviest)]), float(total[heaviest]))
 
 
-def aligned_frame(vertices: Floats, faces: NDArray[np.integer]) -> Floats:
-    """The rotation (3, 3) into a frame whose axes most of a surface faces: rows are its axes.
+def aligned_frames(vertices: Floats, faces: NDArray[np.integer]) -> list[Floats]:
+    """Rotations (3, 3) into frames whose axes most of a surface faces, the best first: rows are their axes.
 
-    Of the mesh's own frame, its principal axes, and frames made of two directions that much of the surface faces, the one with the
-    least area-weighted sum of |normal|₁, which is 1 for a surface that faces only along axes. The own frame is kept unless another
+    Of a frame about the axis of symmetry, the principal axes, and frames made of two directions that much of the surface faces, the one
+    with the least area-weighted sum of |normal|₁, which is 1 for a surface that faces only along axes. The first is kept unless another
     gains something.
     """
     triangles = vertices[faces]
     normals, areas = face_normals(triangles), face_areas(triangles)
-    _, principal = np.linalg.eigh(np.cov(triangles.mean(axis=1).T, aweights=areas))
-    frames = [np.eye(3), principal.T, *_facing_frames(normals, areas)]
-    scores = [float((np.abs(normals @ frame.T).sum(axis=1) * areas).sum() / areas.sum()) for frame in frames]
-    best = int(np.argmin(scores))
-    chosen = frames[best if scores[best] < scores[0] - WORTHWHILE else 0]
-    return np.asarray(chosen * np.sign(np.linalg.det(chosen)))
+    frames = [*_principal_frames(triangles.mean(axis=1), areas, vertices), *_facing_frames(normals, areas)]
+    scores = np.array([(np.abs(normals @ frame.T).sum(axis=1) * areas).sum() / areas.sum() for frame in frames])
+    scores[0] -= WORTHWHILE
+    order = np.argsort(np.round(scores, SAFE_DECIMALS), kind="stable")
+    return [frames[index] * np.sign(np.linalg.det(frames[index])) for index in order]
+
+
+def _principal_frames(points: Floats, weights: Floats, vertices: Floats) -> list[Floats]:
+    """A frame (3, 3) about the principal axis that differs most from the others, the axis of symmetry where there is one, and the principal
+    axes. Where several axes would do as well, what LAPACK takes are a processor's last bits: the vertices say instead."""
+    covariance = np.cov(points.T, aweights=weights)
+    spread, columns = np.linalg.eigh(covariance)
+    low, high = np.diff(spread)
+    if low + high < DISTINCT * spread[2]:
+        return [np.eye(3)]
+    rough = np.round(columns.T, SAFE_DECIMALS)
+    axes = columns.T * np.sign(rough[np.arange(3), np.abs(rough).argmax(axis=1)])[:, None]
+    about = _frame_about(axes[0 if low > high else 2], vertices)
+    return [about, axes] if min(low, high) > DISTINCT * spread[2] else [about]
+
+
+def _frame_about(axis: Floats, vertices: Floats) -> Floats:
+    """The frame (3, 3) of an axis (3,) whose first row points to the vertex farthest from it: to a corner of what was turned."""
+    across = vertices - vertices.mean(axis=0)
+    across -= np.outer(across @ axis, axis)
+    first = farthest_direction(across, otherwise=np.eye(3)[np.abs(axis).argmin()])
+    second = np.cross(axis, first)
+    second /= np.linalg.norm(second)
+    return np.stack([np.cross(second, axis), second, axis])
 
 
 def _facing_frames(normals: Floats, areas: Floats) -> list[Floats]:
@@ -96,11 +125,13 @@ def _facing_frames(normals: Floats, areas: Floats) -> list[Floats]:
 
     Each direction is the normal of the largest triangle that faces it, which is exact where an average is not.
     """
+    areas = np.round(areas / areas.max(), SAFE_DECIMALS)
     by_area = np.argsort(-areas, kind="stable")[: np.count_nonzero(areas)]  # a face without area faces nowhere
     normals, areas = normals[by_area], areas[by_area]
-    sign = np.sign(normals[np.arange(len(normals)), np.abs(normals).argmax(axis=1)])
-    _, largest, kind = np.unique(np.round(normals * sign[:, None], 2), axis=0, return_index=True, return_inverse=True)
-    most = np.argsort(-np.bincount(kind.reshape(-1), weights=areas), kind="stable")[:FACINGS]
+    rough = np.round(normals, SAFE_DECIMALS)
+    sign = np.sign(rough[np.arange(len(rough)), np.abs(rough).argmax(axis=1)])
+    _, largest, kind = np.unique(np.round(rough * sign[:, None], 2), axis=0, return_index=True, return_inverse=True)
+    most = np.argsort(-np.round(np.bincount(kind.reshape(-1), weights=areas), SAFE_DECIMALS), kind="stable")[:FACINGS]
     frames = []
     for first in normals[largest[most]]:
         for second in normals[largest[most]]:

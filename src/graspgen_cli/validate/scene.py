@@ -1,8 +1,9 @@
 """The one scene that both MuJoCo engines simulate: the gripper fixed at the origin, the object free, no gravity.
 
-In the scene the object's frame has its origin at the centre of mass. The engines integrate the motion of the frame's origin; far from the
-centre of mass that costs precision, and labels would depend on where the mesh file happens to have its origin. Everything that goes in
-and comes out, `start_position` and `object_pose`, is in the object's own frame.
+In the scene the object has a body frame of its own: about the centre of mass and turned as the shape says (`geometry.own_frame`). The
+engines integrate the motion of the frame's origin; far from the centre of mass that costs precision. And trials are chaotic at the edge
+of holding: were the last bits of a scene those of the file's frame, a label would depend on where the mesh file happens to have its
+origin and its axes. Everything that goes in and comes out, `start_position` and `object_pose`, is in the object's frame, the file's.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from graspgen_cli.geometry.poses import inverse, pose, quaternion_wxyz, rotation_from_wxyz, stable
+from graspgen_cli.geometry.own_frame import in_own_frame, pose_in_own_frame
+from graspgen_cli.geometry.poses import inverse, pose, quaternion_wxyz, rotation_from_wxyz, stable, transform_points
 from graspgen_cli.records import Floats, GraspBatch, Gripper, TargetObject, TriangleMesh
 from graspgen_cli.settings.models import CollisionApproximation, SimulationSettings
 from graspgen_cli.validate.contact import DEFAULT_CONTACT, ContactModel, Integrator
@@ -33,7 +35,7 @@ _INTEGRATORS = {
 class Scene:
     """A compiled scene and where to find things in it.
 
-    mass: kg. center_of_mass: (3,) m, in the object's own frame: where the scene has its origin.
+    mass: kg. pose_object_in_body: (4, 4) the object's frame in the scene's body frame of it.
     object_qpos, object_qvel: first index of the free joint; joint_qpos, joint_dof: (J,) indices of the gripper's joints.
     effort: (nv,) N or N m: the constant generalized force that closes the gripper.
     contact_sensor: for each finger the first index of its contact sensor in sensordata: found, then force xyz.
@@ -42,7 +44,7 @@ class Scene:
 
     model: mujoco.MjModel
     mass: float
-    center_of_mass: Floats
+    pose_object_in_body: Floats
     object_body: int
     object_qpos: int
     joint_qpos: NDArray[np.intp]
@@ -50,6 +52,11 @@ class Scene:
     effort: Floats
     contact_sensor: tuple[int, int]
     distance_sensor: int | None
+
+    @property
+    def center_of_mass(self) -> Floats:
+        """(3,) m, in the object's frame: where the body frame has its origin."""
+        return inverse(self.pose_object_in_body)[:3, 3]
 
 
 def build_scene(
@@ -66,21 +73,30 @@ def build_scene(
     _set_options(spec, settings, contact)
     _set_drive(spec, gripper)
     mass = settings.object_mass if settings.object_density is None else settings.object_density * target.volume
-    _add_object(spec, about_center(target), settings, contact, mass)
+    _add_object(spec, in_body_frame(target), settings, contact, mass)
     for finger in gripper.finger_bodies:
         _add_contact_sensor(spec, finger)
     if sees_distance:
         _add_distance_sensor(spec)
-    return _scene(spec.compile(), gripper, mass, target.center_of_mass)
+    return _scene(spec.compile(), gripper, mass, pose_object_in_body(target))
 
 
-def about_center(target: TargetObject) -> TargetObject:
-    """The same object with its frame moved to its centre of mass."""
+def pose_object_in_body(target: TargetObject) -> Floats:
+    """(4, 4): an object's frame in its body frame, whose origin is the centre of mass."""
+    return pose_in_own_frame(target.mesh.vertices, target.center_of_mass)
+
+
+def in_body_frame(target: TargetObject) -> TargetObject:
+    """The same object in its body frame."""
+    pose = pose_object_in_body(target)
+    turn = pose[:3, :3]
 
     def moved(mesh: TriangleMesh) -> TriangleMesh:
-        return TriangleMesh(mesh.vertices - target.center_of_mass, mesh.faces)
+        return TriangleMesh(in_own_frame(transform_points(pose, mesh.vertices)), mesh.faces)
 
-    return replace(target, mesh=moved(target.mesh), pieces=tuple(map(moved, target.pieces)), center_of_mass=np.zeros(3))
+    inertia = turn @ target.unit_inertia @ turn.T
+    pieces = tuple(map(moved, target.pieces))
+    return replace(target, mesh=moved(target.mesh), pieces=pieces, center_of_mass=np.zeros(3), unit_inertia=inertia)
 
 
 def _strip(spec: mujoco.MjSpec) -> None:
@@ -180,7 +196,7 @@ def _add_distance_sensor(spec: mujoco.MjSpec) -> None:
     )
 
 
-def _scene(model: mujoco.MjModel, gripper: Gripper, mass: float, center_of_mass: Floats) -> Scene:
+def _scene(model: mujoco.MjModel, gripper: Gripper, mass: float, pose_object_in_body: Floats) -> Scene:
     joints = [model.joint(name) for name in gripper.joint_names]
     joint_dof = np.array([j.dofadr[0] for j in joints])
     effort = np.zeros(model.nv)
@@ -190,7 +206,7 @@ def _scene(model: mujoco.MjModel, gripper: Gripper, mass: float, center_of_mass:
     return Scene(
         model=model,
         mass=mass,
-        center_of_mass=center_of_mass,
+        pose_object_in_body=pose_object_in_body,
         object_body=int(body.id),
         object_qpos=int(model.jnt_qposadr[body.jntadr[0]]),
         joint_qpos=np.array([j.qposadr[0] for j in joints]),
@@ -201,31 +217,26 @@ def _scene(model: mujoco.MjModel, gripper: Gripper, mass: float, center_of_mass:
     )
 
 
-def pose_object_in_center(center_of_mass: Floats) -> Floats:
-    """(4, 4): the object's own frame in that about its centre of mass (3,), m."""
-    return pose(np.eye(3), -center_of_mass)
-
-
 def start_position(scene: Scene, gripper: Gripper, grasps: GraspBatch) -> Floats:
     """(N, nq) positions of a scene in which the trials begin."""
-    pose_center_in_gripper = inverse(pose_object_in_center(scene.center_of_mass) @ grasps.pose_gripper_in_object)
+    pose_body_in_gripper = inverse(scene.pose_object_in_body @ grasps.pose_gripper_in_object)
     qpos = np.tile(scene.model.qpos0, (len(grasps), 1))
     qpos[:, scene.joint_qpos] = stable(gripper.joint_position[gripper.nearest_opening(grasps.opening_width)])
     at = scene.object_qpos
-    qpos[:, at : at + 3] = stable(pose_center_in_gripper[:, :3, 3])
-    qpos[:, at + 3 : at + 7] = stable(quaternion_wxyz(pose_center_in_gripper[:, :3, :3]))
+    qpos[:, at : at + 3] = stable(pose_body_in_gripper[:, :3, 3])
+    qpos[:, at + 3 : at + 7] = stable(quaternion_wxyz(pose_body_in_gripper[:, :3, :3]))
     return qpos
 
 
-def object_pose(scene: Scene, qpos: Floats, center_of_mass: Floats) -> Floats:
+def object_pose(scene: Scene, qpos: Floats, pose_object_in_body: Floats) -> Floats:
     """(N, 4, 4) object in the gripper's base, of positions (N, nq); a quaternion that is not finite counts as one that is.
 
-    center_of_mass: (3,) or (N, 3) m, of the object that each row is of, in the object's own frame."""
+    pose_object_in_body: (4, 4) or (N, 4, 4), of the object that each row is of."""
     at = scene.object_qpos
     quaternion = np.where(np.isfinite(qpos[:, at + 3 : at + 7]), qpos[:, at + 3 : at + 7], 1.0)
-    rotation = rotation_from_wxyz(quaternion)
-    origin = qpos[:, at : at + 3] - np.einsum("nij,nj->ni", rotation, np.broadcast_to(center_of_mass, (len(qpos), 3)))
-    return pose(rotation, origin)
+    turn, shift = rotation_from_wxyz(quaternion), qpos[:, at : at + 3]
+    # Not as one product of poses: a shift that is not finite would spoil the rotation.
+    return pose(turn @ pose_object_in_body[..., :3, :3], (turn @ pose_object_in_body[..., :3, 3:])[..., 0] + shift)
 
 
 def contacts(scene: Scene, sensordata: Floats) -> tuple[NDArray[np.bool_], Floats]:

@@ -130,7 +130,7 @@ def trace_trial(
         stages=_as_they_went(stages(gripper, settings, scene.mass), recorder.stages, finished),
         time=np.arange(1.0, len(position) + 1) * float(scene.model.opt.timestep),
         position=position,
-        pose_object_in_gripper=object_pose(scene, position, scene.center_of_mass),
+        pose_object_in_gripper=object_pose(scene, position, scene.pose_object_in_body),
         joint_position=position[:, scene.joint_qpos],
         finger_contact_force=np.array(recorder.forces),
         state=state,

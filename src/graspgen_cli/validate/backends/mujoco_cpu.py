@@ -148,7 +148,7 @@ def _observe(trials: _Trials) -> Observation:
     scene, qpos = trials.scene, np.array(trials.simulations.bind("qpos"))
     sensordata = trials.simulations.bind("sensordata")
     touching, force = contacts(scene, sensordata)
-    pose = object_pose(scene, qpos, scene.center_of_mass)
+    pose = object_pose(scene, qpos, scene.pose_object_in_body)
     return Observation(pose, force, touching, qpos[:, scene.joint_qpos], _finite(trials), overlap(scene, sensordata))
 
 

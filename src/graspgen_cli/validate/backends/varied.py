@@ -17,7 +17,7 @@ def vary(simulations: batch.Batch, scene: Scene, variation: Variation) -> None:
     simulations.expand("geom_friction")[:, pieces] *= variation.friction[:, None, None]
     simulations.expand("body_mass")[:, body] *= variation.mass
     simulations.expand("body_inertia")[:, body] *= variation.mass[:, None]
-    simulations.expand("body_ipos")[:, body] += variation.center_offset
+    simulations.expand("body_ipos")[:, body] += variation.center_offset @ scene.pose_object_in_body[:3, :3].T
     simulations.set_const()
 
 

@@ -78,8 +78,8 @@ class Worlds:
             self._data.qfrc_applied.assign(np.tile(self.scene.effort.astype(np.float32), (count, 1)))
         # A step of fewer worlds costs less: those in use are the first.
         self._sizes = sorted({max(count >> halvings, 1) for halvings in range(_HALVINGS + 1)})
-        self._centers: list[Floats] = []
-        self._center = np.zeros((count, 3))
+        self._frames: list[Floats] = []
+        self._frame = np.tile(np.eye(4), (count, 1, 1))
         self._varied = np.zeros(count, bool)
         self._tables: dict[str, Any] = {}
         self._meshes: dict[str, Any] = {}
@@ -110,7 +110,7 @@ class Worlds:
 
     def forget_objects(self) -> None:
         """Makes room: no world has a trial of the objects so far any more."""
-        self._centers, self._used = [], {}
+        self._frames, self._used = [], {}
 
     def add_objects(self, scenes: list[Scene]) -> None:
         """Adds objects for trials to come; they are numbered in the order in which they came."""
@@ -123,7 +123,7 @@ class Worlds:
             tables: dict[str, Table] = {**rows, "geom_dataid": mesh_of_geoms(self.scene.model, models, first=start)}
             for name, table in tables.items():
                 self._append(self._tables, name, table)
-        self._centers += [scene.center_of_mass for scene in scenes]
+        self._frames += [scene.pose_object_in_body for scene in scenes]
 
     def _add_meshes(self, meshes: dict[str, Table]) -> None:
         """Puts the meshes behind those that are there, into memory that stays in its place while it is large enough, so that the captured
@@ -162,7 +162,7 @@ class Worlds:
 
     def load(self, slots: Indices, objects: Indices, qpos: Floats) -> None:
         """Puts trials into `slots`: of which of the objects taken, and from which positions (len(slots), nq)."""
-        self._center[slots] = [self._centers[each] for each in objects]
+        self._frame[slots] = [self._frames[each] for each in objects]
         with self._here():
             to, of = wp.array(self._world[slots].astype(np.int32)), wp.array(objects.astype(np.int32))
             for name, table in self._tables.items():
@@ -284,7 +284,7 @@ class Worlds:
         qpos = qpos.astype(np.float64)
         touching, force = contacts(self.scene, sensordata.astype(np.float64))
         finite = np.isfinite(qpos).all(axis=1) & ((overflow & self._harmful) == 0)
-        pose = object_pose(self.scene, qpos, self._center)
+        pose = object_pose(self.scene, qpos, self._frame)
         return Observation(pose, force, touching, qpos[:, self.scene.joint_qpos], finite, -deepest.astype(np.float64))
 
 

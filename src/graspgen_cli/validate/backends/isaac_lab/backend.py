@@ -28,7 +28,7 @@ from graspgen_cli.validate.backends.isaac_lab.mechanism import mechanism
 from graspgen_cli.validate.backends.isaac_lab.server import READY
 from graspgen_cli.validate.backends.isaac_lab.simulate import Job
 from graspgen_cli.validate.batches import More, ObjectResults, ObjectTrials, Simulator
-from graspgen_cli.validate.scene import about_center, build_scene, pose_object_in_center, started_inside
+from graspgen_cli.validate.scene import build_scene, in_body_frame, pose_object_in_body, started_inside
 from graspgen_cli.validate.states import join_states
 from graspgen_cli.validate.variation import Variation
 
@@ -70,10 +70,10 @@ class IsaacLabBackend:
         mechanism(gripper)
         if len(grasps) == 0:
             return join_states([], len(gripper.joint_names))
-        moved = replace(grasps, pose_gripper_in_object=pose_object_in_center(target.center_of_mass) @ grasps.pose_gripper_in_object)
+        moved = replace(grasps, pose_gripper_in_object=pose_object_in_body(target) @ grasps.pose_gripper_in_object)
         job = Job(
             gripper,
-            about_center(target),
+            in_body_frame(target),
             moved,
             np.ones(len(grasps)) if variation is None else variation.tug_force,
             settings,
@@ -82,7 +82,7 @@ class IsaacLabBackend:
         )
         state = self._ask(job)
         inside = started_inside(build_scene(gripper, target, settings), gripper, target, grasps)
-        ended = state.pose_object_in_gripper @ pose_object_in_center(target.center_of_mass)
+        ended = state.pose_object_in_gripper @ pose_object_in_body(target)
         return replace(state, pose_object_in_gripper=ended, started_inside=inside)
 
     @classmethod
