@@ -22,7 +22,7 @@ import graspgen_cli
 FAKE = Path(__file__).parent / "fake_isaac" / "isaaclab"
 BACKEND = Path(graspgen_cli.__file__).parent / "validate" / "backends" / "isaac_lab"
 PINNED = "isaaclab==2.3.*"
-OWN_STATE = {"_world", "_data", "_composer", "_cfg", "_finger"}
+OWN_STATE = {"_world", "_data", "_composer", "_cfg", "_name", "_bodies", "_view"}
 """Where the fake keeps what it needs."""
 
 
@@ -102,7 +102,7 @@ class Package:
 
 
 def package_of(folder: Path) -> Package:
-    return Package({f"isaaclab.{path.stem}": path.read_text() for path in folder.glob("*.py") if path.stem != "_physics"})
+    return Package({f"isaaclab.{path.stem}": path.read_text() for path in folder.glob("*.py") if path.stem not in ("_physics", "_views")})
 
 
 @pytest.fixture(scope="session")
