@@ -239,6 +239,8 @@ def add_object(spec, path):
         inertia=list(mass.GetDiagonalInertiaAttr().Get()),
         iquat=[turn.GetReal(), *turn.GetImaginary()],
     )
+    # What the engine assumes of a body whose centre of mass is its origin would not hold once that is varied.
+    body.simple = 0
     body.add_freejoint(name="free")
     material, _ = UsdShade.MaterialBindingAPI(root).ComputeBoundMaterial("physics")
     friction = UsdPhysics.MaterialAPI(material).GetStaticFrictionAttr().Get()
