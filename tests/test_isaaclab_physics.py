@@ -37,6 +37,7 @@ from test_shaking import off_centre, settings_of
 pytestmark = needs_usd
 OFF_CENTRE = box(0.03, 0.02, 0.02, (0.01, 0.0, 0.02))
 HELD, DROPPED = Outcome.HELD, Outcome.DROPPED
+BESIDE = box(0.02, 0.03, 0.05, (0.0, 0.5, 0.1))
 
 
 @pytest.fixture
@@ -178,36 +179,61 @@ def test_real_objects_hold_as_many_draws_as_on_mujoco(isaac_lab: Any, panda: Gri
 
 
 def test_shaken_boxes_are_held_and_lost_as_on_mujoco(isaac_lab: Any, panda: Gripper) -> None:
-    ours, theirs = both(panda, PINCHED, off_centre(panda), settings_of(*SHAKES, friction=0.06))
+    ours, theirs = both(panda, PINCHED, off_centre(panda)[np.array([0, 2, 3])], settings_of(*SHAKES, friction=0.06))
     assert set(judge(theirs).tolist()) == {HELD, DROPPED}
     np.testing.assert_array_equal(judge(ours), judge(theirs))
 
 
+def grip_lost(gripper: Gripper, shake: Shake, mass: float) -> tuple[float, float]:
+    """N: by how much the smallest force of a finger is smaller while the gripper is shaken than while it stands still, on both engines."""
+    shaken = settings_of(shake, friction=1.0, object_mass=mass, initial_grasp_duration=1.5, steady_motion=0.0)
+    nothing = ((shake[0], (0.0, 0.0, 1.0), 0.0),)
+    calm = shaken.model_copy(update={"shake_sequences": (), "tug_sequences": nothing})
+    shaken_both, calm_both = (both(gripper, PINCHED, grasps_at_origin(gripper), settings) for settings in (shaken, calm))
+    ours, theirs = (float(c.smallest_force[0] - s.smallest_force[0]) for c, s in zip(calm_both, shaken_both, strict=True))
+    return ours, theirs
+
+
+@pytest.mark.parametrize("name", ["franka_panda", pytest.param("robotiq_2f_85", marks=pytest.mark.slow)])
+def test_each_finger_bears_half_of_the_object(isaac_lab: Any, name: str) -> None:
+    """Shaken along the closing axis. A look does not quite meet the peak."""
+    ours, theirs = grip_lost(gripper_by_name(name).gripper, (2.0, ShakeKind.LINEAR, ShakeAxis.CLOSING, 0.25, 2.0), 0.5)
+    half = 0.5 * 0.5 * 0.25 * (2 * math.pi * 2.0) ** 2
+    assert 0.9 * half < theirs < 1.05 * half and ours == pytest.approx(theirs, rel=0.05)
+
+
 @pytest.mark.parametrize("name", GRIPPERS)
-@pytest.mark.parametrize("kind", [ShakeKind.LINEAR, ShakeKind.ROTATIONAL])
-def test_fingers_and_object_feel_a_shake(isaac_lab: Any, name: str, kind: ShakeKind) -> None:
-    """Along the closing axis a shake takes from a finger's force what half of the object's inertia is, and the fingers' own where they do
-    not balance each other; about the binormal axis it takes more. At each look as on `mujoco`."""
-    gripper = gripper_by_name(name).gripper
-    axis, amplitude = (ShakeAxis.CLOSING, 1.0) if kind is ShakeKind.LINEAR else (ShakeAxis.BINORMAL, 4.0)
-    shake: Shake = (4.0, kind, axis, amplitude, 1.0)
-    settings = settings_of(shake, friction=0.5, object_mass=0.5)
-    still = SimulationSettings(tug_sequences=(), friction=0.5, object_mass=0.5)
-    grasps = grasps_at_origin(gripper)
-    ours, theirs = both(gripper, PINCHED, grasps, settings)
-    calm, _ = both(gripper, PINCHED, grasps, still)
-    assert calm.smallest_force[0] - ours.smallest_force[0] > 0.5 * amplitude
-    if kind is ShakeKind.LINEAR and name == "franka_panda":
-        # A look does not always meet the peak.
-        half = 0.5 * 0.5 * (2 * math.pi) ** 2
-        assert 0.9 * half < calm.smallest_force[0] - ours.smallest_force[0] < 1.01 * half
-    np.testing.assert_allclose(ours.smallest_force, theirs.smallest_force, rtol=0.01)
-    np.testing.assert_allclose(ours.finger_contact_force, theirs.finger_contact_force, rtol=0.01)
+def test_the_fingers_feel_a_shake_themselves(isaac_lab: Any, name: str) -> None:
+    """Turned about the approach axis, on which the object lies, they are drawn apart by what they weigh."""
+    ours, theirs = grip_lost(gripper_by_name(name).gripper, (2.0, ShakeKind.ROTATIONAL, ShakeAxis.APPROACH, 4.0, 2.0), 0.1)
+    assert theirs > 0.8 and ours == pytest.approx(theirs, rel=0.05)
 
 
+@pytest.mark.parametrize("axis", [ShakeAxis.APPROACH, ShakeAxis.CLOSING])
+def test_what_nothing_holds_is_where_it_was_once_the_gripper_is_back(isaac_lab: Any, panda: Gripper, axis: ShakeAxis) -> None:
+    """The object moved 0.25 m to either side of the gripper, which in truth moved alone; the better the shorter the steps."""
+    grasps, error = grasps_at_origin(panda), []
+    start, center = np.linalg.inv(grasps.pose_gripper_in_object[0]), np.append(BESIDE.center_of_mass, 1.0)
+    for fps in (250, 500):
+        state = InProcess().run(panda, BESIDE, grasps, settings_of((2.0, ShakeKind.ROTATIONAL, axis, 0.5, 2.0), fps=fps))
+        off = state.pose_object_in_gripper[0] - start
+        np.testing.assert_allclose(off[:3, :3], 0.0, atol=1e-4)
+        error.append(np.linalg.norm((off @ center)[:3]))
+    assert error[1] < 0.02 and error[1] < 0.5 * error[0]
+
+
+def test_a_long_thing_turns_in_the_grip_when_the_gripper_is_turned(isaac_lab: Any, panda: Gripper) -> None:
+    """A rod's moments of inertia on a box: what it weighs would not slip."""
+    rod = replace(PINCHED, unit_inertia=np.diag([0.02, 0.024, 0.03]))
+    shake: Shake = (2.0, ShakeKind.ROTATIONAL, ShakeAxis.CLOSING, 0.5, 2.0)
+    ours, theirs = both(panda, rod, grasps_at_origin(panda), settings_of(shake, friction=0.1, object_mass=0.3))
+    assert theirs.slip[0, 1] > 0.1 and ours.slip[0, 1] == pytest.approx(theirs.slip[0, 1], rel=0.1)
+
+
+@pytest.mark.slow
 def test_tugs_come_first_and_their_force_is_gone_when_the_gripper_is_shaken(isaac_lab: Any, panda: Gripper) -> None:
     """And draws weigh what they weigh in a shake as well: the heavy one feels twice the force."""
-    shaken = settings_of((4.0, ShakeKind.LINEAR, ShakeAxis.CLOSING, 1.0, 1.0), friction=0.5, object_mass=0.5)
+    shaken = settings_of((2.0, ShakeKind.LINEAR, ShakeAxis.CLOSING, 0.25, 2.0), friction=0.5, object_mass=0.5)
     pulled = shaken.model_copy(update={"tug_sequences": ((0.2, (0.0, 0.0, 1.0), 1.0),)})
     grasps, heavy = grasps_at_origin(panda)[np.zeros(2, np.intp)], replace(nominal(2), mass=np.array([1.0, 2.0]))
     first, second = (InProcess().run(panda, PINCHED, grasps, settings, heavy) for settings in (shaken, pulled))
