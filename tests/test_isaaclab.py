@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,38 +27,15 @@ from graspgen_cli.settings.models import CollisionApproximation, SimulationSetti
 from graspgen_cli.validate.backend import make_backend
 from graspgen_cli.validate.backends.isaac_lab.backend import IsaacLabBackend, require_isaac_lab
 from graspgen_cli.validate.backends.isaac_lab.mechanism import coupling_effort, mechanism
-from graspgen_cli.validate.backends.isaac_lab.simulate import Job, run_job
+from graspgen_cli.validate.backends.isaac_lab.simulate import Job
 from graspgen_cli.validate.backends.isaac_lab.usd import write_gripper_usd, write_object_usd
 from graspgen_cli.validate.batches import ObjectTrials
 from graspgen_cli.validate.trials import run_trials
+from isaac_stand_in import InProcess, needs_usd
 from shapes import box
 from test_imports import loaded_after
 
-FAKE = Path(__file__).parent / "fake_isaac"
-needs_usd = pytest.mark.skipif(importlib.util.find_spec("pxr") is None, reason="needs usd-core: pip install 'graspgen-cli[usd]'")
 real_isaac_lab = importlib.util.find_spec("isaaclab") is not None
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The fake Isaac Lab and torch, with the app started, in this process and in those that it starts."""
-    monkeypatch.syspath_prepend(FAKE)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(FAKE), *(path for path in sys.path if path)]))
-    before = dict(sys.modules)
-    import isaaclab._physics
-
-    isaaclab._physics.started = True
-    yield isaaclab
-    for name in set(sys.modules) - set(before):
-        if name.partition(".")[0] in ("isaaclab", "isaacsim", "torch"):
-            del sys.modules[name]
-
-
-class InProcess(IsaacLabBackend):
-    """The backend without the process."""
-
-    def _ask(self, job: Job) -> TrialState:
-        return run_job(job)
 
 
 @needs_usd
@@ -68,7 +43,7 @@ class TestContract(BackendContract):
     tolerance = 1e-5  # single precision, at several metres from the origin
 
     @pytest.fixture
-    def backend(self, fake: Any) -> IsaacLabBackend:
+    def backend(self, isaac_lab: Any) -> IsaacLabBackend:
         return InProcess(device="cuda:0")
 
 
@@ -79,7 +54,7 @@ def trial(count: int = 2, *, gripper: str = "robotiq_2f_85", settings: Simulatio
 
 @needs_usd
 @pytest.mark.slow
-def test_real_objects_get_the_labels_that_mujoco_gives_them(fake: Any) -> None:
+def test_real_objects_get_the_labels_that_mujoco_gives_them(isaac_lab: Any) -> None:
     """The engine is the same here, so what differs is what the backend makes of gripper and object: single precision, and the spring
     or the moved efforts in the place of couplings."""
     agree = []
@@ -99,9 +74,9 @@ SHORT = SimulationSettings(initial_grasp_duration=0.02, tug_sequences=((0.02, (0
 
 
 @needs_usd
-def test_the_calls_in_their_order(fake: Any) -> None:
+def test_the_calls_in_their_order(isaac_lab: Any) -> None:
     InProcess(device="cuda:0").run(*trial(settings=SHORT))
-    names = [name for name, _ in fake.calls]
+    names = [name for name, _ in isaac_lab.calls]
     assert names[:2] == ["build_simulation_context", "InteractiveScene"]
     assert names[2:6] == [
         "write_joint_position_to_sim",
@@ -115,13 +90,13 @@ def test_the_calls_in_their_order(fake: Any) -> None:
 
 @needs_usd
 @pytest.mark.parametrize(("device", "ccd"), [("cuda:0", False), ("cpu", True)])
-def test_the_settings_that_graspdatagen_used(fake: Any, device: str, ccd: bool) -> None:
+def test_the_settings_that_graspdatagen_used(isaac_lab: Any, device: str, ccd: bool) -> None:
     InProcess(device=device).run(*trial(settings=SHORT))
-    (simulation,) = [content for name, content in fake.calls if name == "build_simulation_context"]
+    (simulation,) = [content for name, content in isaac_lab.calls if name == "build_simulation_context"]
     assert simulation.physx.min_position_iteration_count == 64
     assert simulation.physx.enable_ccd is ccd
     assert simulation.device == device and simulation.dt == 1 / 250 and simulation.gravity == (0.0, 0.0, 0.0)
-    (scene,) = [content for name, content in fake.calls if name == "InteractiveScene"]
+    (scene,) = [content for name, content in isaac_lab.calls if name == "InteractiveScene"]
     assert scene.num_envs == 2
     assert scene.finger_0.filter_prim_paths_expr == ["{ENV_REGEX_NS}/Object"]
     assert scene.gripper.spawn.activate_contact_sensors and scene.target.spawn.activate_contact_sensors
@@ -249,7 +224,7 @@ def test_isaac_lab_without_isaac_sim_is_told_apart(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(("found", "fine"), [("2.3.2.post1", True), ("0.54.2", True), ("2.2.0", False), ("3.0.0", False)])
-def test_another_version_is_refused(fake: Any, monkeypatch: pytest.MonkeyPatch, found: str, fine: bool) -> None:
+def test_another_version_is_refused(isaac_lab: Any, monkeypatch: pytest.MonkeyPatch, found: str, fine: bool) -> None:
     monkeypatch.setattr("graspgen_cli.validate.backends.isaac_lab.backend.version", lambda name: found)
     if fine:
         require_isaac_lab()
@@ -259,7 +234,7 @@ def test_another_version_is_refused(fake: Any, monkeypatch: pytest.MonkeyPatch, 
 
 
 @needs_usd
-def test_the_process_answers_as_the_function_does_and_keeps_stdout_clean(fake: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_process_answers_as_the_function_does_and_keeps_stdout_clean(isaac_lab: Any, capfd: pytest.CaptureFixture[str]) -> None:
     backend = IsaacLabBackend(device="cpu")
     state, expected = backend.run(*trial(settings=SHORT)), InProcess(device="cpu").run(*trial(settings=SHORT))
     np.testing.assert_array_equal(state.pose_object_in_gripper, expected.pose_object_in_gripper)
@@ -288,7 +263,7 @@ class CountedProcess:
         self.stopped = True
 
 
-def test_the_process_is_replaced_after_so_many_objects(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_is_replaced_after_so_many_objects(isaac_lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("graspgen_cli.validate.backends.isaac_lab.backend._Process", CountedProcess)
     backend = IsaacLabBackend(device="cpu", objects_per_worker=2)
     gripper, _, grasps, settings = trial(1)
@@ -301,7 +276,9 @@ def test_the_process_is_replaced_after_so_many_objects(fake: Any, monkeypatch: p
     assert first.stopped and not third.stopped
 
 
-def test_a_runs_settings_say_whether_there_is_a_window_and_how_long_a_process_lives(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runs_settings_say_whether_there_is_a_window_and_how_long_a_process_lives(
+    isaac_lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("graspgen_cli.validate.backends.isaac_lab.backend._Process", CountedProcess)
     gripper, _, grasps, _ = trial(1)
     trials = [
@@ -320,7 +297,7 @@ def test_a_runs_settings_say_whether_there_is_a_window_and_how_long_a_process_li
 
 @needs_usd
 @pytest.mark.slow
-def test_a_run_tries_its_grasps_in_isaac_lab_and_records_that(fake: Any, tmp_path: Path) -> None:
+def test_a_run_tries_its_grasps_in_isaac_lab_and_records_that(isaac_lab: Any, tmp_path: Path) -> None:
     (tmp_path / "list.json").write_text('{"box.stl": 0.001, "ring.ply": 1.0}')
     where = [f"--object-scales-json={tmp_path}/list.json", f"--object-dataset={OBJECTS}", f"--grasp-dataset={tmp_path}/out"]
     quotas = ["--num-collision-free-grasps=2", "--num-colliding-grasps=0", "--max-guess-tries=2", "--workers=1"]
@@ -334,7 +311,7 @@ def test_a_run_tries_its_grasps_in_isaac_lab_and_records_that(fake: Any, tmp_pat
 
 @needs_usd
 @pytest.mark.slow
-def test_a_process_that_dies_is_one_line_and_the_next_object_gets_a_new_one(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_dies_is_one_line_and_the_next_object_gets_a_new_one(isaac_lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = IsaacLabBackend(device="cpu")
     with monkeypatch.context() as patch:
         patch.setenv("GRASPGEN_FAKE_DIES", "1")
@@ -349,7 +326,7 @@ def test_a_process_that_dies_is_one_line_and_the_next_object_gets_a_new_one(fake
 
 @needs_usd
 @pytest.mark.slow
-def test_an_error_within_isaac_lab_is_one_line_with_the_log(fake: Any) -> None:
+def test_an_error_within_isaac_lab_is_one_line_with_the_log(isaac_lab: Any) -> None:
     backend = IsaacLabBackend(device="cpu")
     gripper, target, grasps, settings = trial(1, settings=SHORT)
     broken = GraspBatch(np.full((1, 4, 4), np.nan), grasps.opening_width, grasps.outcome)
@@ -372,7 +349,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @needs_usd
 @pytest.mark.slow
-def test_the_process_ends_with_its_owner(fake: Any) -> None:
+def test_the_process_ends_with_its_owner(isaac_lab: Any) -> None:
     done = subprocess.run([sys.executable, "-c", OWNER], capture_output=True, text=True)
     pid, log = done.stdout.split()
     ended = time.monotonic() + 10

@@ -1,7 +1,8 @@
 """What the isaaclab backend uses is in the real Isaac Lab: its wheel is fetched and read, never run. Run by `nox -s isaaclab`.
 
 The fake in tests/fake_isaac has nothing but what the backend uses, and the backend runs on it: so each class, field, method and parameter
-of the fake is looked for in the wheel.
+of the fake is looked for in the wheel. PhysX's own views are not in it, since they come with Isaac Sim: their methods are looked for among
+the calls that Isaac Lab makes itself.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import graspgen_cli
 FAKE = Path(__file__).parent / "fake_isaac" / "isaaclab"
 BACKEND = Path(graspgen_cli.__file__).parent / "validate" / "backends" / "isaac_lab"
 PINNED = "isaaclab==2.3.*"
-OWN_STATE = {"_world", "_data", "_composer", "_cfg", "_finger"}
+OWN_STATE = {"_world", "_data", "_composer", "_cfg", "_name", "_bodies", "_view"}
 """Where the fake keeps what it needs."""
 
 
@@ -102,7 +103,7 @@ class Package:
 
 
 def package_of(folder: Path) -> Package:
-    return Package({f"isaaclab.{path.stem}": path.read_text() for path in folder.glob("*.py") if path.stem != "_physics"})
+    return Package({f"isaaclab.{path.stem}": path.read_text() for path in folder.glob("*.py") if path.stem not in ("_physics", "_views")})
 
 
 @pytest.fixture(scope="session")
@@ -158,6 +159,23 @@ def function_differences(node: ast.FunctionDef, real: Package) -> list[str]:
     return [f"no function {node.name}"]
 
 
+def calls(sources: dict[str, str], name: str) -> set[int]:
+    """With how many arguments a method of this name is called."""
+    return {
+        len(node.args) + len(node.keywords)
+        for text in sources.values()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == name
+    }
+
+
+def view_methods() -> Iterator[tuple[str, int]]:
+    """Every method of the fake's views, with the number of its arguments."""
+    for _, node in class_nodes(ast.parse((FAKE / "_views.py").read_text())):
+        _, methods = members(node)
+        yield from ((name, len(parameters(arguments)) - 1) for name, arguments in methods.items() if not name.startswith("_"))
+
+
 def backend_imports() -> set[tuple[str, str]]:
     """(module, name) of everything that the backend takes from Isaac Lab."""
     return {
@@ -181,6 +199,20 @@ def test_what_the_backend_imports_can_be_imported_from_there(real: Package) -> N
 
 
 @pytest.mark.download
+def test_isaac_lab_calls_the_views_of_physx_as_the_backend_does(real: Package) -> None:
+    methods = list(view_methods())
+    assert len(methods) >= 9
+    assert [each for each in methods if each[1] not in calls(real.sources, each[0])] == []
+    text = real.sources["isaaclab.sensors.contact_sensor.contact_sensor"]
+    taken = [
+        len(node.targets[0].elts)
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Assign) and "get_contact_data" in ast.unparse(node.value) and isinstance(node.targets[0], ast.Tuple)
+    ]
+    assert taken == [6]
+
+
+@pytest.mark.download
 def test_the_app_launcher_takes_what_it_is_given(real: Package) -> None:
     text = real.sources["isaaclab.app.app_launcher"]
     assert all(f'"{name}"' in text for name in ("headless", "device"))
@@ -199,6 +231,11 @@ FAKE_EXAMPLE = {
     "isaaclab.sim": "class Cfg:\n class Start:\n  to: float\n fps: float\n def step(self, render): ...\n def stop(self): ...\n"
     "class Gone: ...\ndef go(): ..."
 }
+
+
+def test_calls_are_told_apart_by_their_arguments() -> None:
+    sources = {"a": "view.get(dt=1)\nview.put(a, b)\nput(a)"}
+    assert calls(sources, "get") == {1} and calls(sources, "put") == {2} and calls(sources, "gone") == set()
 
 
 def test_the_comparison_can_fail() -> None:

@@ -202,12 +202,6 @@ def test_no_dataset_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "no grasp files" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["validate", "fill", "all"])
-def test_an_engine_that_does_not_tell_the_overlap_is_refused(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([command, "--grasp-dataset", str(tmp_path), "--backend", "isaaclab", "--max-penetration", "0.001"]) == 2
-    assert "max-penetration" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     "flag", [["--max-penetration", "0"], ["--max-slip", "0"], ["--max-turn", "200"], ["--min-contact-force", "-1"], ["--still", "x"]]
 )

@@ -15,13 +15,11 @@ from scipy.spatial.transform import Rotation
 from examples import gripper_by_name
 from graspgen_cli.app import main
 from graspgen_cli.dataset.provenance import simulation_provenance
-from graspgen_cli.errors import SettingsError
-from graspgen_cli.execution import engines
 from graspgen_cli.geometry.poses import inverse, pose
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Outcome
 from graspgen_cli.settings.disturbances import Shake, ShakeAxis, ShakeKind
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.backend import make_backend, require_able
+from graspgen_cli.validate.backend import make_backend
 from graspgen_cli.validate.judge import judge
 from graspgen_cli.validate.protocol import Stage, stage_title, stages
 from graspgen_cli.validate.protocols import SHAKES
@@ -363,18 +361,6 @@ def arguments(tmp_path: Path) -> list[str]:
     scales = tmp_path / "scales.json"
     scales.write_text('{"a.obj": 1.0}')
     return ["validate", "--object-scales-json", str(scales), "--object-dataset", str(tmp_path), "--grasp-dataset", str(tmp_path / "o")]
-
-
-def test_isaac_lab_refuses_before_the_run(
-    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(engines, "_is_installed", lambda module: True)
-    assert main([*arguments, "--protocol", "shake", "--backend", "isaaclab", "--device", "cpu"]) == 2
-    assert "--backend isaaclab cannot shake the gripper; take --backend mujoco or mujoco-warp" in capsys.readouterr().err
-    assert not (tmp_path / "o").exists()
-    require_able("isaaclab", SimulationSettings())
-    with pytest.raises(SettingsError, match="cannot shake"):
-        require_able("isaaclab", settings_of(LINEAR))
 
 
 @pytest.mark.parametrize("protocol", [["--protocol", "shake"], ["--tug-sequences", "[]"]])

@@ -36,7 +36,6 @@ from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject, Tri
 from graspgen_cli.settings.commands import BenchCommand
 from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import BackendName, SimulationSettings
-from graspgen_cli.validate.backend import require_able
 from graspgen_cli.validate.batches import ObjectTrials
 from graspgen_cli.validate.judge import judge
 from graspgen_cli.validate.protocols import TUG, protocol_sequences
@@ -73,13 +72,11 @@ def run_bench(settings: BenchCommand, *, on_note: Note) -> dict[str, Any]:
 
     Preparing and guessing are timed on one core, objects prepared without a cache; trials on all workers, or the GPU, once everything
     is warm; the whole run as `all` does it, into a folder that is thrown away.
-    Raises InputError where no object of the list can be used, and what `protocol_sequences`, `choose_engine` and `require_able` raise.
+    Raises InputError where no object of the list can be used, and what `protocol_sequences` and `choose_engine` raise.
     """
     tugs, shakes = protocol_sequences(settings.protocol, settings.tug_sequences, settings.shake_sequences)
     settings = settings.model_copy(update={"protocol": TUG, "tug_sequences": tugs, "shake_sequences": shakes})
     engines = {engine.name: engine for engine in (Engine(BackendName.MUJOCO.value), choose_engine(settings))}
-    for name in engines:
-        require_able(name, settings)
     gripper = load_gripper(settings.gripper_config, options=settings)
     machine = _machine()
     with threadpool_limits(1, user_api="blas"):

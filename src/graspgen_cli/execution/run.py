@@ -40,7 +40,6 @@ from graspgen_cli.settings.models import (
     SimulationSettings,
 )
 from graspgen_cli.settings.randomization_models import RandomizationSettings
-from graspgen_cli.validate.backend import require_able
 from graspgen_cli.validate.protocols import protocol_sequences
 
 
@@ -59,8 +58,6 @@ def run_objects(
     engine = choose_engine(settings, executor=settings.executor)
     if phase is Phase.GUESS:
         engine = Engine(engine.name)  # no device is needed
-    if phase is not Phase.GUESS:
-        require_able(engine.name, settings)
     if phase is not Phase.GUESS and settings.run_controls:
         require_controls(gripper, settings)
     require_writable(paths.grasps)

@@ -11,7 +11,6 @@ from graspgen_cli.settings.analysis_models import AnalyzeSettings, BalanceSettin
 from graspgen_cli.settings.handoff_models import ConvertSettings, InferenceSettings, ScalesSettings, ScriptSettings, TrainingResultsSettings
 from graspgen_cli.settings.judge_models import ControlSettings, HardNegativeSettings, JudgeSettings, ProtocolSettings, RobustnessSettings
 from graspgen_cli.settings.models import (
-    BackendName,
     BackendSettings,
     BenchSettings,
     CheckoutSettings,
@@ -121,14 +120,6 @@ class TrialSettings(
     ControlSettings,
 ):
     """What every command that labels grasps needs."""
-
-    @model_validator(mode="after")
-    def _what_the_backend_tells(self) -> Self:
-        if self.backend is BackendName.ISAACLAB and self.max_penetration is not None:
-            raise ValueError("max-penetration needs what the backend isaaclab does not tell; take backend mujoco or mujoco-warp")
-        if self.backend is BackendName.ISAACLAB and self.randomize:
-            raise ValueError("randomize goes with the backends mujoco and mujoco-warp, not with isaaclab; take one of them")
-        return self
 
 
 class GraspCommand(TrialSettings, ModeSettings):

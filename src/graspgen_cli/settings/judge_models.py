@@ -29,7 +29,7 @@ class JudgeSettings(Section):
     max_penetration: PositiveFloat | None = Field(
         None,
         description="Deepest overlap (m) of the object's pieces with the gripper, ten times a second, from when the grip has closed; "
-        "default: any. Not with the backend isaaclab, which does not tell.",
+        "default: any.",
     )
 
     @property

@@ -29,15 +29,6 @@ BACKENDS = {
     "isaaclab": "graspgen_cli.validate.backends.isaac_lab.backend:IsaacLabBackend",
 }
 
-NEVER_SHAKEN = frozenset({"isaaclab"})
-"""Backends that cannot shake the gripper."""
-
-
-def require_able(name: str, settings: SimulationSettings) -> None:
-    """Raises SettingsError where the backend called `name` cannot make trials as the settings want them."""
-    if name in NEVER_SHAKEN and settings.shake_sequences:
-        raise SettingsError(f"--backend {name} cannot shake the gripper; take --backend mujoco or mujoco-warp, or a protocol of tugs")
-
 
 def make_backend(name: str, *, threads: int) -> Backend:
     """The backend called `name`, with at most `threads` CPU threads."""

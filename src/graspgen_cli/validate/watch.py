@@ -62,7 +62,7 @@ class Watch:
         """Takes note of poses (S, 4, 4) and finger forces (S, 2), `left` steps before the end of each trial's stage.
 
         closed: (S,) or one bool: whether the grip has closed, which is so from the end of the first stage on. overlap: (S,) or one number,
-        m: of the object with the gripper; NaN where the engine does not say."""
+        m: of the object with the gripper; NaN where the engine cannot say."""
         weaker, now = force.min(axis=1), (self._stage_ends[stage] - left) / self._fps
         self._lost_at = np.where(weaker > 0, np.nan, np.where(np.isnan(self._lost_at), now, self._lost_at))
         self._smallest = np.where(closed, np.minimum(self._smallest, weaker), self._smallest)

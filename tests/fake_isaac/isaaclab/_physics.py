@@ -4,6 +4,7 @@ Joints come in another order than ours and each environment stands somewhere els
 frames fails.
 """
 
+from copy import copy
 from pathlib import Path
 
 import mujoco
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from pxr import Usd, UsdPhysics, UsdShade
 
+from graspgen_cli.geometry.poses import quaternion_wxyz, rotation_from_wxyz
 from graspgen_cli.grippers.model import build_model
 from graspgen_cli.grippers.read_usd import draft_from_usd
 from graspgen_cli.validate.contact import DEFAULT_CONTACT
@@ -28,19 +30,26 @@ class App:
 class World:
     def __init__(self, cfg):
         self.cfg = cfg
-        self.effort = self.force = None
+        self.effort = None
+        self.wrench = {}
+        self.changed = False
 
     def play(self, simulation):
         cfg = self.cfg
         self.device, self.step_length = simulation.device, simulation.dt
         self.origins = np.array([[i * cfg.env_spacing, -2.0 * i * cfg.env_spacing, 0.0] for i in range(cfg.num_envs)])
         self.model = scene(cfg, simulation)
-        self.data = [mujoco.MjData(self.model) for _ in range(cfg.num_envs)]
+        self.models = [copy(self.model) for _ in range(cfg.num_envs)]
+        self.data = [mujoco.MjData(model) for model in self.models]
         joints = [self.model.joint(j) for j in range(self.model.njnt) if self.model.joint(j).name != "free"]
         self.found = joints[::-1]
         self.joint_names = [joint.name for joint in self.found]
         self.free = int(self.model.joint("free").qposadr[0])
         self.target = int(self.model.body("target").id)
+        self.gripper_bodies = [body for body in range(self.model.nbody - 1, 0, -1) if body != self.target]
+        # Whatever touches rubs with the mean of two coefficients, of which each body has its own.
+        self.friction = np.tile(self.model.geom_friction[self._shapes([self.target])[0], 0], (cfg.num_envs, self.model.ngeom))
+        self._look()
 
     def fetched(self, tensor):
         assert tensor.device == self.device
@@ -67,7 +76,29 @@ class World:
         poses[:, :3] += self.origins
         return self.sent(poses)
 
+    def sent_whole(self, values):
+        return torch.tensor(values, torch.int32, self.device)
+
+    def link_poses(self, bodies):
+        return self._poses(bodies, "xpos", "xquat")
+
+    def center_poses(self, bodies):
+        """Turned as the frame of the body here; as its principal axes in PhysX. Nothing asks how."""
+        return self._poses(bodies, "xipos", "xquat")
+
+    def _poses(self, bodies, place, turn):
+        places = np.array([getattr(data, place)[bodies] for data in self.data]) + self.origins[:, None]
+        return self.sent(np.concatenate([places, [getattr(data, turn)[bodies] for data in self.data]], axis=2))
+
+    def center_velocities(self, bodies):
+        moving = np.zeros((len(self.data), len(bodies), 6))
+        for i, data in enumerate(self.data):
+            for k, body in enumerate(bodies):
+                mujoco.mj_objectVelocity(self.models[i], data, mujoco.mjtObj.mjOBJ_BODY, body, moving[i, k], 0)
+        return self.sent(np.roll(moving, 3, axis=2))
+
     def set_object_pose(self, tensor):
+        assert not self.changed, "the next step would put the object back: it brings what was changed of its mass, and its old place"
         poses = self.fetched(tensor)
         poses[:, :3] -= self.origins
         for data, row in zip(self.data, poses, strict=True):
@@ -77,16 +108,89 @@ class World:
         for data, row in zip(self.data, self.fetched(tensor), strict=True):
             data.qvel[self.model.joint("free").dofadr[0] :][:6] = row
 
+    def set_wrench(self, bodies, forces, torques):
+        both = np.concatenate([self.fetched(forces), self.fetched(torques)], axis=2)
+        assert both.shape == (len(self.data), len(bodies), 6)
+        self.wrench[tuple(bodies)] = both
+
     def write(self):
         """A force holds for one step only."""
         for i, data in enumerate(self.data):
-            data.qfrc_applied[self.addresses("qvel")] = self.effort[i]
-            data.xfrc_applied[self.target, :3] = 0.0 if self.force is None else self.force[i]
-        self.force = None
+            if self.effort is not None:
+                data.qfrc_applied[self.addresses("qvel")] = self.effort[i]
+            data.xfrc_applied[:] = 0.0
+            for bodies, wrench in self.wrench.items():
+                data.xfrc_applied[list(bodies)] = wrench[i]
+        self.wrench = {}
 
     def step(self):
-        for data in self.data:
-            mujoco.mj_step(self.model, data)
+        for model, data in zip(self.models, self.data, strict=True):
+            mujoco.mj_step(model, data)
+        self.changed = False
+        self._look()
+
+    def _look(self):
+        """Where everything is now; contacts stay those with which the last step began."""
+        for model, data in zip(self.models, self.data, strict=True):
+            mujoco.mj_kinematics(model, data)
+            mujoco.mj_comPos(model, data)
+            mujoco.mj_comVel(model, data)
+
+    def masses(self, bodies):
+        return np.array([model.body_mass[bodies] for model in self.models])
+
+    def inertias(self, bodies):
+        axes = rotation_from_wxyz(np.concatenate([model.body_iquat[bodies] for model in self.models]))
+        moments = np.concatenate([model.body_inertia[bodies] for model in self.models])
+        return np.einsum("nij,nj,nkj->nik", axes, moments, axes).reshape(len(self.models), len(bodies), 9)
+
+    def centers(self, body):
+        return np.array([[*model.body_ipos[body], *np.roll(model.body_iquat[body], -1)] for model in self.models])
+
+    def materials(self, bodies):
+        """Static and dynamic friction, and restitution."""
+        friction = self.friction[:, self._shapes(bodies)]
+        return np.stack([friction, friction, np.zeros_like(friction)], axis=2)
+
+    def set_materials(self, bodies, materials):
+        assert (materials[..., 0] == materials[..., 1]).all() and not materials[..., 2].any()
+        self.friction[:, self._shapes(bodies)] = materials[..., 0]
+        ours, theirs = self._shapes([self.target]), self._shapes(self.gripper_bodies)
+        usual = self.model.geom_friction[ours]
+        for model, friction in zip(self.models, self.friction, strict=True):
+            both = (friction[ours] + friction[theirs].mean()) / 2
+            model.geom_friction[ours] = usual * (both / usual[:, 0])[:, None]
+
+    def _shapes(self, bodies):
+        return np.flatnonzero(np.isin(self.model.geom_bodyid, bodies))
+
+    def set_masses(self, body, masses):
+        for model, mass in zip(self.models, masses, strict=True):
+            model.body_mass[body] = mass
+        self._changed()
+
+    def set_centers(self, body, centers):
+        for model, row in zip(self.models, centers, strict=True):
+            model.body_ipos[body], model.body_iquat[body] = row[:3], np.roll(row[3:], 1)
+        self._changed()
+
+    def set_inertias(self, body, inertias):
+        for model, inertia in zip(self.models, inertias, strict=True):
+            moments, axes = np.linalg.eigh(inertia)
+            axes[:, 2] *= np.sign(np.linalg.det(axes))
+            model.body_inertia[body], model.body_iquat[body] = moments, quaternion_wxyz(axes[None])[0]
+        self._changed()
+
+    def _changed(self):
+        self.changed = True
+        for model in self.models:
+            mujoco.mj_setConst(model, mujoco.MjData(model))
+
+    def separations(self, data, name):
+        """m, of the contacts between the object and a body of the gripper."""
+        body = self.model.body(name).id
+        pairs = [(set(self.model.geom_bodyid[contact.geom].tolist()), contact.dist) for contact in data.contact[: data.ncon]]
+        return [distance for both, distance in pairs if both == {body, self.target}]
 
     def contact_force(self, finger):
         at = int(self.model.sensor(finger).adr[0])
@@ -135,6 +239,8 @@ def add_object(spec, path):
         inertia=list(mass.GetDiagonalInertiaAttr().Get()),
         iquat=[turn.GetReal(), *turn.GetImaginary()],
     )
+    # What the engine assumes of a body whose centre of mass is its origin would not hold once that is varied.
+    body.simple = 0
     body.add_freejoint(name="free")
     material, _ = UsdShade.MaterialBindingAPI(root).ComputeBoundMaterial("physics")
     friction = UsdPhysics.MaterialAPI(material).GetStaticFrictionAttr().Get()

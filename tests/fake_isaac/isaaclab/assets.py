@@ -1,6 +1,7 @@
 from dataclasses import dataclass, field
 
 from isaaclab import calls
+from isaaclab._views import ArticulationView, RigidBodyView
 
 
 @dataclass
@@ -28,11 +29,23 @@ class RigidObjectCfg:
 
 class ArticulationData:
     def __init__(self, world):
-        self._world = world
+        self._world, self._bodies = world, world.gripper_bodies
 
     @property
     def root_link_pose_w(self):
         return self._world.base_pose()
+
+    @property
+    def body_link_pose_w(self):
+        return self._world.link_poses(self._bodies)
+
+    @property
+    def body_com_pose_w(self):
+        return self._world.center_poses(self._bodies)
+
+    @property
+    def body_com_vel_w(self):
+        return self._world.center_velocities(self._bodies)
 
     @property
     def joint_pos(self):
@@ -43,14 +56,55 @@ class ArticulationData:
         return self._world.joints("qvel")
 
 
+class RigidObjectData:
+    def __init__(self, world):
+        self._world, self._bodies = world, [world.target]
+
+    @property
+    def root_link_pose_w(self):
+        return self._world.object_pose()
+
+    @property
+    def body_link_pose_w(self):
+        return self._world.link_poses(self._bodies)
+
+    @property
+    def body_com_pose_w(self):
+        return self._world.center_poses(self._bodies)
+
+    @property
+    def body_com_vel_w(self):
+        return self._world.center_velocities(self._bodies)
+
+
+class WrenchComposer:
+    def __init__(self, world, bodies):
+        self._world, self._bodies = world, bodies
+
+    def set_forces_and_torques(self, forces=None, torques=None, *, is_global=False):
+        calls.append(("set_forces_and_torques", is_global))
+        assert is_global, "the fake turns no forces"
+        self._world.set_wrench(self._bodies, forces, torques)
+
+
 class Articulation:
     def __init__(self, world):
         self._world = world
         self._data = ArticulationData(world)
+        self._composer = WrenchComposer(world, world.gripper_bodies)
+        self._view = ArticulationView(world, world.gripper_bodies)
 
     @property
     def data(self):
         return self._data
+
+    @property
+    def instantaneous_wrench_composer(self):
+        return self._composer
+
+    @property
+    def root_physx_view(self):
+        return self._view
 
     @property
     def joint_names(self):
@@ -69,30 +123,12 @@ class Articulation:
         self._world.effort = self._world.fetched(target)
 
 
-class RigidObjectData:
-    def __init__(self, world):
-        self._world = world
-
-    @property
-    def root_link_pose_w(self):
-        return self._world.object_pose()
-
-
-class WrenchComposer:
-    def __init__(self, world):
-        self._world = world
-
-    def set_forces_and_torques(self, forces=None, *, is_global=False):
-        calls.append(("set_forces_and_torques", is_global))
-        assert is_global, "the fake turns no forces"
-        self._world.force = self._world.fetched(forces)[:, 0]
-
-
 class RigidObject:
     def __init__(self, world):
         self._world = world
         self._data = RigidObjectData(world)
-        self._composer = WrenchComposer(world)
+        self._composer = WrenchComposer(world, [world.target])
+        self._view = RigidBodyView(world, [world.target])
 
     @property
     def data(self):
@@ -101,6 +137,10 @@ class RigidObject:
     @property
     def instantaneous_wrench_composer(self):
         return self._composer
+
+    @property
+    def root_physx_view(self):
+        return self._view
 
     def write_root_link_pose_to_sim(self, root_pose):
         calls.append(("write_root_link_pose_to_sim", None))

@@ -3,6 +3,7 @@
 import numpy as np
 
 float32 = np.float32
+int32 = np.int32
 
 
 class Tensor:

@@ -20,10 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from graspgen_cli.errors import GraspgenError, InputError, SettingsError
+from graspgen_cli.errors import GraspgenError, InputError
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.models import BackendSettings, ExecutionSettings, SimulationSettings
-from graspgen_cli.validate.backend import require_able
 from graspgen_cli.validate.backends.isaac_lab.mechanism import mechanism
 from graspgen_cli.validate.backends.isaac_lab.server import READY
 from graspgen_cli.validate.backends.isaac_lab.simulate import Job
@@ -62,11 +61,7 @@ class IsaacLabBackend:
     def run(
         self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings, variation: Variation | None = None
     ) -> TrialState:
-        """See `Backend.run`. Raises GripperError for a mechanism that PhysX cannot have, SettingsError for trials that it cannot make,
-        GraspgenError where the process fails."""
-        require_able("isaaclab", settings)
-        if variation is not None and not variation.is_of_tugs_alone:
-            raise SettingsError("the backend isaaclab cannot vary the physics of trials (--randomize); take mujoco or mujoco-warp")
+        """See `Backend.run`. Raises GripperError for a mechanism that PhysX cannot have, GraspgenError where the process fails."""
         mechanism(gripper)
         if len(grasps) == 0:
             return join_states([], len(gripper.joint_names))
@@ -75,7 +70,7 @@ class IsaacLabBackend:
             gripper,
             in_body_frame(target),
             moved,
-            np.ones(len(grasps)) if variation is None else variation.tug_force,
+            Variation.of_tugs(np.ones(len(grasps))) if variation is None else variation,
             settings,
             self._device,
             self._headed,
