@@ -65,20 +65,13 @@ class IsaacLabBackend:
         mechanism(gripper)
         if len(grasps) == 0:
             return join_states([], len(gripper.joint_names))
-        moved = replace(grasps, pose_gripper_in_object=pose_object_in_body(target) @ grasps.pose_gripper_in_object)
-        job = Job(
-            gripper,
-            in_body_frame(target),
-            moved,
-            Variation.of_tugs(np.ones(len(grasps))) if variation is None else variation,
-            settings,
-            self._device,
-            self._headed,
-        )
-        state = self._ask(job)
+        pose_in_body = pose_object_in_body(target)
+        moved = replace(grasps, pose_gripper_in_object=pose_in_body @ grasps.pose_gripper_in_object)
+        drawn = Variation.of_tugs(np.ones(len(grasps))) if variation is None else variation
+        in_its_axes = replace(drawn, center_offset=drawn.center_offset @ pose_in_body[:3, :3].T)
+        state = self._ask(Job(gripper, in_body_frame(target), moved, in_its_axes, settings, self._device, self._headed))
         inside = started_inside(build_scene(gripper, target, settings), gripper, target, grasps)
-        ended = state.pose_object_in_gripper @ pose_object_in_body(target)
-        return replace(state, pose_object_in_gripper=ended, started_inside=inside)
+        return replace(state, pose_object_in_gripper=state.pose_object_in_gripper @ pose_in_body, started_inside=inside)
 
     @classmethod
     def open_simulator(cls, gripper: Gripper, settings: SimulationSettings, *, device: str) -> Simulator:
