@@ -1,15 +1,40 @@
-"""What of a mesh can be touched from outside: nothing that lies wholly inside a closed surface, whatever touches it."""
+"""What of a mesh can be touched from outside: nothing that lies wholly inside a closed surface, whatever touches it, and nothing that a given
+gripper cannot get to."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import manifold3d
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
+from graspgen_cli.geometry.boundaries import lids_of
+from graspgen_cli.geometry.finger_reach import FingerReach
 from graspgen_cli.geometry.gaps import Surface
-from graspgen_cli.geometry.meshes import bounds, is_closed, join_meshes, split_bodies, winding_number
-from graspgen_cli.records import TriangleMesh
+from graspgen_cli.geometry.meshes import (
+    body_of_vertices,
+    bounds,
+    directed_edges,
+    face_areas,
+    is_closed,
+    join_meshes,
+    solid_from_mesh,
+    split_bodies,
+    triangle_mesh,
+    winding_number,
+)
+from graspgen_cli.geometry.rays import RayCaster
+from graspgen_cli.geometry.touch import TouchTest, has_hidden_parts
+from graspgen_cli.records import Ints, TriangleMesh
+
+WORTHWHILE = 0.01
+"""Share of the surface under which a place that no gripper gets to is left as it is: it costs few pieces."""
+OVERLAP = 1e-4
+"""Share of a closed cavity that may lie in what is solid already: rounding."""
 
 
 def outer_surface(mesh: TriangleMesh) -> TriangleMesh:
@@ -50,3 +75,93 @@ def _encloses(closed: TriangleMesh, others: Sequence[TriangleMesh]) -> NDArray[n
     for index in np.flatnonzero(enclosed).tolist():
         enclosed[index] = not surface.meets(Surface(others[index]))
     return enclosed
+
+
+@dataclass(frozen=True, eq=False)
+class Reachable:
+    """A closed mesh, as far as a gripper can touch it. touched: the mesh without the faces that it cannot."""
+
+    mesh: TriangleMesh
+    touched: TriangleMesh
+    _hidden: tuple[NDArray[np.intp], ...] = ()
+    _test: TouchTest | None = None
+
+    def filled(self, tolerance: float) -> TriangleMesh:
+        """The mesh without bodies that cannot be touched, and its cavities that cannot be touched closed and so filled; the mesh itself where
+        there are none.
+
+        A lid lies where no part gets to, or within `tolerance` (m) of the mesh, as the pieces themselves may. A cavity that cannot be closed so
+        stays.
+        """
+        if self._test is None:
+            return self.mesh
+        faces = self.mesh.faces
+        whole = body_of_vertices(self.mesh)[faces[:, 0]]
+        kept = np.ones(len(faces), np.bool_)
+        cavities = []
+        for patch in self._hidden:
+            if len(patch) == (whole == whole[patch[0]]).sum():
+                kept[patch] = False
+            else:
+                cavities.append(patch)
+        solid = solid_from_mesh(_part(self.mesh, faces[kept]))
+        lids = []
+        for patch in cavities:
+            lid = self._lid(patch, solid, tolerance)
+            if lid is not None:
+                kept[patch] = False
+                lids.append(lid)
+        filled = _part(self.mesh, np.concatenate([faces[kept], *lids]))
+        return filled if solid_from_mesh(filled).status() == manifold3d.Error.NoError else self.mesh
+
+    def _lid(self, patch: NDArray[np.intp], solid: manifold3d.Manifold, tolerance: float) -> Ints | None:
+        """Faces (T, 3) that close a cavity whose walls are the faces of a patch (P,); None where it is not a cavity of the solid, or lids would
+        stand in the way of a part."""
+        assert self._test is not None
+        walls = self.mesh.faces[patch, ::-1]
+        lid, _ = lids_of(TriangleMesh(self.mesh.vertices, walls))
+        cavity = solid_from_mesh(_part(self.mesh, np.concatenate([walls, lid])))
+        if cavity.status() != manifold3d.Error.NoError or cavity.volume() <= 0:
+            return None
+        if (cavity ^ solid).volume() > OVERLAP * cavity.volume():
+            return None
+        surface = Surface(self.mesh)
+        seen = self._test.seen(self.mesh.vertices[lid])
+        return lid if all(surface.distance(point) <= tolerance for point in seen) else None
+
+
+def reachable(mesh: TriangleMesh, reach: FingerReach | None) -> Reachable:
+    """What a gripper can touch of a closed mesh; all of it where little is hidden, the reach is not known, or the mesh is too large for it.
+
+    Sound up to what is said of `geometry.touch.TouchTest`: no face that a part can touch is left out.
+    """
+    everything = Reachable(mesh, mesh)
+    rays = RayCaster(mesh)
+    if reach is None or not is_closed(mesh) or not has_hidden_parts(mesh, rays):
+        return everything
+    test = TouchTest.of(mesh, rays, reach)
+    if test is None:
+        return everything
+    hidden = _patches(mesh, np.flatnonzero(~test.faces()))
+    if not hidden:
+        return everything
+    touched = np.delete(mesh.faces, np.concatenate(hidden), axis=0)
+    return Reachable(mesh, _part(mesh, touched), tuple(hidden), test)
+
+
+def _patches(mesh: TriangleMesh, faces: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """Those of some faces (N,) that hang together by their edges, where they are a worthwhile share of the surface."""
+    edges = np.sort(directed_edges(mesh.faces[faces]).reshape(-1, 2), axis=1)
+    _, edge = np.unique(edges, axis=0, return_inverse=True)
+    owner = np.repeat(np.arange(len(faces)), 3)
+    links = coo_array((np.ones(len(owner), np.int8), (owner, len(faces) + edge.reshape(-1))), shape=(len(faces) + 3 * len(faces),) * 2)
+    _, label = connected_components(links, directed=False)
+    areas = face_areas(mesh.vertices[mesh.faces])
+    patches = [faces[label[: len(faces)] == each] for each in np.unique(label[: len(faces)])]
+    return [patch for patch in patches if areas[patch].sum() >= WORTHWHILE * areas.sum()]
+
+
+def _part(mesh: TriangleMesh, faces: Ints) -> TriangleMesh:
+    """Some faces (N, 3) of the mesh's vertices, with those vertices only."""
+    used, index = np.unique(faces, return_inverse=True)
+    return triangle_mesh(mesh.vertices[used], index.reshape(-1, 3))

@@ -22,17 +22,24 @@ def close_boundaries(mesh: TriangleMesh) -> tuple[TriangleMesh, list[str]]:
     A boundary inside another one of the same plane is its hole: between the two rims of a cup without its edge a ring is put, not
     two lids.
     """
-    loops = boundary_loops(mesh.faces)
+    lids, loops = lids_of(mesh)
     if not loops:
         return mesh, []
-    groups = _with_holes([mesh.vertices[loop] for loop in loops], FLAT * float(extents(mesh).max()))
-    lids = [_lid(mesh, [loops[index] for index in group]) for group in groups]
     widest = max(float(np.ptp(mesh.vertices[loop], axis=0).max()) for loop in loops)
     noun = "boundary" if len(loops) == 1 else "boundaries"
     return (
-        triangle_mesh(mesh.vertices, np.concatenate([mesh.faces, *lids])),
+        triangle_mesh(mesh.vertices, np.concatenate([mesh.faces, lids])),
         [f"{len(loops)} open {noun} closed, the widest {widest * 1000:.1f} mm"],
     )
+
+
+def lids_of(mesh: TriangleMesh) -> tuple[NDArray[np.int32], list[Loop]]:
+    """The triangles (T, 3) of the mesh's vertices that close its open boundaries, and those boundaries."""
+    loops = boundary_loops(mesh.faces)
+    if not loops:
+        return np.zeros((0, 3), np.int32), []
+    groups = _with_holes([mesh.vertices[loop] for loop in loops], FLAT * float(extents(mesh).max()))
+    return np.concatenate([_lid(mesh, [loops[index] for index in group]) for group in groups]), loops
 
 
 def boundary_loops(faces: Ints) -> list[Loop]:

@@ -1,0 +1,106 @@
+"""The air around a mesh that balls of a given radius reach from outside, on a grid. Every approximation takes in more air, not less."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation, label
+
+from graspgen_cli.geometry.meshes import bounds, face_areas
+from graspgen_cli.records import Floats, TriangleMesh
+
+FINEST = 3.0
+"""Spacings of the grid to a ball's radius, where there is room for them."""
+COARSEST = 1.65
+"""As few must there be: on a coarser grid balls would pass through a sheet."""
+MOST_NODES = 4_000_000
+MOST_SAMPLES = 1_000_000
+HALF_DIAGONAL = np.sqrt(3) / 2
+"""Of a cell of the grid, in spacings: no point is farther from a node."""
+BODY_CENTRED = np.sqrt(5) / 2
+"""The same for the nodes whose coordinates are all even or all odd: a quarter as many."""
+_SLANT = np.sqrt(1.25)
+
+
+@dataclass(frozen=True, eq=False)
+class OpenAir:
+    """nodes: (N, 3) m, of a body-centred cubic lattice; wherever a ball's centre may be on its way from outside, one is within `near` (m) of
+    it."""
+
+    nodes: Floats
+    near: float
+
+
+def open_air(mesh: TriangleMesh, radius: float, margin: float) -> OpenAir | None:
+    """The air around a mesh, as far as `margin` (m) from its box, that balls of a radius (m) reach; None where that would take too fine a
+    grid.
+
+    A node nearest to a centre is at most half a cell's diagonal nearer to the surface than the ball's radius, and neighbouring centres
+    have neighbouring nodes. Of the surface samples are taken, which are never nearer than it is.
+    """
+    low, high = bounds(mesh) + np.array([[-1.0], [1.0]]) * margin
+    triangles = mesh.vertices[mesh.faces]
+    finest = max(
+        radius / FINEST, float(np.prod(high - low) / MOST_NODES) ** (1 / 3), float(2 * face_areas(triangles).sum() / MOST_SAMPLES) ** (1 / 2)
+    )
+    if finest > radius / COARSEST:
+        return None
+    shape = np.ceil((high - low) / finest).astype(np.intp) + 2
+    origin = low - finest / 2
+    blocked = _near(cover_points(triangles, finest), origin, finest, shape, radius - finest * HALF_DIAGONAL)
+    labels = label(~blocked)[0]
+    return OpenAir(origin + _body_centred(labels == labels[0, 0, 0]) * finest, finest * BODY_CENTRED)
+
+
+def cover_points(triangles: Floats, radius: float) -> Floats:
+    """Points (N, 3) of triangles (T, 3, 3): every point of a triangle is within `radius` (m) of one of its.
+
+    Rows along the longest side, each a step higher than the one before. Straight below a point there is one of the row below.
+    """
+    step = radius / _SLANT
+    lengths = np.linalg.norm(np.roll(triangles, -1, axis=1) - triangles, axis=2)
+    first, every = lengths.argmax(axis=1), np.arange(len(triangles))
+    start, end, top = (triangles[every, (first + turn) % 3] for turn in range(3))
+    base = lengths[every, first]
+    height = np.divide(2 * face_areas(triangles), base, out=np.zeros_like(base), where=base > 0)
+    rows = np.maximum(1, np.ceil(height / step)).astype(np.intp)
+    of_row = np.repeat(every, rows)
+    up = _counted(rows) / rows[of_row]
+    points = np.maximum(1, np.ceil(base[of_row] * (1 - up) / step)).astype(np.intp)
+    row = np.repeat(np.arange(len(of_row)), points)
+    owner, up, along = of_row[row], up[row, None], ((_counted(points) + 0.5) / points[row])[:, None]
+    return np.asarray((1 - up) * ((1 - along) * start[owner] + along * end[owner]) + up * top[owner])
+
+
+def _counted(numbers: NDArray[np.intp]) -> NDArray[np.intp]:
+    """0, 1, … below each number, one after the other."""
+    return np.arange(numbers.sum()) - np.repeat(np.cumsum(numbers) - numbers, numbers)
+
+
+def _near(samples: Floats, origin: Floats, spacing: float, shape: NDArray[np.intp], radius: float) -> NDArray[np.bool_]:
+    """Which nodes of a grid are nearer than a radius to one of the samples (N, 3)."""
+    place = (samples - origin) / spacing
+    cell = np.floor(place).astype(np.intp)
+    inside = (place - cell).astype(np.float32)
+    strides = np.array([shape[1] * shape[2], shape[2], 1])
+    flat = cell @ strides
+    near = np.zeros(int(np.prod(shape)), np.bool_)
+    reach = radius / spacing
+    steps = np.arange(-int(reach) - 1, int(reach) + 3)
+    squares = [(steps[:, None].astype(np.float32) - inside[:, axis]) ** 2 for axis in range(3)]
+    for i, j, k in itertools.product(range(len(steps)), repeat=3):
+        offset = steps[[i, j, k]]
+        if np.linalg.norm(np.maximum(np.maximum(-offset, offset - 1), 0)) >= reach:
+            continue
+        close = squares[0][i] + squares[1][j] + squares[2][k] < reach**2
+        near[flat[close] + offset @ strides] = True
+    return near.reshape(tuple(shape))
+
+
+def _body_centred(reached: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """(N, 3) the nodes with three even or three odd coordinates that are reached, or beside a node that is."""
+    beside = binary_dilation(reached, np.ones((3, 3, 3), np.bool_))
+    return np.concatenate([2 * np.argwhere(beside[odd::2, odd::2, odd::2]) + odd for odd in (0, 1)])

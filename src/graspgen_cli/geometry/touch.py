@@ -1,0 +1,213 @@
+"""Which faces of a mesh a gripper that comes from outside can touch."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from graspgen_cli.geometry.finger_reach import FingerReach
+from graspgen_cli.geometry.gaps import spread_points
+from graspgen_cli.geometry.meshes import extents, face_normals
+from graspgen_cli.geometry.open_air import OpenAir, open_air
+from graspgen_cli.geometry.rays import RayCaster
+from graspgen_cli.records import Floats, TriangleMesh
+
+LOOKS = 500
+"""Points of the surface that look for the sky."""
+DIRECTIONS = 24
+HIDDEN = 0.02
+"""Share of them that must not see it for anything to be looked into."""
+LIFTED = 1e-5
+"""Share of the object's size from which rays begin off the surface."""
+NEAREST = 6
+"""Nodes near a face that are tried first: most faces are seen from one of them."""
+FINENESS = (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)
+"""Shares of the range to which faces are divided in turn, where the turn before could not tell."""
+HIT = 1 - 1e-3
+"""Share of the way to a face that has to be free for the face to be seen."""
+MOST_LOOKS = 1_000_000
+"""At a time; where it would take more, what is not settled counts as touched."""
+AT_ONCE = 1024
+
+
+def has_hidden_parts(mesh: TriangleMesh, rays: RayCaster) -> bool:
+    """Whether points of the surface, more than a few, see the sky in none of some directions: cheap, and only good for leaving an object as it
+    is."""
+    triangles = mesh.vertices[mesh.faces]
+    points, face = spread_points(triangles, LOOKS)
+    normal = face_normals(triangles)[face]
+    far = 2 * float(np.linalg.norm(extents(mesh)))
+    origin = np.repeat(points + normal * LIFTED * far, DIRECTIONS, axis=0)
+    toward = _sphere(DIRECTIONS)
+    outwards = np.where((normal @ toward.T)[..., None] < 0, -toward, toward).reshape(-1, 3)
+    sees = rays.between(origin, origin + outwards * far).reshape(LOOKS, DIRECTIONS) < 0
+    return bool((~sees.any(axis=1)).mean() >= HIDDEN)
+
+
+def _sphere(count: int) -> Floats:
+    """Directions (count, 3) spread over the sphere along a spiral of the golden angle."""
+    height = 1 - (2 * np.arange(count) + 1) / count
+    angle = np.arange(count) * np.pi * (3 - np.sqrt(5))
+    return np.stack([np.sqrt(1 - height**2) * np.cos(angle), np.sqrt(1 - height**2) * np.sin(angle), height], axis=1)
+
+
+class TouchTest:
+    """Tells what of a closed mesh the parts of a gripper can touch; what it cannot tell, they can.
+
+    A part that touches the point x has the centre e of a ball of `reach.clearance` within `reach.length` of x, and e got there through open
+    air. The part is convex, so the cone of x and that ball is free of the mesh: a node of the air near e lies in it, sees x, and sees a
+    point at a distance r of x up to a little before that. It lies in front of a face that x is in.
+    """
+
+    def __init__(self, mesh: TriangleMesh, rays: RayCaster, reach: FingerReach, air: OpenAir) -> None:
+        self._mesh, self._rays, self._nodes = mesh, rays, air.nodes
+        self._tree = cKDTree(air.nodes)
+        self._range = reach.length + air.near
+        self._width = reach.clearance - air.near
+        """m: radius of a ball around that node that lies in the cone."""
+
+    @staticmethod
+    def of(mesh: TriangleMesh, rays: RayCaster, reach: FingerReach) -> TouchTest | None:
+        """For a mesh; None where it is too large for the gripper's clearance."""
+        air = open_air(mesh, reach.clearance, reach.length + reach.clearance)
+        return None if air is None else TouchTest(mesh, rays, reach, air)
+
+    def faces(self) -> NDArray[np.bool_]:
+        """(F,) which faces of the mesh can be touched."""
+        triangles = self._mesh.vertices[self._mesh.faces]
+        normals, touched = face_normals(triangles), np.zeros(len(triangles), np.bool_)
+        corners, face = triangles, np.arange(len(triangles))
+        for share in (np.inf, FINENESS[0]):
+            corners, of = _halved(corners[~touched[face]], self._range * share)
+            face = face[~touched[face]][of]
+            touched[face[self._seen_from_nearest(corners, normals[face])]] = True
+        left = ~touched[face]
+        self._look(self._in_range(corners[left], face[left], normals[face[left]]), touched)
+        return touched
+
+    def seen(self, triangles: Floats) -> Floats:
+        """Points (N, 3), at a fine distance, of those of triangles (T, 3, 3) that a part can get to from either side."""
+        corners, _ = _halved(triangles, self._range * FINENESS[-2])
+        seen = np.zeros(len(corners), np.bool_)
+        self._look(self._in_range(corners, np.arange(len(corners)), np.zeros((len(corners), 3))), seen)
+        return np.asarray(corners[seen].mean(axis=1))
+
+    def _seen_from_nearest(self, corners: Floats, normal: Floats) -> NDArray[np.bool_]:
+        """(T,) whether the middle of triangles (T, 3, 3) is seen from one of the nodes nearest to it: most are."""
+        distance, near = self._tree.query(corners.mean(axis=1), NEAREST, distance_upper_bound=self._range)
+        index, rank = np.nonzero(np.isfinite(distance))
+        looks = _Looks(corners[index], index, self._nodes[near[index, rank]])
+        looks = looks[looks.before(normal[index])]
+        seen = np.zeros(len(corners), np.bool_)
+        seen[looks.owner[self._sees(looks)]] = True
+        return seen
+
+    def _in_range(self, corners: Floats, owner: NDArray[np.intp], normal: Floats) -> _Looks:
+        """Of every node that is before a triangle (T, 3, 3) and not too far from it."""
+        middle, radius = corners.mean(axis=1), _radius(corners)
+        found = [_Looks(corners[:0], owner[:0], np.zeros((0, 3)))]
+        for start in range(0, len(corners), AT_ONCE):
+            some = slice(start, start + AT_ONCE)
+            lists = self._tree.query_ball_point(middle[some], self._range + radius[some])
+            index = np.repeat(np.arange(len(lists)), [len(each) for each in lists]) + start
+            node = self._nodes[np.fromiter(itertools.chain.from_iterable(lists), np.intp, len(index))]
+            before = np.einsum("ij,ij->i", node - middle[index], normal[index]) >= 0
+            found.append(_Looks(corners[index[before]], owner[index[before]], node[before]))
+        return _Looks.join(found)
+
+    def _look(self, looks: _Looks, touched: NDArray[np.bool_]) -> None:
+        """Marks the owners of what nodes may see: triangles are halved until there is no doubt, or they are fine."""
+        for share in FINENESS:
+            looks = looks.halved(self._range * share)
+            if len(looks.owner) > MOST_LOOKS:
+                break
+            looks = looks[self._may_see(looks)]
+            touched[looks.owner[self._sees(looks)]] = True
+            looks = looks[~touched[looks.owner]]
+        touched[looks.owner] = True
+
+    def _may_see(self, looks: _Looks) -> NDArray[np.bool_]:
+        """(P,) whether nodes may see something of triangles: not where one face lies between the node and all three corners, nor where the
+        way to the middle ends too early."""
+        first, second, third = (self._hit(looks.node, looks.corners[:, corner]) for corner in range(3))
+        may = (first < 0) | (first != second) | (first != third)
+        may &= np.linalg.norm(looks.node - looks.middle, axis=1) <= self._range + looks.radius
+        some = looks[may]
+        share = 1 - some.radius / (some.radius + self._width)
+        may[may] = self._rays.between(some.node, some.node + (some.middle - some.node) * share[:, None]) < 0
+        return may
+
+    def _sees(self, looks: _Looks) -> NDArray[np.bool_]:
+        """(P,) whether nodes see the middle of triangles."""
+        return self._hit(looks.node, looks.middle) < 0
+
+    def _hit(self, nodes: Floats, points: Floats) -> NDArray[np.int32]:
+        """(N,) the face between nodes (N, 3) and points (N, 3) of the surface; -1 where there is none."""
+        return self._rays.between(nodes, nodes + (points - nodes) * HIT)
+
+
+@dataclass(frozen=True, eq=False)
+class _Looks:
+    """From P nodes at as many triangles. corners: (P, 3, 3) m; owner: (P,) what each triangle is a part of; node: (P, 3) m."""
+
+    corners: Floats
+    owner: NDArray[np.intp]
+    node: Floats
+
+    def __getitem__(self, chosen: NDArray[np.bool_]) -> _Looks:
+        return _Looks(self.corners[chosen], self.owner[chosen], self.node[chosen])
+
+    @cached_property
+    def middle(self) -> Floats:
+        """(P, 3) m."""
+        return np.asarray(self.corners.mean(axis=1))
+
+    @cached_property
+    def radius(self) -> Floats:
+        """(P,) m."""
+        return _radius(self.corners)
+
+    def before(self, normal: Floats) -> NDArray[np.bool_]:
+        """(P,) whether the nodes do not lie behind the triangles, whose normals (P, 3) are given."""
+        return np.asarray(np.einsum("ij,ij->i", self.node - self.middle, normal) >= 0)
+
+    def halved(self, limit: float) -> _Looks:
+        """At what the triangles are halved into, so that none has a radius above `limit` (m)."""
+        corners, of = _halved(self.corners, limit)
+        return _Looks(corners, self.owner[of], self.node[of])
+
+    @staticmethod
+    def join(looks: list[_Looks]) -> _Looks:
+        """All of them."""
+        return _Looks(*(np.concatenate([getattr(each, name) for each in looks]) for name in ("corners", "owner", "node")))
+
+
+def _radius(corners: Floats) -> Floats:
+    """(T,) m: no point of the triangles (T, 3, 3) is farther from their middles."""
+    return np.asarray(np.linalg.norm(corners - corners.mean(axis=1, keepdims=True), axis=2).max(axis=1))
+
+
+def _halved(corners: Floats, limit: float) -> tuple[Floats, NDArray[np.intp]]:
+    """Triangles (T, 3, 3), those with a radius above `limit` (m) in halves across their longest side, again and again: (Q, 3, 3), and which
+    triangle each is a part of, (Q,)."""
+    done, parents, parent = [corners[:0]], [np.zeros(0, np.intp)], np.arange(len(corners))
+    while len(corners):
+        large = _radius(corners) > limit
+        done.append(corners[~large])
+        parents.append(parent[~large])
+        corners, parent = _halves(corners[large]), np.tile(parent[large], 2)
+    return np.concatenate(done), np.concatenate(parents)
+
+
+def _halves(corners: Floats) -> Floats:
+    """(2 T, 3, 3) the first halves of triangles (T, 3, 3), then the second."""
+    lengths = np.linalg.norm(np.roll(corners, -1, axis=1) - corners, axis=2)
+    first, every = lengths.argmax(axis=1), np.arange(len(corners))
+    start, end, top = (corners[every, (first + turn) % 3] for turn in range(3))
+    middle = (start + end) / 2
+    return np.concatenate([np.stack([start, middle, top], axis=1), np.stack([middle, end, top], axis=1)])
