@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,11 +28,40 @@ _SLANT = np.sqrt(1.25)
 
 @dataclass(frozen=True, eq=False)
 class OpenAir:
-    """nodes: (N, 3) m, of a body-centred cubic lattice; wherever a ball's centre may be on its way from outside, one is within `near` (m) of
-    it."""
+    """Nodes of a body-centred cubic lattice: wherever a ball's centre may be on its way from outside, one is within `near` (m) of it.
 
-    nodes: Floats
+    They are those of two cubic lattices with a spacing of `step` (m): at origins (2, 3) m plus so many steps along each axis, where the
+    mask says so.
+    """
+
+    masks: tuple[NDArray[np.bool_], NDArray[np.bool_]]
+    origins: Floats
+    step: float
     near: float
+
+    @cached_property
+    def nodes(self) -> Floats:
+        """(N, 3) m."""
+        return np.concatenate([origin + np.argwhere(mask) * self.step for mask, origin in zip(self.masks, self.origins, strict=True)])
+
+    def before(self, points: Floats, normal: Floats, radius: float) -> tuple[NDArray[np.intp], Floats]:
+        """The nodes within a radius (m) of points (N, 3), and some a little farther off, that are not behind planes through them with normals
+        (N, 3): the point, (P,), and the node, (P, 3)."""
+        reach = radius / self.step + HALF_DIAGONAL
+        line = np.arange(-int(reach), int(reach) + 1)
+        steps = np.stack(np.meshgrid(line, line, line, indexing="ij"), axis=-1).reshape(-1, 3)
+        steps = steps[(steps**2).sum(axis=1) <= reach**2]
+        heights = normal @ steps.T * self.step  # (N, S)
+        found = []
+        for mask, origin in zip(self.masks, self.origins, strict=True):
+            wide = np.pad(mask, len(line))
+            strides = np.array([wide.shape[1] * wide.shape[2], wide.shape[2], 1])
+            cell = np.rint((points - origin) / self.step).astype(np.intp)
+            lowest = np.einsum("ij,ij->i", points - (origin + cell * self.step), normal)
+            there = wide.ravel()[((cell + len(line)) @ strides)[:, None] + steps @ strides]
+            index, step = np.nonzero(there & (heights >= lowest[:, None]))
+            found.append((index, origin + (cell[index] + steps[step]) * self.step))
+        return np.concatenate([index for index, _ in found]), np.concatenate([node for _, node in found])
 
 
 def open_air(mesh: TriangleMesh, radius: float, margin: float) -> OpenAir | None:
@@ -52,7 +82,9 @@ def open_air(mesh: TriangleMesh, radius: float, margin: float) -> OpenAir | None
     origin = low - finest / 2
     blocked = _near(cover_points(triangles, finest), origin, finest, shape, radius - finest * HALF_DIAGONAL)
     labels = label(~blocked)[0]
-    return OpenAir(origin + _body_centred(labels == labels[0, 0, 0]) * finest, finest * BODY_CENTRED)
+    beside = binary_dilation(labels == labels[0, 0, 0], np.ones((3, 3, 3), np.bool_))
+    masks = beside[0::2, 0::2, 0::2], beside[1::2, 1::2, 1::2]
+    return OpenAir(masks, np.stack([origin, origin + finest]), 2 * finest, finest * BODY_CENTRED)
 
 
 def cover_points(triangles: Floats, radius: float) -> Floats:
@@ -98,9 +130,3 @@ def _near(samples: Floats, origin: Floats, spacing: float, shape: NDArray[np.int
         close = squares[0][i] + squares[1][j] + squares[2][k] < reach**2
         near[flat[close] + offset @ strides] = True
     return near.reshape(tuple(shape))
-
-
-def _body_centred(reached: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """(N, 3) the nodes with three even or three odd coordinates that are reached, or beside a node that is."""
-    beside = binary_dilation(reached, np.ones((3, 3, 3), np.bool_))
-    return np.concatenate([2 * np.argwhere(beside[odd::2, odd::2, odd::2]) + odd for odd in (0, 1)])

@@ -28,11 +28,13 @@ from graspgen_cli.geometry.meshes import (
     winding_number,
 )
 from graspgen_cli.geometry.rays import RayCaster
-from graspgen_cli.geometry.touch import TouchTest, has_hidden_parts
-from graspgen_cli.records import Ints, TriangleMesh
+from graspgen_cli.geometry.touch import TouchTest, halved, has_hidden_parts
+from graspgen_cli.records import Floats, Ints, TriangleMesh
 
 WORTHWHILE = 0.01
 """Share of the surface under which a place that no gripper gets to is left as it is: it costs few pieces."""
+LID_FINENESS = 0.25
+"""Multiple of the tolerance at which lids are looked at."""
 OVERLAP = 1e-4
 """Share of a closed cavity that may lie in what is solid already: rounding."""
 
@@ -111,6 +113,8 @@ class Reachable:
             if lid is not None:
                 kept[patch] = False
                 lids.append(lid)
+        if kept.all():
+            return self.mesh
         filled = _part(self.mesh, np.concatenate([faces[kept], *lids]))
         return filled if solid_from_mesh(filled).status() == manifold3d.Error.NoError else self.mesh
 
@@ -125,9 +129,18 @@ class Reachable:
             return None
         if (cavity ^ solid).volume() > OVERLAP * cavity.volume():
             return None
+        return None if self._in_the_way(self.mesh.vertices[lid], tolerance) else lid
+
+    def _in_the_way(self, triangles: Floats, tolerance: float) -> bool:
+        """Whether a part gets to a lid's triangles (T, 3, 3) more than a tolerance (m) away from the mesh. A large opening shows at once."""
+        assert self._test is not None
         surface = Surface(self.mesh)
-        seen = self._test.seen(self.mesh.vertices[lid])
-        return lid if all(surface.distance(point) <= tolerance for point in seen) else None
+        for fineness, gets_to in ((2.0, self._test.any_seen_in_the_middle), (LID_FINENESS, self._test.any_touched)):
+            corners, _ = halved(triangles, fineness * tolerance)
+            far = np.array([surface.distance(point) > tolerance for point in corners.mean(axis=1)])
+            if gets_to(corners[far]):
+                return True
+        return False
 
 
 def reachable(mesh: TriangleMesh, reach: FingerReach | None) -> Reachable:

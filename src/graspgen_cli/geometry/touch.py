@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,9 +29,12 @@ FINENESS = (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)
 """Shares of the range to which faces are divided in turn, where the turn before could not tell."""
 HIT = 1 - 1e-3
 """Share of the way to a face that has to be free for the face to be seen."""
+RING = 0.7
+"""Share of a cone's width at which rays around its axis begin."""
+_AROUND = [(0.0, 0.0)] + [(np.cos(turn), np.sin(turn)) for turn in np.arange(6) * np.pi / 3]
 MOST_LOOKS = 1_000_000
 """At a time; where it would take more, what is not settled counts as touched."""
-AT_ONCE = 1024
+AT_ONCE = 256
 
 
 def has_hidden_parts(mesh: TriangleMesh, rays: RayCaster) -> bool:
@@ -65,7 +67,7 @@ class TouchTest:
     """
 
     def __init__(self, mesh: TriangleMesh, rays: RayCaster, reach: FingerReach, air: OpenAir) -> None:
-        self._mesh, self._rays, self._nodes = mesh, rays, air.nodes
+        self._mesh, self._rays, self._air = mesh, rays, air
         self._tree = cKDTree(air.nodes)
         self._range = reach.length + air.near
         self._width = reach.clearance - air.near
@@ -83,44 +85,43 @@ class TouchTest:
         normals, touched = face_normals(triangles), np.zeros(len(triangles), np.bool_)
         corners, face = triangles, np.arange(len(triangles))
         for share in (np.inf, FINENESS[0]):
-            corners, of = _halved(corners[~touched[face]], self._range * share)
+            corners, of = halved(corners[~touched[face]], self._range * share)
             face = face[~touched[face]][of]
             touched[face[self._seen_from_nearest(corners, normals[face])]] = True
         left = ~touched[face]
-        self._look(self._in_range(corners[left], face[left], normals[face[left]]), touched)
+        self._look(corners[left], face[left], normals[face[left]], touched)
         return touched
 
-    def seen(self, triangles: Floats) -> Floats:
-        """Points (N, 3), at a fine distance, of those of triangles (T, 3, 3) that a part can get to from either side."""
-        corners, _ = _halved(triangles, self._range * FINENESS[-2])
-        seen = np.zeros(len(corners), np.bool_)
-        self._look(self._in_range(corners, np.arange(len(corners)), np.zeros((len(corners), 3))), seen)
-        return np.asarray(corners[seen].mean(axis=1))
+    def any_seen_in_the_middle(self, triangles: Floats) -> bool:
+        """Whether the middle of one of triangles (T, 3, 3), not of the mesh, is seen from one of the nodes nearest to it."""
+        return bool(self._seen_from_nearest(triangles, np.zeros((len(triangles), 3))).any())
+
+    def any_touched(self, triangles: Floats) -> bool:
+        """Whether a part can get to one of triangles (T, 3, 3), not of the mesh, from either side."""
+        touched = np.zeros(1, np.bool_)
+        self._look(triangles, np.zeros(len(triangles), np.intp), np.zeros((len(triangles), 3)), touched)
+        return bool(touched[0])
 
     def _seen_from_nearest(self, corners: Floats, normal: Floats) -> NDArray[np.bool_]:
         """(T,) whether the middle of triangles (T, 3, 3) is seen from one of the nodes nearest to it: most are."""
         distance, near = self._tree.query(corners.mean(axis=1), NEAREST, distance_upper_bound=self._range)
         index, rank = np.nonzero(np.isfinite(distance))
-        looks = _Looks(corners[index], index, self._nodes[near[index, rank]])
+        looks = _Looks(corners[index], index, self._air.nodes[near[index, rank]])
         looks = looks[looks.before(normal[index])]
         seen = np.zeros(len(corners), np.bool_)
         seen[looks.owner[self._sees(looks)]] = True
         return seen
 
-    def _in_range(self, corners: Floats, owner: NDArray[np.intp], normal: Floats) -> _Looks:
-        """Of every node that is before a triangle (T, 3, 3) and not too far from it."""
+    def _look(self, corners: Floats, owner: NDArray[np.intp], normal: Floats, touched: NDArray[np.bool_]) -> None:
+        """Marks the owners of triangles (T, 3, 3) that any node may see that is before them and not too far from them."""
         middle, radius = corners.mean(axis=1), _radius(corners)
-        found = [_Looks(corners[:0], owner[:0], np.zeros((0, 3)))]
         for start in range(0, len(corners), AT_ONCE):
-            some = slice(start, start + AT_ONCE)
-            lists = self._tree.query_ball_point(middle[some], self._range + radius[some])
-            index = np.repeat(np.arange(len(lists)), [len(each) for each in lists]) + start
-            node = self._nodes[np.fromiter(itertools.chain.from_iterable(lists), np.intp, len(index))]
-            before = np.einsum("ij,ij->i", node - middle[index], normal[index]) >= 0
-            found.append(_Looks(corners[index[before]], owner[index[before]], node[before]))
-        return _Looks.join(found)
+            some = np.arange(start, min(start + AT_ONCE, len(corners)))
+            some = some[~touched[owner[some]]]
+            index, node = self._air.before(middle[some], normal[some], self._range + float(radius[some].max(initial=0.0)))
+            self._settle(_Looks(corners[some[index]], owner[some[index]], node), touched)
 
-    def _look(self, looks: _Looks, touched: NDArray[np.bool_]) -> None:
+    def _settle(self, looks: _Looks, touched: NDArray[np.bool_]) -> None:
         """Marks the owners of what nodes may see: triangles are halved until there is no doubt, or they are fine."""
         for share in FINENESS:
             looks = looks.halved(self._range * share)
@@ -133,18 +134,34 @@ class TouchTest:
 
     def _may_see(self, looks: _Looks) -> NDArray[np.bool_]:
         """(P,) whether nodes may see something of triangles: not where one face lies between the node and all three corners, nor where the
-        way to the middle ends too early."""
+        cone to the middle ends too early."""
         first, second, third = (self._hit(looks.node, looks.corners[:, corner]) for corner in range(3))
         may = (first < 0) | (first != second) | (first != third)
         may &= np.linalg.norm(looks.node - looks.middle, axis=1) <= self._range + looks.radius
         some = looks[may]
-        share = 1 - some.radius / (some.radius + self._width)
-        may[may] = self._rays.between(some.node, some.node + (some.middle - some.node) * share[:, None]) < 0
+        may[may] = self._cone_is_free(some, some.radius)
         return may
 
     def _sees(self, looks: _Looks) -> NDArray[np.bool_]:
-        """(P,) whether nodes see the middle of triangles."""
-        return self._hit(looks.node, looks.middle) < 0
+        """(P,) whether cones between nodes and the middles of triangles are free."""
+        return self._cone_is_free(looks, np.zeros(len(looks.owner)))
+
+    def _cone_is_free(self, looks: _Looks, radius: Floats) -> NDArray[np.bool_]:
+        """(P,) whether the cones between nodes and points that may be as far as a radius (P,) from the middles of triangles can be free: on the
+        axis and some lines around it, as far as all those cones have them in common."""
+        left = np.arange(len(looks.owner))
+        toward = looks.middle - looks.node
+        aside = np.cross(toward, np.eye(3)[np.abs(toward).argmin(axis=1)])
+        aside *= RING * self._width / np.linalg.norm(aside, axis=1, keepdims=True)
+        other = np.cross(toward / np.linalg.norm(toward, axis=1, keepdims=True), aside)
+        for cosine, sine in _AROUND:
+            start = looks.node[left] + cosine * aside[left] + sine * other[left]
+            width = self._width * (1 - RING * np.hypot(cosine, sine))
+            end = start + (looks.middle[left] - start) * (HIT * width / (width + radius[left]))[:, None]
+            left = left[self._rays.between(start, end) < 0]
+        free = np.zeros(len(looks.owner), np.bool_)
+        free[left] = True
+        return free
 
     def _hit(self, nodes: Floats, points: Floats) -> NDArray[np.int32]:
         """(N,) the face between nodes (N, 3) and points (N, 3) of the surface; -1 where there is none."""
@@ -178,21 +195,17 @@ class _Looks:
 
     def halved(self, limit: float) -> _Looks:
         """At what the triangles are halved into, so that none has a radius above `limit` (m)."""
-        corners, of = _halved(self.corners, limit)
+        corners, of = halved(self.corners, limit)
         return _Looks(corners, self.owner[of], self.node[of])
-
-    @staticmethod
-    def join(looks: list[_Looks]) -> _Looks:
-        """All of them."""
-        return _Looks(*(np.concatenate([getattr(each, name) for each in looks]) for name in ("corners", "owner", "node")))
 
 
 def _radius(corners: Floats) -> Floats:
     """(T,) m: no point of the triangles (T, 3, 3) is farther from their middles."""
-    return np.asarray(np.linalg.norm(corners - corners.mean(axis=1, keepdims=True), axis=2).max(axis=1))
+    from_middle = corners - corners.mean(axis=1, keepdims=True)
+    return np.asarray(np.sqrt(np.einsum("tki,tki->tk", from_middle, from_middle).max(axis=1)))
 
 
-def _halved(corners: Floats, limit: float) -> tuple[Floats, NDArray[np.intp]]:
+def halved(corners: Floats, limit: float) -> tuple[Floats, NDArray[np.intp]]:
     """Triangles (T, 3, 3), those with a radius above `limit` (m) in halves across their longest side, again and again: (Q, 3, 3), and which
     triangle each is a part of, (Q,)."""
     done, parents, parent = [corners[:0]], [np.zeros(0, np.intp)], np.arange(len(corners))
