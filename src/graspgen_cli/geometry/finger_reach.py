@@ -22,9 +22,8 @@ PLANES_ALIKE = 9
 
 @dataclass(frozen=True)
 class FingerReach:
-    """What all collision parts of a gripper have in common. Every part is a convex body, and whatever touches the object has come to it from
-    outside: the balls of radius `clearance` inside a part came through air wide enough for them, and every point of the part is within
-    `length` of the centre of one. clearance, length: m."""
+    """What all collision parts of a gripper have in common, m. Every part is convex, and has come from outside to whatever it touches: so
+    have the balls of radius `clearance` inside it, and every point of the part is within `length` of the centre of one."""
 
     clearance: float
     length: float

@@ -45,8 +45,8 @@ class OpenAir:
         return np.concatenate([origin + np.argwhere(mask) * self.step for mask, origin in zip(self.masks, self.origins, strict=True)])
 
     def before(self, points: Floats, normal: Floats, radius: float) -> tuple[NDArray[np.intp], Floats]:
-        """The nodes within a radius (m) of points (N, 3), and some a little farther off, that are not behind planes through them with normals
-        (N, 3): the point, (P,), and the node, (P, 3)."""
+        """The nodes within a radius (m) of points (N, 3), and some a little farther off, but none behind the planes through them with normals
+        (N, 3), which may be zero: the point, (P,), and the node, (P, 3)."""
         reach = radius / self.step + HALF_DIAGONAL
         line = np.arange(-int(reach), int(reach) + 1)
         steps = np.stack(np.meshgrid(line, line, line, indexing="ij"), axis=-1).reshape(-1, 3)
@@ -74,7 +74,9 @@ def open_air(mesh: TriangleMesh, radius: float, margin: float) -> OpenAir | None
     low, high = bounds(mesh) + np.array([[-1.0], [1.0]]) * margin
     triangles = mesh.vertices[mesh.faces]
     finest = max(
-        radius / FINEST, float(np.prod(high - low) / MOST_NODES) ** (1 / 3), float(2 * face_areas(triangles).sum() / MOST_SAMPLES) ** (1 / 2)
+        radius / FINEST,
+        float(np.prod(high - low) / MOST_NODES) ** (1 / 3),
+        float(2 * face_areas(triangles).sum() / MOST_SAMPLES) ** (1 / 2),
     )
     if finest > radius / COARSEST:
         return None

@@ -1,4 +1,4 @@
-"""What of a mesh can be touched from outside: nothing that lies wholly inside a closed surface, whatever touches it, and nothing that a given
+"""What of a mesh can be touched from outside: nothing wholly inside a closed surface, and nothing that a given
 gripper cannot get to."""
 
 from __future__ import annotations
@@ -89,11 +89,11 @@ class Reachable:
     _test: TouchTest | None = None
 
     def filled(self, tolerance: float) -> TriangleMesh:
-        """The mesh without bodies that cannot be touched, and its cavities that cannot be touched closed and so filled; the mesh itself where
+        """The mesh without bodies that cannot be touched, and with lids on the cavities that cannot, which fills them; the mesh itself where
         there are none.
 
-        A lid lies where no part gets to, or within `tolerance` (m) of the mesh, as the pieces themselves may. A cavity that cannot be closed so
-        stays.
+        A lid lies where no part gets to, or within `tolerance` (m) of the mesh, as the pieces themselves may. What cannot be closed like
+        that stays open.
         """
         if self._test is None:
             return self.mesh
@@ -119,7 +119,7 @@ class Reachable:
         return filled if solid_from_mesh(filled).status() == manifold3d.Error.NoError else self.mesh
 
     def _lid(self, patch: NDArray[np.intp], solid: manifold3d.Manifold, tolerance: float) -> Ints | None:
-        """Faces (T, 3) that close a cavity whose walls are the faces of a patch (P,); None where it is not a cavity of the solid, or lids would
+        """Faces (T, 3) that close a cavity whose walls are the faces of a patch (P,); None where that is no cavity of the solid, or they would
         stand in the way of a part."""
         assert self._test is not None
         walls = self.mesh.faces[patch, ::-1]
@@ -132,9 +132,10 @@ class Reachable:
         return None if self._in_the_way(self.mesh.vertices[lid], tolerance) else lid
 
     def _in_the_way(self, triangles: Floats, tolerance: float) -> bool:
-        """Whether a part gets to a lid's triangles (T, 3, 3) more than a tolerance (m) away from the mesh. A large opening shows at once."""
+        """Whether a part gets to a lid's triangles (T, 3, 3) where they are farther than a tolerance (m) from the mesh."""
         assert self._test is not None
         surface = Surface(self.mesh)
+        # A large opening shows at once.
         for fineness, gets_to in ((2.0, self._test.any_seen_in_the_middle), (LID_FINENESS, self._test.any_touched)):
             corners, _ = halved(triangles, fineness * tolerance)
             far = np.array([surface.distance(point) > tolerance for point in corners.mean(axis=1)])

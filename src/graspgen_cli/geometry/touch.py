@@ -18,9 +18,10 @@ from graspgen_cli.records import Floats, TriangleMesh
 
 LOOKS = 500
 """Points of the surface that look for the sky."""
-DIRECTIONS = 24
-HIDDEN = 0.02
-"""Share of them that must not see it for anything to be looked into."""
+DIRECTIONS = (24, 200)
+"""In which they look: those that do not see it in a few, in more."""
+HIDDEN = 0.03
+"""Share of the points that must not see it for anything to be looked into."""
 LIFTED = 1e-5
 """Share of the object's size from which rays begin off the surface."""
 NEAREST = 6
@@ -38,17 +39,26 @@ AT_ONCE = 256
 
 
 def has_hidden_parts(mesh: TriangleMesh, rays: RayCaster) -> bool:
-    """Whether points of the surface, more than a few, see the sky in none of some directions: cheap, and only good for leaving an object as it
-    is."""
+    """Whether points of the surface, more than a few, see no sky: cheap, and only good for leaving an object as it is."""
     triangles = mesh.vertices[mesh.faces]
+    far = 2 * float(np.linalg.norm(extents(mesh)))
     points, face = spread_points(triangles, LOOKS)
     normal = face_normals(triangles)[face]
-    far = 2 * float(np.linalg.norm(extents(mesh)))
-    origin = np.repeat(points + normal * LIFTED * far, DIRECTIONS, axis=0)
-    toward = _sphere(DIRECTIONS)
+    hidden = np.arange(LOOKS)
+    for count in DIRECTIONS:
+        hidden = hidden[~_sees_sky(points[hidden], normal[hidden], count, far, rays)]
+        if len(hidden) < HIDDEN * LOOKS:
+            return False
+    return True
+
+
+def _sees_sky(points: Floats, normal: Floats, count: int, far: float, rays: RayCaster) -> NDArray[np.bool_]:
+    """(N,) whether points (N, 3) of a surface with normals (N, 3) see past `far` (m) in one of a number of directions."""
+    toward = _sphere(count)
     outwards = np.where((normal @ toward.T)[..., None] < 0, -toward, toward).reshape(-1, 3)
-    sees = rays.between(origin, origin + outwards * far).reshape(LOOKS, DIRECTIONS) < 0
-    return bool((~sees.any(axis=1)).mean() >= HIDDEN)
+    origin = np.repeat(points + normal * LIFTED * far, count, axis=0)
+    met = rays.between(origin, origin + outwards * far).reshape(-1, count)
+    return np.asarray((met < 0).any(axis=1))
 
 
 def _sphere(count: int) -> Floats:
@@ -147,8 +157,8 @@ class TouchTest:
         return self._cone_is_free(looks, np.zeros(len(looks.owner)))
 
     def _cone_is_free(self, looks: _Looks, radius: Floats) -> NDArray[np.bool_]:
-        """(P,) whether the cones between nodes and points that may be as far as a radius (P,) from the middles of triangles can be free: on the
-        axis and some lines around it, as far as all those cones have them in common."""
+        """(P,) whether cones from nodes to points no farther than a radius (P,) from the middles of triangles may be free: looked at along the
+        axis and some lines around it, as far as all such cones hold them."""
         left = np.arange(len(looks.owner))
         toward = looks.middle - looks.node
         aside = np.cross(toward, np.eye(3)[np.abs(toward).argmin(axis=1)])
