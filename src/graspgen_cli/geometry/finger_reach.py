@@ -30,12 +30,14 @@ class FingerReach:
 
 
 def finger_reach(gripper: Gripper) -> FingerReach | None:
-    """That of a gripper's collision parts; None where one of them is thinner than what parts press into an object.
+    """That of a gripper's collision parts; None where there are none, or one is thinner than what parts press into an object.
 
     A part eroded by a radius is what lies at least so deep inside all its planes; the point of the part farthest from that is a vertex,
     because the distance from a convex set is a convex function.
     """
     parts = [part for body in gripper.collision_parts for part in body]
+    if not parts:
+        return None
     planes = [_planes(part) for part in parts]
     core = CORE * min(_inradius(each) for each in planes)
     if core <= PENETRATION:

@@ -23,6 +23,8 @@ HALF_DIAGONAL = np.sqrt(3) / 2
 """Of a cell of the grid, in spacings: no point is farther from a node."""
 BODY_CENTRED = np.sqrt(5) / 2
 """The same for the nodes whose coordinates are all even or all odd: a quarter as many."""
+ROUNDING = 1e-9
+"""m: a node so little behind a plane counts as in it."""
 _SLANT = np.sqrt(1.25)
 
 
@@ -45,8 +47,8 @@ class OpenAir:
         return np.concatenate([origin + np.argwhere(mask) * self.step for mask, origin in zip(self.masks, self.origins, strict=True)])
 
     def before(self, points: Floats, normal: Floats, radius: float) -> tuple[NDArray[np.intp], Floats]:
-        """The nodes within a radius (m) of points (N, 3), and some a little farther off, but none behind the planes through them with normals
-        (N, 3), which may be zero: the point, (P,), and the node, (P, 3)."""
+        """The nodes within a radius (m) of points (N, 3), and some a little farther off, but none behind the planes through them with
+        normals (N, 3), which may be zero: the point, (P,), and the node, (P, 3)."""
         reach = radius / self.step + HALF_DIAGONAL
         line = np.arange(-int(reach), int(reach) + 1)
         steps = np.stack(np.meshgrid(line, line, line, indexing="ij"), axis=-1).reshape(-1, 3)
@@ -59,7 +61,7 @@ class OpenAir:
             cell = np.rint((points - origin) / self.step).astype(np.intp)
             lowest = np.einsum("ij,ij->i", points - (origin + cell * self.step), normal)
             there = wide.ravel()[((cell + len(line)) @ strides)[:, None] + steps @ strides]
-            index, step = np.nonzero(there & (heights >= lowest[:, None]))
+            index, step = np.nonzero(there & (heights >= lowest[:, None] - ROUNDING))
             found.append((index, origin + (cell[index] + steps[step]) * self.step))
         return np.concatenate([index for index, _ in found]), np.concatenate([node for _, node in found])
 

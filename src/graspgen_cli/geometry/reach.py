@@ -89,8 +89,8 @@ class Reachable:
     _test: TouchTest | None = None
 
     def filled(self, tolerance: float) -> TriangleMesh:
-        """The mesh without bodies that cannot be touched, and with lids on the cavities that cannot, which fills them; the mesh itself where
-        there are none.
+        """The mesh without bodies that cannot be touched, and with lids on the cavities that cannot, which fills them; the mesh itself
+        where there are none.
 
         A lid lies where no part gets to, or within `tolerance` (m) of the mesh, as the pieces themselves may. What cannot be closed like
         that stays open.
@@ -119,8 +119,8 @@ class Reachable:
         return filled if solid_from_mesh(filled).status() == manifold3d.Error.NoError else self.mesh
 
     def _lid(self, patch: NDArray[np.intp], solid: manifold3d.Manifold, tolerance: float) -> Ints | None:
-        """Faces (T, 3) that close a cavity whose walls are the faces of a patch (P,); None where that is no cavity of the solid, or they would
-        stand in the way of a part."""
+        """Faces (T, 3) that close a cavity whose walls are the faces of a patch (P,); None where that is no cavity of the solid, or they
+        would stand in the way of a part."""
         assert self._test is not None
         walls = self.mesh.faces[patch, ::-1]
         lid, _ = lids_of(TriangleMesh(self.mesh.vertices, walls))

@@ -157,8 +157,8 @@ class TouchTest:
         return self._cone_is_free(looks, np.zeros(len(looks.owner)))
 
     def _cone_is_free(self, looks: _Looks, radius: Floats) -> NDArray[np.bool_]:
-        """(P,) whether cones from nodes to points no farther than a radius (P,) from the middles of triangles may be free: looked at along the
-        axis and some lines around it, as far as all such cones hold them."""
+        """(P,) whether cones from nodes to points no farther than a radius (P,) from the middles of triangles may be free: looked at along
+        the axis and some lines around it, as far as all such cones hold them."""
         left = np.arange(len(looks.owner))
         toward = looks.middle - looks.node
         aside = np.cross(toward, np.eye(3)[np.abs(toward).argmin(axis=1)])
