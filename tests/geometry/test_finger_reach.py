@@ -13,7 +13,7 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from manifold3d import Manifold, OpType
-from scipy.spatial import ConvexHull, cKDTree
+from scipy.spatial import ConvexHull, HalfspaceIntersection, cKDTree
 
 from examples import EXAMPLES, example_object, gripper_by_name
 from graspgen_cli.geometry.collision import ObjectShape
@@ -92,14 +92,14 @@ def test_balls_of_the_clearance_fit_all_parts_and_reach_their_corners(name: str)
     reach = finger_reach(gripper)
     assert reach is not None
     assert 0.0015 < reach.clearance < reach.length < 0.008
+    farthest = []
     for part in (part for body in gripper.collision_parts for part in body):
         planes = ConvexHull(part.vertices).equations
-        inner = reach.clearance + 0.0005
-        points = np.random.Generator(np.random.Philox(1)).uniform(part.vertices.min(axis=0), part.vertices.max(axis=0), (40000, 3))
-        deep = points[(points @ planes[:, :3].T + planes[:, 3] <= -inner).all(axis=1)]
-        assert len(deep) or inner > 0.9 * 0.0025  # a thin plate's middle may hold none of them
-        if len(deep) > 2000:
-            assert cKDTree(deep).query(part.vertices)[0].max() <= reach.length * 1.15
+        planes[:, 3] += reach.clearance + 0.0005
+        eroded = HalfspaceIntersection(planes, part.vertices.mean(axis=0)).intersections
+        inner = Surface(triangle_mesh(eroded, ConvexHull(eroded).simplices))
+        farthest.append(max(inner.distance(vertex) for vertex in part.vertices))
+    assert max(farthest) == pytest.approx(reach.length, rel=1e-4)
 
 
 def cuboid(x: float, y: float, z: float) -> TriangleMesh:
@@ -186,7 +186,7 @@ def test_a_rigid_motion_changes_nothing(make: Callable[[], TriangleMesh]) -> Non
     moved = triangle_mesh(mesh.vertices @ turn.T + np.array([0.3, -0.2, 0.1]), mesh.faces)
     one, other = filled(mesh), filled(moved)
     assert volume(one) > 1.5 * volume(mesh)
-    assert volume(other) == pytest.approx(volume(one), rel=1e-6) and pieces(other) == pieces(one)
+    assert volume(other) == pytest.approx(volume(one), rel=1e-4) and pieces(other) == pieces(one)
 
 
 @pytest.mark.parametrize("object_id", sorted(EXAMPLES))
@@ -209,7 +209,7 @@ def two_chambers() -> TriangleMesh:
 
 def wedge() -> TriangleMesh:
     corners = np.array([[x, y, z] for z in (0.0, 0.03) for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))]) * (0.0035, 0.0035, 1)
-    corners[:4, 0] *= 0.5
+    corners[:4, 0] *= 0.85
     return triangle_mesh(corners, ConvexHull(corners).simplices)
 
 
@@ -261,7 +261,7 @@ def first_contacts(mesh: TriangleMesh, part: TriangleMesh, rng: np.random.Genera
     return contacts
 
 
-@pytest.mark.parametrize("make", [two_chambers, lambda: vented_ball(2.6), lambda: hollow_box(3.6)])
+@pytest.mark.parametrize("make", [two_chambers, lambda: vented_ball(2.6), lambda: hollow_box(2.9)])
 @pytest.mark.parametrize("part", [cuboid(0.0065, 0.0065, 0.03), wedge()], ids=["rod", "wedge"])
 def test_no_part_that_comes_from_outside_touches_what_is_left_out(make: Callable[[], TriangleMesh], part: TriangleMesh) -> None:
     """It bumps along, inside and outside. What it meets first is among what is kept."""

@@ -84,11 +84,12 @@ def open_air(mesh: TriangleMesh, radius: float, margin: float) -> OpenAir | None
         return None
     shape = np.ceil((high - low) / finest).astype(np.intp) + 2
     origin = low - finest / 2
-    blocked = _near(cover_points(triangles, finest), origin, finest, shape, radius - finest * HALF_DIAGONAL)
-    labels = label(~blocked)[0]
+    samples, near = cover_points(triangles, finest), finest * BODY_CENTRED
+    labels = label(~_closer(samples, origin, finest, shape, radius - finest * HALF_DIAGONAL))[0]
     beside = binary_dilation(labels == labels[0, 0, 0], np.ones((3, 3, 3), np.bool_))
+    beside &= ~_closer(samples, origin, finest, shape, radius - near)
     masks = beside[0::2, 0::2, 0::2], beside[1::2, 1::2, 1::2]
-    return OpenAir(masks, np.stack([origin, origin + finest]), 2 * finest, finest * BODY_CENTRED)
+    return OpenAir(masks, np.stack([origin, origin + finest]), 2 * finest, near)
 
 
 def cover_points(triangles: Floats, radius: float) -> Floats:
@@ -116,7 +117,7 @@ def _counted(numbers: NDArray[np.intp]) -> NDArray[np.intp]:
     return np.arange(numbers.sum()) - np.repeat(np.cumsum(numbers) - numbers, numbers)
 
 
-def _near(samples: Floats, origin: Floats, spacing: float, shape: NDArray[np.intp], radius: float) -> NDArray[np.bool_]:
+def _closer(samples: Floats, origin: Floats, spacing: float, shape: NDArray[np.intp], radius: float) -> NDArray[np.bool_]:
     """Which nodes of a grid are nearer than a radius to one of the samples (N, 3)."""
     place = (samples - origin) / spacing
     cell = np.floor(place).astype(np.intp)

@@ -3,7 +3,7 @@ gripper cannot get to."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import manifold3d
@@ -98,11 +98,11 @@ class Reachable:
         if self._test is None:
             return self.mesh
         faces = self.mesh.faces
-        whole = body_of_vertices(self.mesh)[faces[:, 0]]
+        whole = _whole_bodies(self.mesh)
         kept = np.ones(len(faces), np.bool_)
         cavities = []
         for patch in self._hidden:
-            if len(patch) == (whole == whole[patch[0]]).sum():
+            if whole(patch):
                 kept[patch] = False
             else:
                 cavities.append(patch)
@@ -164,7 +164,7 @@ def reachable(mesh: TriangleMesh, reach: FingerReach | None) -> Reachable:
 
 
 def _patches(mesh: TriangleMesh, faces: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-    """Those of some faces (N,) that hang together by their edges, where they are a worthwhile share of the surface."""
+    """Those of some faces (N,) that hang together by their edges, where they are whole bodies or a worthwhile share of the surface."""
     edges = np.sort(directed_edges(mesh.faces[faces]).reshape(-1, 2), axis=1)
     _, edge = np.unique(edges, axis=0, return_inverse=True)
     owner = np.repeat(np.arange(len(faces)), 3)
@@ -172,7 +172,15 @@ def _patches(mesh: TriangleMesh, faces: NDArray[np.intp]) -> list[NDArray[np.int
     _, label = connected_components(links, directed=False)
     areas = face_areas(mesh.vertices[mesh.faces])
     patches = [faces[label[: len(faces)] == each] for each in np.unique(label[: len(faces)])]
-    return [patch for patch in patches if areas[patch].sum() >= WORTHWHILE * areas.sum()]
+    whole = _whole_bodies(mesh)
+    return [patch for patch in patches if areas[patch].sum() >= WORTHWHILE * areas.sum() or whole(patch)]
+
+
+def _whole_bodies(mesh: TriangleMesh) -> Callable[[NDArray[np.intp]], bool]:
+    """Tells whether faces (N,) that hang together are all those of a body."""
+    body = body_of_vertices(mesh)[mesh.faces[:, 0]]
+    counts = np.bincount(body)
+    return lambda patch: len(patch) == counts[body[patch[0]]]
 
 
 def _part(mesh: TriangleMesh, faces: Ints) -> TriangleMesh:

@@ -114,7 +114,7 @@ class TouchTest:
 
     def _seen_from_nearest(self, corners: Floats, normal: Floats) -> NDArray[np.bool_]:
         """(T,) whether the middle of triangles (T, 3, 3) is seen from one of the nodes nearest to it: most are."""
-        distance, near = self._tree.query(corners.mean(axis=1), NEAREST, distance_upper_bound=self._range)
+        distance, near = self._tree.query(_middle(corners), NEAREST, distance_upper_bound=self._range)
         index, rank = np.nonzero(np.isfinite(distance))
         looks = _Looks(corners[index], index, self._air.nodes[near[index, rank]])
         looks = looks[looks.before(normal[index])]
@@ -124,7 +124,7 @@ class TouchTest:
 
     def _look(self, corners: Floats, owner: NDArray[np.intp], normal: Floats, touched: NDArray[np.bool_]) -> None:
         """Marks the owners of triangles (T, 3, 3) that any node may see that is before them and not too far from them."""
-        middle, radius = corners.mean(axis=1), _radius(corners)
+        middle, radius = _middle(corners), _radius(corners)
         for start in range(0, len(corners), AT_ONCE):
             some = np.arange(start, min(start + AT_ONCE, len(corners)))
             some = some[~touched[owner[some]]]
@@ -137,7 +137,8 @@ class TouchTest:
             looks = looks.halved(self._range * share)
             if len(looks.owner) > MOST_LOOKS:
                 break
-            looks = looks[self._may_see(looks)]
+            near = looks[looks.length <= self._range + looks.radius]
+            looks = near[self._may_see(near)]
             touched[looks.owner[self._sees(looks)]] = True
             looks = looks[~touched[looks.owner]]
         touched[looks.owner] = True
@@ -147,14 +148,15 @@ class TouchTest:
         cone to the middle ends too early."""
         first, second, third = (self._hit(looks.node, looks.corners[:, corner]) for corner in range(3))
         may = (first < 0) | (first != second) | (first != third)
-        may &= np.linalg.norm(looks.node - looks.middle, axis=1) <= self._range + looks.radius
         some = looks[may]
         may[may] = self._cone_is_free(some, some.radius)
         return may
 
     def _sees(self, looks: _Looks) -> NDArray[np.bool_]:
-        """(P,) whether cones between nodes and the middles of triangles are free."""
-        return self._cone_is_free(looks, np.zeros(len(looks.owner)))
+        """(P,) whether cones between nodes and the middles of triangles are free, and no longer than they may be."""
+        near = looks.length <= self._range
+        near[near] = self._cone_is_free(looks[near], np.zeros(int(near.sum())))
+        return near
 
     def _cone_is_free(self, looks: _Looks, radius: Floats) -> NDArray[np.bool_]:
         """(P,) whether cones from nodes to points no farther than a radius (P,) from the middles of triangles may be free: looked at along
@@ -192,7 +194,12 @@ class _Looks:
     @cached_property
     def middle(self) -> Floats:
         """(P, 3) m."""
-        return np.asarray(self.corners.mean(axis=1))
+        return _middle(self.corners)
+
+    @cached_property
+    def length(self) -> Floats:
+        """(P,) m, to the middle."""
+        return np.asarray(np.linalg.norm(self.node - self.middle, axis=1))
 
     @cached_property
     def radius(self) -> Floats:
@@ -209,10 +216,16 @@ class _Looks:
         return _Looks(corners, self.owner[of], self.node[of])
 
 
+def _middle(corners: Floats) -> Floats:
+    """(T, 3) m, of triangles (T, 3, 3)."""
+    return np.asarray((corners[:, 0] + corners[:, 1] + corners[:, 2]) / 3)
+
+
 def _radius(corners: Floats) -> Floats:
     """(T,) m: no point of the triangles (T, 3, 3) is farther from their middles."""
-    from_middle = corners - corners.mean(axis=1, keepdims=True)
-    return np.asarray(np.sqrt(np.einsum("tki,tki->tk", from_middle, from_middle).max(axis=1)))
+    from_middle = corners - _middle(corners)[:, None]
+    squares = np.einsum("tki,tki->kt", from_middle, from_middle)
+    return np.asarray(np.sqrt(np.maximum(np.maximum(squares[0], squares[1]), squares[2])))
 
 
 def halved(corners: Floats, limit: float) -> tuple[Floats, NDArray[np.intp]]:
