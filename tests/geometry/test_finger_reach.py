@@ -44,10 +44,10 @@ def scaled(solid: Manifold) -> TriangleMesh:
     return mesh_from_solid(solid.scale((0.001,) * 3))
 
 
-def hollow_box(slit: float, *, wall: float = 2.0, size: float = 60.0) -> TriangleMesh:
-    """A box with a slit (mm) that goes through the middle of its upper wall, 40 mm long."""
+def hollow_box(slit: float, *, wall: float = 2.0, size: float = 44.0) -> TriangleMesh:
+    """A box with a slit (mm) that goes through the middle of its upper wall, 30 mm long."""
     room = Manifold.cube((size,) * 3, True) - Manifold.cube((size - 2 * wall,) * 3, True)
-    return scaled(room - Manifold.cube((slit, 40, 3 * wall), True).translate((0, 0, size / 2)))
+    return scaled(room - Manifold.cube((slit, 30, 3 * wall), True).translate((0, 0, size / 2)))
 
 
 def vented_ball(slit: float) -> TriangleMesh:
@@ -136,10 +136,10 @@ def test_a_box_with_a_narrow_slit_is_full_for_the_panda() -> None:
     mesh, reach = hollow_box(2.8), gripper_by_name("franka_panda").reach(Reach.GRIPPER)
     assert reach is not None
     full = filled(mesh, reach)
-    assert volume(full) == pytest.approx(60**3 / 1000 - 2 * 2.8 * 40 / 1000, rel=1e-6)
+    assert volume(full) == pytest.approx(44**3 / 1000 - 2 * 2.8 * 30 / 1000, rel=1e-6)
     assert pieces(mesh) >= 5 and pieces(full) == 1
     touched = reachable(mesh, reach).touched
-    assert area(touched) == pytest.approx(area(mesh) - 6 * 0.056**2 + 0.0028 * 0.04, rel=1e-6)
+    assert area(touched) == pytest.approx(area(mesh) - 6 * 0.04**2 + 0.0028 * 0.03, rel=1e-6)
 
 
 @pytest.mark.parametrize("slit", [3.6, 5.3, 7.0, 35.0])
@@ -171,7 +171,7 @@ def test_what_is_behind_vents_gets_no_pieces() -> None:
     assert not inner.all(axis=1).any()
 
 
-@pytest.mark.parametrize("make", [lambda: vented_ball(2.2), assembly])
+@pytest.mark.parametrize("make", [pytest.param(lambda: vented_ball(2.2), id="ball"), pytest.param(assembly, marks=pytest.mark.slow)])
 def test_the_narrower_the_balls_the_more_can_be_touched(make: Callable[[], TriangleMesh]) -> None:
     mesh = make()
     areas = [area(reachable(mesh, FingerReach(clearance, 0.0069)).touched) for clearance in (0.0012, 0.002, 0.0026, 0.0032)]
@@ -179,7 +179,7 @@ def test_the_narrower_the_balls_the_more_can_be_touched(make: Callable[[], Trian
     assert areas[0] > 0.99 * area(mesh) > areas[-1]
 
 
-@pytest.mark.parametrize("make", [lambda: hollow_box(2.5), lambda: vented_ball(2.2), assembly])
+@pytest.mark.parametrize("make", [pytest.param(lambda: vented_ball(2.2), id="ball"), pytest.param(assembly, marks=pytest.mark.slow)])
 def test_a_rigid_motion_changes_nothing(make: Callable[[], TriangleMesh]) -> None:
     mesh = make()
     turn = trimesh.transformations.random_rotation_matrix(np.random.Generator(np.random.Philox(8)).random(3))[:3, :3]
@@ -261,7 +261,7 @@ def first_contacts(mesh: TriangleMesh, part: TriangleMesh, rng: np.random.Genera
     return contacts
 
 
-@pytest.mark.parametrize("make", [two_chambers, lambda: vented_ball(2.6), lambda: hollow_box(2.9)])
+@pytest.mark.parametrize("make", [two_chambers, lambda: vented_ball(2.6), lambda: hollow_box(3.1)], ids=["chambers", "ball", "box"])
 @pytest.mark.parametrize("part", [cuboid(0.0065, 0.0065, 0.03), wedge()], ids=["rod", "wedge"])
 def test_no_part_that_comes_from_outside_touches_what_is_left_out(make: Callable[[], TriangleMesh], part: TriangleMesh) -> None:
     """It bumps along, inside and outside. What it meets first is among what is kept."""
@@ -301,7 +301,7 @@ def test_points_cover_a_triangle(corners: list[tuple[float, float, float]], radi
 @given(seed=st.integers(0, 10**6), radius=st.floats(0.002, 0.005))
 def test_wherever_a_ball_gets_there_is_a_node(seed: int, radius: float) -> None:
     """It bumps about in and around a box with a slit of 7 mm."""
-    mesh, rng = hollow_box(7.0, size=40.0), np.random.Generator(np.random.Philox(seed))
+    mesh, rng = hollow_box(7.0, size=44.0), np.random.Generator(np.random.Philox(seed))
     air = open_air(mesh, radius, 0.01)
     assert air is not None
     surface, tree = Surface(mesh), cKDTree(air.nodes)
