@@ -12,7 +12,7 @@ import pytest
 import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from manifold3d import Manifold, OpType
+from manifold3d import CrossSection, Manifold, OpType
 from scipy.spatial import ConvexHull, HalfspaceIntersection, cKDTree
 
 from examples import EXAMPLES, example_object, gripper_by_name
@@ -207,6 +207,13 @@ def two_chambers() -> TriangleMesh:
     return scaled(box)
 
 
+def ramp() -> TriangleMesh:
+    """A box with a slit of 4.8 mm in its upper wall, 1 mm thick; the floor below falls from 0.3 to 14 mm under that. In faces of 2 mm."""
+    room = CrossSection([[(-20, -1.3), (20, -15), (20, -1), (-20, -1)]]).extrude(36).rotate((90, 0, 0)).translate((0, 18, 0))
+    box = Manifold.cube((44, 40, 18)).translate((-22, -20, -18)) - room - Manifold.cube((38, 4.8, 4), True)
+    return scaled(box.refine_to_length(2.0))
+
+
 def wedge() -> TriangleMesh:
     corners = np.array([[x, y, z] for z in (0.0, 0.03) for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))]) * (0.0035, 0.0035, 1)
     corners[:4, 0] *= 0.85
@@ -235,6 +242,15 @@ def moved(pose: Floats, step: Floats, share: float) -> Floats:
     return result
 
 
+def bracket(still: fcl.CollisionObject, moving: fcl.CollisionObject, pose: Floats, step: Floats) -> tuple[float, float]:
+    """Shares of a step, 0.4 % apart, between which a collision begins."""
+    low, high = 0.0, 1.0
+    while high - low > 0.004:
+        half = (low + high) / 2
+        low, high = (low, half) if meets(still, moving, moved(pose, step, half)) else (half, high)
+    return low, high
+
+
 def first_contacts(mesh: TriangleMesh, part: TriangleMesh, rng: np.random.Generator, *, walks: int, steps: int) -> list[Floats]:
     """Poses in which a part that came from outside without a collision has just begun to meet the mesh, by less than 5 µm."""
     still, moving, contacts = bvh(mesh), bvh(part), []
@@ -251,17 +267,14 @@ def first_contacts(mesh: TriangleMesh, part: TriangleMesh, rng: np.random.Genera
             if not meets(still, moving, moved(pose, step, 1.0)):
                 pose = moved(pose, step, 1.0)
                 continue
-            low, high = 0.0, 1.0
-            while high - low > 0.004:
-                half = (low + high) / 2
-                low, high = (low, half) if meets(still, moving, moved(pose, step, half)) else (half, high)
+            low, high = bracket(still, moving, pose, step)
             contacts.append(moved(pose, step, high))
             pose = moved(pose, step, low)
             goal = goal + rng.normal(size=3) * 0.01
     return contacts
 
 
-@pytest.mark.parametrize("make", [two_chambers, lambda: vented_ball(2.6), lambda: hollow_box(3.1)], ids=["chambers", "ball", "box"])
+@pytest.mark.parametrize("make", [two_chambers, lambda: vented_ball(2.6), ramp], ids=["chambers", "ball", "ramp"])
 @pytest.mark.parametrize("part", [cuboid(0.0065, 0.0065, 0.03), wedge()], ids=["rod", "wedge"])
 def test_no_part_that_comes_from_outside_touches_what_is_left_out(make: Callable[[], TriangleMesh], part: TriangleMesh) -> None:
     """It bumps along, inside and outside. What it meets first is among what is kept."""
@@ -272,6 +285,33 @@ def test_no_part_that_comes_from_outside_touches_what_is_left_out(make: Callable
     contacts = first_contacts(mesh, part, np.random.Generator(np.random.Philox(4)), walks=25, steps=90)
     assert len(contacts) > 300
     assert all(meets(kept, moving, pose) for pose in contacts)
+
+
+def pokes(mesh: TriangleMesh, part: TriangleMesh, rng: np.random.Generator) -> list[Floats]:
+    """Poses in which a cube let down on the ramp's slit, an edge first, has just begun to meet the box."""
+    still, moving, contacts = bvh(mesh), bvh(part), []
+    down = np.array([0, 0, -0.0005, 0, 0, 1e-9])
+    for x in np.linspace(-0.0185, -0.0125, 30):
+        pose = trimesh.transformations.euler_matrix(np.pi / 4 + rng.normal() * 0.05, rng.normal() * 0.05, 0.0)
+        pose[:3, 3] = x, rng.normal() * 0.0002, 0.02
+        while not meets(still, moving, moved(pose, down, 1.0)):
+            pose = moved(pose, down, 1.0)
+        contacts.append(moved(pose, down, bracket(still, moving, pose, down)[1]))
+    return contacts
+
+
+def test_what_an_edge_touches_through_a_slit_stays() -> None:
+    """It is some of the floor below, which is left out for a part that is taken for a blunter one: the control."""
+    mesh, part = ramp(), cuboid(0.007, 0.007, 0.007)
+    reach = finger_reach(with_parts(part))
+    assert reach is not None
+    contacts, moving = pokes(mesh, part, np.random.Generator(np.random.Philox(6))), bvh(part)
+
+    def missed(length: float) -> int:
+        kept = bvh(reachable(mesh, FingerReach(reach.clearance, length)).touched)
+        return sum(not meets(kept, moving, pose) for pose in contacts)
+
+    assert missed(reach.length) == 0 < missed(0.3 * reach.length)
 
 
 def test_a_rod_gets_into_the_first_chamber_and_not_into_the_second() -> None:
@@ -364,6 +404,5 @@ def test_grippers_with_the_same_outcome_share_what_is_kept(tmp_path: Path) -> No
 def test_an_object_too_large_for_the_grid_stays_as_it_is() -> None:
     mesh = hollow_box(2.5)
     large = triangle_mesh(mesh.vertices * 20, mesh.faces)
-    rays = RayCaster(large)
-    assert has_hidden_parts(large, rays) and TouchTest.of(large, rays, PANDA) is None
+    assert has_hidden_parts(large, RayCaster(large)) and TouchTest.of(large, PANDA) is None
     assert isinstance(reachable(large, PANDA), Reachable) and filled(large) is large

@@ -13,6 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from graspgen_cli.geometry.boundaries import lids_of
+from graspgen_cli.geometry.creases import aligned_frame
 from graspgen_cli.geometry.finger_reach import FingerReach
 from graspgen_cli.geometry.gaps import Surface
 from graspgen_cli.geometry.meshes import (
@@ -129,12 +130,12 @@ class Reachable:
             return None
         if (cavity ^ solid).volume() > OVERLAP * cavity.volume():
             return None
-        return None if self._in_the_way(self.mesh.vertices[lid], tolerance) else lid
+        return None if self._in_the_way(self._test.mesh.vertices[lid], tolerance) else lid
 
     def _in_the_way(self, triangles: Floats, tolerance: float) -> bool:
-        """Whether a part gets to a lid's triangles (T, 3, 3) where they are farther than a tolerance (m) from the mesh."""
+        """Whether a part gets to triangles (T, 3, 3) of a lid, in the test's frame, farther than a tolerance (m) from the mesh."""
         assert self._test is not None
-        surface = Surface(self.mesh)
+        surface = Surface(self._test.mesh)
         # A large opening shows at once.
         for fineness, gets_to in ((2.0, self._test.any_seen_in_the_middle), (LID_FINENESS, self._test.any_touched)):
             corners, _ = halved(triangles, fineness * tolerance)
@@ -150,10 +151,10 @@ def reachable(mesh: TriangleMesh, reach: FingerReach | None) -> Reachable:
     Sound up to what is said of `geometry.touch.TouchTest`: no face that a part can touch is left out.
     """
     everything = Reachable(mesh, mesh)
-    rays = RayCaster(mesh)
-    if reach is None or not is_closed(mesh) or not has_hidden_parts(mesh, rays):
+    if reach is None or not is_closed(mesh) or not has_hidden_parts(mesh, RayCaster(mesh)):
         return everything
-    test = TouchTest.of(mesh, rays, reach)
+    frame = aligned_frame(mesh.vertices, mesh.faces)  # so that the grid lies in a mesh as it lies in a turned one
+    test = TouchTest.of(triangle_mesh(mesh.vertices @ frame.T, mesh.faces), reach)
     if test is None:
         return everything
     hidden = _patches(mesh, np.flatnonzero(~test.faces()))

@@ -76,22 +76,23 @@ class TouchTest:
     point at a distance r of x up to a little before that. It lies in front of a face that x is in.
     """
 
-    def __init__(self, mesh: TriangleMesh, rays: RayCaster, reach: FingerReach, air: OpenAir) -> None:
-        self._mesh, self._rays, self._air = mesh, rays, air
+    def __init__(self, mesh: TriangleMesh, reach: FingerReach, air: OpenAir) -> None:
+        self.mesh = mesh
+        self._rays, self._air = RayCaster(mesh), air
         self._tree = cKDTree(air.nodes)
         self._range = reach.length + air.near
         self._width = reach.clearance - air.near
         """m: radius of a ball around that node that lies in the cone."""
 
     @staticmethod
-    def of(mesh: TriangleMesh, rays: RayCaster, reach: FingerReach) -> TouchTest | None:
+    def of(mesh: TriangleMesh, reach: FingerReach) -> TouchTest | None:
         """For a mesh; None where it is too large for the gripper's clearance."""
         air = open_air(mesh, reach.clearance, reach.length + reach.clearance)
-        return None if air is None else TouchTest(mesh, rays, reach, air)
+        return None if air is None else TouchTest(mesh, reach, air)
 
     def faces(self) -> NDArray[np.bool_]:
         """(F,) which faces of the mesh can be touched."""
-        triangles = self._mesh.vertices[self._mesh.faces]
+        triangles = self.mesh.vertices[self.mesh.faces]
         normals, touched = face_normals(triangles), np.zeros(len(triangles), np.bool_)
         corners, face = triangles, np.arange(len(triangles))
         for share in (np.inf, FINENESS[0]):
