@@ -16,11 +16,12 @@ from manifold3d import CrossSection, Manifold, OpType
 from scipy.spatial import ConvexHull, HalfspaceIntersection, cKDTree
 
 from examples import EXAMPLES, example_object, gripper_by_name
+from graspgen_cli.geometry.boundaries import lids_of
 from graspgen_cli.geometry.collision import ObjectShape
 from graspgen_cli.geometry.convex import allowed_gap, convex_pieces
 from graspgen_cli.geometry.finger_reach import FingerReach, finger_reach
 from graspgen_cli.geometry.gaps import Surface
-from graspgen_cli.geometry.meshes import mesh_from_solid, signed_volume, split_bodies, triangle_mesh
+from graspgen_cli.geometry.meshes import is_closed, mesh_from_solid, signed_volume, split_bodies, triangle_mesh
 from graspgen_cli.geometry.open_air import cover_points, open_air
 from graspgen_cli.geometry.rays import RayCaster
 from graspgen_cli.geometry.reach import Reachable, reachable
@@ -161,6 +162,31 @@ def test_a_vented_ball_takes_one_piece_instead_of_many() -> None:
     assert volume(full) > 0.95 * 4 / 3 * np.pi * 2.5**3 > 2 * volume(mesh)
 
 
+@pytest.mark.slow
+def test_a_slit_that_winds_around_a_ring_is_closed_and_its_hole_is_not() -> None:
+    """Along more than half of the tube: flat lids would cut through it."""
+    ring = CrossSection.circle(13, 32).translate((30, 0)).revolve(72) - CrossSection.circle(11, 32).translate((30, 0)).revolve(72)
+    mesh = scaled(ring - Manifold.cube((26, 2, 40), True).translate((30, 0, 15)))
+    full = filled(mesh)
+    assert volume(full) == pytest.approx(2 * np.pi**2 * 3 * 1.3**2, rel=0.02)
+    convex = convex_pieces(full, Approximation.CONVEX_DECOMPOSITION).pieces
+    assert 4 * len(convex) < pieces(mesh)
+    assert all(np.linalg.norm(piece.vertices[:, :2].mean(axis=0)) > 0.01 for piece in convex)
+
+
+def test_the_smallest_lid_of_a_boundary_closes_it_and_follows_it() -> None:
+    """Two arcs side by side, 2 mm apart: a strip between them, whose area is known."""
+    angle = np.linspace(0.0, 1.2 * np.pi, 40)
+    arc = np.stack([0.013 * np.cos(angle), np.zeros(40), 0.013 * np.sin(angle)], axis=1)
+    loop = np.concatenate([arc, (arc + np.array([0, 0.002, 0]))[::-1]])
+    rim = np.array([[i, (i + 1) % 80, 80 + i] for i in range(80)] + [[(i + 1) % 80, 80 + (i + 1) % 80, 80 + i] for i in range(80)])
+    collar = triangle_mesh(np.concatenate([loop, 2 * loop]), rim)
+    lids, loops = lids_of(collar, smallest=True)
+    assert [len(each) for each in loops] == [80, 80] and len(lids) == 2 * 78
+    assert is_closed(triangle_mesh(collar.vertices, np.concatenate([rim, lids])))
+    assert area(triangle_mesh(collar.vertices, lids[(lids < 80).all(axis=1)])) == pytest.approx(0.002 * 0.013 * 1.2 * np.pi, rel=0.01)
+
+
 def test_what_is_behind_vents_gets_no_pieces() -> None:
     mesh = assembly()
     result = reachable(mesh, PANDA)
@@ -274,8 +300,14 @@ def first_contacts(mesh: TriangleMesh, part: TriangleMesh, rng: np.random.Genera
     return contacts
 
 
-@pytest.mark.parametrize("make", [two_chambers, lambda: vented_ball(2.6), ramp], ids=["chambers", "ball", "ramp"])
-@pytest.mark.parametrize("part", [cuboid(0.0065, 0.0065, 0.03), wedge()], ids=["rod", "wedge"])
+ROD = cuboid(0.0065, 0.0065, 0.03)
+
+
+@pytest.mark.parametrize(
+    ("make", "part"),
+    [(two_chambers, ROD), (two_chambers, wedge()), (lambda: vented_ball(2.6), ROD), (lambda: vented_ball(2.6), wedge()), (ramp, ROD)],
+    ids=["chambers, rod", "chambers, wedge", "ball, rod", "ball, wedge", "ramp, rod"],
+)
 def test_no_part_that_comes_from_outside_touches_what_is_left_out(make: Callable[[], TriangleMesh], part: TriangleMesh) -> None:
     """It bumps along, inside and outside. What it meets first is among what is kept."""
     mesh, reach = make(), finger_reach(with_parts(part))
@@ -316,7 +348,7 @@ def test_what_an_edge_touches_through_a_slit_stays() -> None:
 
 def test_a_rod_gets_into_the_first_chamber_and_not_into_the_second() -> None:
     """So that the test above is one; and all that it touches there stays."""
-    mesh, rod = two_chambers(), cuboid(0.0065, 0.0065, 0.03)
+    mesh, rod = two_chambers(), ROD
     touched = reachable(mesh, finger_reach(with_parts(rod))).touched
     middles = touched.vertices[touched.faces].mean(axis=1)
     assert ((np.abs(middles - (-0.017, 0, 0)) < (0.0161, 0.0181, 0.0181)).all(axis=1)).sum() >= 10

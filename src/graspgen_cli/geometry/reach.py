@@ -124,7 +124,7 @@ class Reachable:
         would stand in the way of a part."""
         assert self._test is not None
         walls = self.mesh.faces[patch, ::-1]
-        lid, _ = lids_of(TriangleMesh(self.mesh.vertices, walls))
+        lid, _ = lids_of(TriangleMesh(self.mesh.vertices, walls), smallest=True)
         cavity = solid_from_mesh(_part(self.mesh, np.concatenate([walls, lid])))
         if cavity.status() != manifold3d.Error.NoError or cavity.volume() <= 0:
             return None
