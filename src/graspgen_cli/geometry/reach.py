@@ -110,7 +110,7 @@ class Reachable:
         solid = solid_from_mesh(_part(self.mesh, faces[kept]))
         lids = []
         for patch in cavities:
-            lid = self._lid(patch, solid, tolerance)
+            lid = _lid(self._test, self.mesh, patch, solid, tolerance)
             if lid is not None:
                 kept[patch] = False
                 lids.append(lid)
@@ -119,30 +119,32 @@ class Reachable:
         filled = _part(self.mesh, np.concatenate([faces[kept], *lids]))
         return filled if solid_from_mesh(filled).status() == manifold3d.Error.NoError else self.mesh
 
-    def _lid(self, patch: NDArray[np.intp], solid: manifold3d.Manifold, tolerance: float) -> Ints | None:
-        """Faces (T, 3) that close a cavity whose walls are the faces of a patch (P,); None where that is no cavity of the solid, or they
-        would stand in the way of a part."""
-        assert self._test is not None
-        walls = self.mesh.faces[patch, ::-1]
-        lid, _ = lids_of(TriangleMesh(self.mesh.vertices, walls), smallest=True)
-        cavity = solid_from_mesh(_part(self.mesh, np.concatenate([walls, lid])))
-        if cavity.status() != manifold3d.Error.NoError or cavity.volume() <= 0:
-            return None
-        if (cavity ^ solid).volume() > OVERLAP * cavity.volume():
-            return None
-        return None if self._in_the_way(self._test.mesh.vertices[lid], tolerance) else lid
 
-    def _in_the_way(self, triangles: Floats, tolerance: float) -> bool:
-        """Whether a part gets to triangles (T, 3, 3) of a lid, in the test's frame, farther than a tolerance (m) from the mesh."""
-        assert self._test is not None
-        surface = Surface(self._test.mesh)
-        # A large opening shows at once.
-        for fineness, gets_to in ((2.0, self._test.any_seen_in_the_middle), (LID_FINENESS, self._test.any_touched)):
-            corners, _ = halved(triangles, fineness * tolerance)
-            far = np.array([surface.distance(point) > tolerance for point in corners.mean(axis=1)])
-            if gets_to(corners[far]):
-                return True
-        return False
+def _lid(
+    test: TouchTest, mesh: TriangleMesh, patch: NDArray[np.intp], solid: manifold3d.Manifold, tolerance: float
+) -> NDArray[np.int32] | None:
+    """Faces (T, 3) that close a cavity of a mesh whose walls are the faces of a patch (P,); None where that is no cavity of the solid, or
+    they would stand in the way of a part."""
+    walls = mesh.faces[patch, ::-1]
+    lid, _ = lids_of(TriangleMesh(mesh.vertices, walls), smallest=True)
+    cavity = solid_from_mesh(_part(mesh, np.concatenate([walls, lid])))
+    if cavity.status() != manifold3d.Error.NoError or cavity.volume() <= 0:
+        return None
+    if (cavity ^ solid).volume() > OVERLAP * cavity.volume():
+        return None
+    return None if _in_the_way(test, test.mesh.vertices[lid], tolerance) else lid
+
+
+def _in_the_way(test: TouchTest, triangles: Floats, tolerance: float) -> bool:
+    """Whether a part gets to triangles (T, 3, 3) of a lid, in the test's frame, farther than a tolerance (m) from the mesh."""
+    surface = Surface(test.mesh)
+    # A large opening shows at once.
+    for fineness, gets_to in ((2.0, test.any_seen_in_the_middle), (LID_FINENESS, test.any_touched)):
+        corners, _ = halved(triangles, fineness * tolerance)
+        far = np.array([surface.distance(point) > tolerance for point in corners.mean(axis=1)])
+        if gets_to(corners[far]):
+            return True
+    return False
 
 
 def reachable(mesh: TriangleMesh, reach: FingerReach | None) -> Reachable:
