@@ -39,3 +39,6 @@ def test_a_file_says_what_was_out_of_reach_where_that_is_not_the_usual(meshes: P
     assert recompute_file(file, meshes=meshes).differences == ()
     replay = replay_trial(grasp_dataset=file, object_dataset=meshes)
     assert len(replay.target.pieces) == made["object"]["pieces"] and replay.agrees
+    other = replay_trial(grasp_dataset=file, object_dataset=meshes, reach="closed" if reach == "gripper" else "gripper")
+    assert (len(other.target.pieces) == 1) != (reach == "gripper")
+    assert "reach is not what the file says: its outcome may be another one" in other.notes

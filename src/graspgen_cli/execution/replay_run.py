@@ -83,14 +83,15 @@ def run_replay(settings: ReplayCommand) -> Replay:
         raise InputError(f"{entry.shown}: {problem.partition(': ')[2]}")
     chosen = _first_tried(source, grasps, entry.shown)
     simulation, notes = _simulation(grasps, settings, entry.shown)
-    target = _target(grasps, settings, simulation, GripperShape(gripper).reach(_reach(grasps, settings, entry.shown)))
+    reach, reach_note = _reach(grasps, settings, entry.shown)
+    target = _target(grasps, settings, simulation, GripperShape(gripper).reach(reach))
     grasp = _with_opening(in_our_frame(grasps, gripper)[np.array([chosen])], gripper, target)
     criterion, randomization = _judged_by(grasps, entry.shown)
     as_filed = grasps.dataset.grasps[np.array([chosen])]
     expected, drawn_note = _expected(as_filed, criterion, randomization, settings.draw)
     grasp, variation = _draw(grasp, gripper, target, randomization, settings.draw, entry.shown)
     trace = trace_trial(gripper, target, grasp, simulation, criterion=criterion, variation=variation)
-    notes = [*notes, *drawn_note, *_changes(grasps, gripper, target)]
+    notes = [*notes, *reach_note, *drawn_note, *_changes(grasps, gripper, target)]
     return Replay(entry.shown, chosen, Outcome(int(as_filed.outcome[0])), expected, gripper, target, simulation, trace, tuple(notes))
 
 
@@ -169,15 +170,18 @@ def _value(values: dict[str, Any], name: str) -> object:
     return getattr(SimulationSettings.model_validate({name: values[name]}), name)
 
 
-def _reach(grasps: ObjectGrasps, settings: ReplayCommand, path: Path) -> Reach:
-    """What counts as out of reach: as was asked for, else as in the file's trials."""
-    recorded = grasps.dataset.provenance.get("simulation")
-    if "reach" in settings.model_fields_set or not isinstance(recorded, dict):
-        return settings.reach
+def _reach(grasps: ObjectGrasps, settings: ReplayCommand, path: Path) -> tuple[Reach, list[str]]:
+    """What counts as out of reach: as was asked for, else as in the file's trials; and what has to be said of that."""
+    simulation = grasps.dataset.provenance.get("simulation")
+    if not isinstance(simulation, dict):
+        return settings.reach, []
     try:
-        return recorded_reach(recorded)
+        recorded = recorded_reach(simulation)
     except ValueError as error:
         raise GraspFileError(f"{path}: what it says of what was out of reach cannot be used") from error
+    if "reach" not in settings.model_fields_set or settings.reach is recorded:
+        return recorded, []
+    return settings.reach, ["reach is not what the file says: its outcome may be another one"]
 
 
 def _target(grasps: ObjectGrasps, settings: ReplayCommand, simulation: SimulationSettings, reach: FingerReach | None) -> TargetObject:
