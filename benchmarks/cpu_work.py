@@ -89,7 +89,9 @@ def phases(scales: Path, gripper: Gripper) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1, user_api="blas"):
         for object_id, scale in read_scales(scales).entries:
             clock = [time.process_time()]
-            target = load_object(object_id, scale, root=scales.parent, approximation=settings.collision_approximation, cache=None)
+            reach = shape.reach(settings.reach)
+            approximation = settings.collision_approximation
+            target = load_object(object_id, scale, root=scales.parent, approximation=approximation, cache=None, reach=reach)
             clock.append(time.process_time())
             work = ObjectWork(target, ObjectShape(target), shape, None, settings)
             grasps = guess_missing(work, ObjectState(GraspBatch.empty(), 0)).grasps

@@ -41,8 +41,9 @@ Labels = NDArray[np.int8]
 def prepare(entry: tuple[str, float], *, root: Path, gripper_name: str, grasps: int) -> tuple[TargetObject, GraspBatch]:
     """An object with its pieces, and guesses."""
     with threadpool_limits(1, user_api="blas"):
-        target = load_object(entry[0], entry[1], root=root, approximation=SETTINGS.collision_approximation, cache=None)
         shape = GripperShape(load_gripper(gripper_name))
+        reach = shape.reach(SETTINGS.reach)
+        target = load_object(entry[0], entry[1], root=root, approximation=SETTINGS.collision_approximation, cache=None, reach=reach)
         made = make_guesses(
             ObjectShape(target), shape, SETTINGS, object_id=entry[0], num_free=grasps, num_colliding=0, first_try=0, max_tries=1000
         )

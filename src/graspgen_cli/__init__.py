@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from graspgen_cli.execution.reports import ObjectReport as ObjectReport
     from graspgen_cli.execution.reports import RunSummary as RunSummary
     from graspgen_cli.execution.reports import Status as Status
+    from graspgen_cli.geometry.finger_reach import FingerReach as FingerReach
+    from graspgen_cli.geometry.finger_reach import finger_reach as finger_reach
     from graspgen_cli.grippers.find import load_gripper as load_gripper
     from graspgen_cli.objects.load import load_object as load_object
     from graspgen_cli.records import GraspBatch as GraspBatch
@@ -76,6 +78,7 @@ _PLACES = {
     "graspgen_cli.dataset.graspgen_json": ("read_grasp_file",),
     "graspgen_cli.errors": ("GraspgenError",),
     "graspgen_cli.execution.reports": ("ObjectReport", "RunSummary", "Status"),
+    "graspgen_cli.geometry.finger_reach": ("FingerReach", "finger_reach"),
     "graspgen_cli.grippers.find": ("load_gripper",),
     "graspgen_cli.objects.load": ("load_object",),
     "graspgen_cli.records": ("GraspBatch", "GraspDataset", "Gripper", "Outcome", "TargetObject"),

@@ -192,6 +192,8 @@ class TargetObject:
     """(3, 3) m²: inertia about the centre of mass, in the object's axes, for a mass of 1 kg."""
     repairs: tuple[str, ...] = ()
     """What was mended, in words."""
+    touchable: TriangleMesh | None = None
+    """What of `mesh` a gripper can touch, m: on it grasps are guessed; None where no gripper was asked about."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,17 @@ import orjson
 from graspgen_cli import __version__
 from graspgen_cli.settings.commands import GraspCommand
 from graspgen_cli.settings.judge_models import HardNegativeSettings, JudgeSettings
-from graspgen_cli.settings.models import GripperSettings, GuessSettings, LimitSettings, PickUpSettings, QuotaSettings, SimulationSettings
+from graspgen_cli.settings.models import (
+    GripperSettings,
+    GuessSettings,
+    LimitSettings,
+    PickUpSettings,
+    QuotaSettings,
+    Section,
+    SimulationSettings,
+)
 from graspgen_cli.settings.randomization_models import RandomizationSettings
+from graspgen_cli.settings.reach_models import Reach, ReachSettings
 
 GUESS_PACKAGES = ("numpy", "python-fcl", "embreex", "trimesh", "manifold3d")
 SIMULATION_PACKAGES = ("mujoco-core", "numpy", "manifold3d")
@@ -37,6 +46,7 @@ def guess_provenance(*, object_digest: str, gripper_digest: str, settings: Guess
     made_with = _section(settings, GuessSettings)
     if isinstance(settings, PickUpSettings) and settings.is_on:
         made_with |= settings.model_dump(mode="json", include=set(PickUpSettings.model_fields))
+    made_with |= _reach(settings)
     return _record(object_digest, gripper_digest, made_with, GUESS_PACKAGES)
 
 
@@ -50,11 +60,25 @@ def simulation_provenance(
     if not settings.shake_sequences:
         # Files of trials without shakes are what they were before there were any.
         del kept["shake_sequences"]
+    kept |= _reach(settings)
     if isinstance(settings, JudgeSettings):
         kept |= _criterion(settings)
     packages = (*SIMULATION_PACKAGES, *BACKEND_PACKAGES.get(backend, ()))
     described = {"backend": backend, **({"contact": contact} if contact else {}), **kept}
     return _record(object_digest, gripper_digest, described, packages)
+
+
+def _reach(settings: Section) -> Record:
+    """What is on record of what counts as out of reach: nothing where it is the usual."""
+    usual = not isinstance(settings, ReachSettings) or settings.reach is Reach.GRIPPER
+    return {} if usual else settings.model_dump(mode="json", include=set(ReachSettings.model_fields))
+
+
+def recorded_reach(simulation: Record) -> Reach:
+    """What counted as out of reach in trials. Raises ValueError where the record is malformed."""
+    settings = simulation.get("settings")
+    values = settings if isinstance(settings, dict) else {}
+    return ReachSettings.model_validate({name: values[name] for name in ReachSettings.model_fields if name in values}).reach
 
 
 def _randomization(settings: RandomizationSettings) -> Record:

@@ -105,6 +105,7 @@ def _measure_objects(settings: BenchCommand, gripper: Gripper, on_note: Note) ->
                 approximation=settings.collision_approximation,
                 cache=None,
                 max_surface_gap=settings.max_surface_gap,
+                reach=shape.reach(settings.reach),
             )
             preparation = time.perf_counter() - start
         except ObjectError as error:

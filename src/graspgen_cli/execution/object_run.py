@@ -165,6 +165,7 @@ def _prepare(task: ObjectTask, gripper: GripperShape, backend: Backend) -> Objec
         approximation=task.settings.collision_approximation if simulated else None,
         cache=default_cache(),
         max_surface_gap=task.settings.max_surface_gap,
+        reach=gripper.reach(task.settings.reach),
     )
     return ObjectWork(target, ObjectShape(target), gripper, backend if simulated else None, task.settings)
 

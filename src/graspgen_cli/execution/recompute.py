@@ -101,6 +101,7 @@ def _work(dataset: GraspDataset, settings: GraspCommand, meshes: Path) -> Object
     if problem := id_problem(dataset.object_id):
         raise GraspFileError(f"{dataset.object_id[:80]!r} {problem}")
     simulated = bool(dataset.provenance.get("simulation"))
+    gripper = GripperShape(load_gripper(dataset.gripper_name, options=GripperSettings(**gripper_options(settings))))
     target = load_object(
         dataset.object_id,
         dataset.scale,
@@ -108,8 +109,8 @@ def _work(dataset: GraspDataset, settings: GraspCommand, meshes: Path) -> Object
         approximation=settings.collision_approximation if simulated else None,
         cache=None,  # what is there may have been made by another version
         max_surface_gap=settings.max_surface_gap,
+        reach=gripper.reach(settings.reach),
     )
-    gripper = GripperShape(load_gripper(dataset.gripper_name, options=GripperSettings(**gripper_options(settings))))
     backend = make_backend(REPRODUCIBLE, threads=usable_cores()) if simulated else None
     return ObjectWork(target, ObjectShape(target), gripper, backend, settings)
 

@@ -11,13 +11,14 @@ from pydantic import ValidationError
 
 from graspgen_cli.dataset.collection import open_collection, read_entry
 from graspgen_cli.dataset.object_grasps import ObjectGrasps
-from graspgen_cli.dataset.provenance import recorded_criterion, recorded_randomization
+from graspgen_cli.dataset.provenance import recorded_criterion, recorded_randomization, recorded_reach
 from graspgen_cli.drawing.film import trial_film
 from graspgen_cli.drawing.plot import plot_file
 from graspgen_cli.errors import GraspFileError, InputError, ObjectError
 from graspgen_cli.execution.scenes import GraspSource, in_our_frame, object_root
 from graspgen_cli.files import write_atomically
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
+from graspgen_cli.geometry.finger_reach import FingerReach
 from graspgen_cli.guess.openings import fit_openings
 from graspgen_cli.objects.load import default_cache, load_object
 from graspgen_cli.objects.scales import id_problem
@@ -26,6 +27,7 @@ from graspgen_cli.settings.commands import ReplayCommand
 from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.settings.randomization_models import RandomizationSettings
+from graspgen_cli.settings.reach_models import Reach
 from graspgen_cli.validate.contact import recorded_contact
 from graspgen_cli.validate.judge import meets
 from graspgen_cli.validate.trace import TrialTrace, touching_bodies, trace_trial
@@ -81,14 +83,15 @@ def run_replay(settings: ReplayCommand) -> Replay:
         raise InputError(f"{entry.shown}: {problem.partition(': ')[2]}")
     chosen = _first_tried(source, grasps, entry.shown)
     simulation, notes = _simulation(grasps, settings, entry.shown)
-    target = _target(grasps, settings, simulation)
+    reach, reach_note = _reach(grasps, settings, entry.shown)
+    target = _target(grasps, settings, simulation, GripperShape(gripper).reach(reach))
     grasp = _with_opening(in_our_frame(grasps, gripper)[np.array([chosen])], gripper, target)
     criterion, randomization = _judged_by(grasps, entry.shown)
     as_filed = grasps.dataset.grasps[np.array([chosen])]
     expected, drawn_note = _expected(as_filed, criterion, randomization, settings.draw)
     grasp, variation = _draw(grasp, gripper, target, randomization, settings.draw, entry.shown)
     trace = trace_trial(gripper, target, grasp, simulation, criterion=criterion, variation=variation)
-    notes = [*notes, *drawn_note, *_changes(grasps, gripper, target)]
+    notes = [*notes, *reach_note, *drawn_note, *_changes(grasps, gripper, target)]
     return Replay(entry.shown, chosen, Outcome(int(as_filed.outcome[0])), expected, gripper, target, simulation, trace, tuple(notes))
 
 
@@ -167,7 +170,21 @@ def _value(values: dict[str, Any], name: str) -> object:
     return getattr(SimulationSettings.model_validate({name: values[name]}), name)
 
 
-def _target(grasps: ObjectGrasps, settings: ReplayCommand, simulation: SimulationSettings) -> TargetObject:
+def _reach(grasps: ObjectGrasps, settings: ReplayCommand, path: Path) -> tuple[Reach, list[str]]:
+    """What counts as out of reach: as was asked for, else as in the file's trials; and what has to be said of that."""
+    simulation = grasps.dataset.provenance.get("simulation")
+    if not isinstance(simulation, dict):
+        return settings.reach, []
+    try:
+        recorded = recorded_reach(simulation)
+    except ValueError as error:
+        raise GraspFileError(f"{path}: what it says of what was out of reach cannot be used") from error
+    if "reach" not in settings.model_fields_set or settings.reach is recorded:
+        return recorded, []
+    return settings.reach, ["reach is not what the file says: its outcome may be another one"]
+
+
+def _target(grasps: ObjectGrasps, settings: ReplayCommand, simulation: SimulationSettings, reach: FingerReach | None) -> TargetObject:
     dataset = grasps.dataset
     if problem := id_problem(dataset.object_id):
         raise ObjectError(f"{dataset.object_id[:80]!r} {problem}")
@@ -178,6 +195,7 @@ def _target(grasps: ObjectGrasps, settings: ReplayCommand, simulation: Simulatio
         approximation=simulation.collision_approximation,
         cache=default_cache(),
         max_surface_gap=simulation.max_surface_gap,
+        reach=reach,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import fcl
 import numpy as np
@@ -10,11 +11,13 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
 from graspgen_cli.geometry.chords import Chords, part_chords
+from graspgen_cli.geometry.finger_reach import FingerReach, finger_reach
 from graspgen_cli.geometry.meshes import body_of_vertices
 from graspgen_cli.geometry.poses import inverse, transform_points
 from graspgen_cli.geometry.rays import RayCaster
 from graspgen_cli.geometry.reach import outer_surface
 from graspgen_cli.records import Floats, Gripper, TargetObject, TriangleMesh
+from graspgen_cli.settings.reach_models import Reach
 
 _REQUEST = fcl.CollisionRequest(num_max_contacts=1, enable_contact=False)
 
@@ -42,13 +45,13 @@ def _one_vertex_per_component(mesh: TriangleMesh) -> Floats:
 
 
 class ObjectShape:
-    """An object's true mesh, ready for exact tests. The object's frame is the world of every test. outer: the mesh without what lies inside
-    a closed surface, to which no gripper gets."""
+    """An object's true mesh, ready for exact tests. The object's frame is the world of every test. outer: the mesh without what is known
+    to be out of a gripper's reach, at least what lies inside a closed surface."""
 
     def __init__(self, target: TargetObject) -> None:
         self.mesh = target.mesh
         self.rays = RayCaster(target.mesh)
-        self.outer = outer_surface(target.mesh)
+        self.outer = target.touchable or outer_surface(target.mesh)
         self.watertight = target.watertight
         self.low, self.high = target.mesh.vertices.min(axis=0), target.mesh.vertices.max(axis=0)
         self.component_points = _one_vertex_per_component(target.mesh)
@@ -63,6 +66,14 @@ class GripperShape:
         self.part_planes = [[ConvexHull(part.vertices).equations for part in body] for body in gripper.collision_parts]
         self._whole: dict[int, fcl.CollisionObject] = {}
         self._chords: dict[tuple[tuple[int, ...], int], tuple[Chords, ...]] = {}
+
+    def reach(self, chosen: Reach) -> FingerReach | None:
+        """How its parts get into openings; None where that is not to count, or not known."""
+        return self._finger_reach if chosen is Reach.GRIPPER else None
+
+    @cached_property
+    def _finger_reach(self) -> FingerReach | None:
+        return finger_reach(self.gripper)
 
     def parts(self, opening: int) -> list[TriangleMesh]:
         """Every convex part at opening index `opening`, in the base frame."""

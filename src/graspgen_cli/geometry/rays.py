@@ -72,6 +72,15 @@ class RayCaster:
             distance[steep] = self._scene.run(local[steep], toward[steep], query="DISTANCE").astype(np.float64) * self._size
         return distance, face
 
+    def between(self, start: Floats, end: Floats) -> NDArray[np.int32]:
+        """A triangle that the way from starts (N, 3) to ends (N, 3) meets first, in single precision; -1 where it is free, (N,)."""
+        if len(start) == 0:
+            return np.zeros(0, np.int32)
+        toward = end - start
+        length = np.linalg.norm(toward, axis=1, keepdims=True)
+        local, reach = self._local(start), (length[:, 0] / self._size).astype(np.float32)
+        return np.asarray(self._scene.run(local, (toward / length).astype(np.float32), dists=reach, query="INTERSECT"), np.int32)
+
     def blocked(self, poses: Floats, segments: Segments) -> NDArray[np.bool_]:
         """(N, C) whether segments, moved by poses (N, 4, 4) into the mesh's frame, meet a triangle; in single precision throughout, so
         only good for refusing."""

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from graspgen_cli.errors import ObjectError
 from graspgen_cli.files import default_cache
-from graspgen_cli.geometry.convex import ConvexPieces, convex_pieces, recipe
+from graspgen_cli.geometry.convex import ConvexPieces, allowed_gap, convex_pieces, recipe
+from graspgen_cli.geometry.finger_reach import FingerReach
 from graspgen_cli.geometry.gaps import Gaps
 from graspgen_cli.geometry.meshes import is_closed, mass_properties
+from graspgen_cli.geometry.reach import Reachable, outer_surface, reachable
 from graspgen_cli.objects.cache import load_pieces, pieces_file, store_pieces
 from graspgen_cli.objects.read import read_mesh
 from graspgen_cli.objects.repair import repair
@@ -30,11 +32,13 @@ def load_object(
     approximation: CollisionApproximation | None,
     cache: Path | None,
     max_surface_gap: float | None = None,
+    reach: FingerReach | None = None,
 ) -> TargetObject:
     """The object whose mesh file is `root` / `object_id`, at `scale` metres a mesh unit.
 
     approximation: what stands for it in the simulation; None leaves the pieces out, for guesses alone.
     max_surface_gap: m that pieces of a decomposition should stand off the mesh at most; None: see geometry.convex.
+    reach: of the gripper; what it cannot touch gets no pieces and no guesses. None: only what lies inside a closed surface is left out.
     cache: folder in which pieces are kept from run to run; None keeps none.
 
     Raises ObjectError, in one line that names the file, where the object cannot be used.
@@ -45,8 +49,11 @@ def load_object(
         raise ObjectError(f"{path}: {problem}")
     raw = read_mesh(path, scale)
     repaired = repair(raw.mesh, path=path)
+    surface = reachable(outer_surface(repaired.mesh), reach) if reach else None
     try:
-        convex = _pieces(repaired.mesh, approximation, max_surface_gap, cache) if approximation else NO_PIECES
+        convex = (
+            _pieces(_solid(repaired.mesh, surface, max_surface_gap), approximation, max_surface_gap, cache) if approximation else NO_PIECES
+        )
     except ObjectError as error:
         raise ObjectError(f"{path}: {error}") from None
     mass = mass_properties(repaired.mesh)
@@ -64,7 +71,15 @@ def load_object(
         volume=mass.volume,
         unit_inertia=mass.unit_inertia,
         repairs=repaired.repairs,
+        touchable=surface.touched if surface else None,
     )
+
+
+def _solid(mesh: TriangleMesh, surface: Reachable | None, max_surface_gap: float | None) -> TriangleMesh:
+    """What pieces are to stand for: the mesh, but for what cannot be touched of it."""
+    if surface is None or surface.touched is surface.mesh:
+        return mesh
+    return surface.filled(allowed_gap(mesh, max_surface_gap))
 
 
 def _pieces(mesh: TriangleMesh, approximation: CollisionApproximation, max_surface_gap: float | None, cache: Path | None) -> ConvexPieces:

@@ -1,7 +1,7 @@
 """A mesh that encloses a volume, made of a mesh file's triangles without moving a vertex.
 
 Every step mends only what is broken, and says so: duplicate vertices and faces, winding, open boundaries (see
-:mod:`graspgen_cli.objects.boundaries`), normals that point inwards and bodies that overlap (see
+:mod:`graspgen_cli.geometry.boundaries`), normals that point inwards and bodies that overlap (see
 :mod:`graspgen_cli.objects.bodies`). What stays open is replaced by its convex hull.
 """
 
@@ -18,6 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from graspgen_cli.errors import ObjectError
+from graspgen_cli.geometry.boundaries import close_boundaries
 from graspgen_cli.geometry.meshes import (
     convex_hull,
     extents,
@@ -30,7 +31,6 @@ from graspgen_cli.geometry.meshes import (
     triangle_mesh,
 )
 from graspgen_cli.objects.bodies import counted, join_bodies
-from graspgen_cli.objects.boundaries import close_boundaries
 from graspgen_cli.objects.crossings import encloses_its_inside
 from graspgen_cli.objects.winding import make_winding_consistent
 from graspgen_cli.records import Floats, Ints, TriangleMesh

@@ -36,6 +36,7 @@ from graspgen_cli.settings.models import (
     WorkerSettings,
 )
 from graspgen_cli.settings.randomization_models import RandomizationSettings, ThresholdSettings
+from graspgen_cli.settings.reach_models import ReachSettings
 from graspgen_cli.settings.view_models import PickSettings, ReplaySettings, ViewSettings
 
 OUTPUT_FORMS = (".json", ".csv", ".html")
@@ -59,6 +60,7 @@ SECTIONS: tuple[type[Section], ...] = (
     LimitSettings,
     GuessSettings,
     PickUpSettings,
+    ReachSettings,
     SimulationSettings,
     ProtocolSettings,
     JudgeSettings,
@@ -88,7 +90,15 @@ SECTIONS: tuple[type[Section], ...] = (
 
 
 class ProposalSettings(
-    ObjectSettings, GripperSettings, DatasetSettings, QuotaSettings, LimitSettings, GuessSettings, PickUpSettings, ExecutionSettings
+    ObjectSettings,
+    GripperSettings,
+    DatasetSettings,
+    QuotaSettings,
+    LimitSettings,
+    GuessSettings,
+    PickUpSettings,
+    ReachSettings,
+    ExecutionSettings,
 ):
     """What every command that makes grasps needs."""
 
@@ -254,7 +264,7 @@ class ViewCommand(SceneSettings, ViewSettings):
         return self
 
 
-class ReplayCommand(SceneSettings, SimulationSettings, ReplaySettings):
+class ReplayCommand(SceneSettings, SimulationSettings, ReachSettings, ReplaySettings):
     """Settings of `replay`."""
 
     @model_validator(mode="after")

@@ -7,11 +7,14 @@ from collections import defaultdict
 import numpy as np
 from numpy.typing import NDArray
 
-from graspgen_cli.geometry.meshes import directed_edges, extents, polygon_normal, triangle_mesh, triangulate_polygons
+from graspgen_cli.geometry.meshes import directed_edges, extents, face_areas, polygon_normal, triangle_mesh, triangulate_polygons
 from graspgen_cli.records import Floats, Ints, TriangleMesh
 
 FLAT = 1e-4
 """Share of the object's size within which the corners of a boundary lie in one plane."""
+
+MOST_CORNERS = 256
+"""Of a boundary for which the smallest lid is sought: the time goes with the cube."""
 
 Loop = list[int]
 
@@ -22,17 +25,55 @@ def close_boundaries(mesh: TriangleMesh) -> tuple[TriangleMesh, list[str]]:
     A boundary inside another one of the same plane is its hole: between the two rims of a cup without its edge a ring is put, not
     two lids.
     """
-    loops = boundary_loops(mesh.faces)
+    lids, loops = lids_of(mesh)
     if not loops:
         return mesh, []
-    groups = _with_holes([mesh.vertices[loop] for loop in loops], FLAT * float(extents(mesh).max()))
-    lids = [_lid(mesh, [loops[index] for index in group]) for group in groups]
     widest = max(float(np.ptp(mesh.vertices[loop], axis=0).max()) for loop in loops)
     noun = "boundary" if len(loops) == 1 else "boundaries"
     return (
-        triangle_mesh(mesh.vertices, np.concatenate([mesh.faces, *lids])),
+        triangle_mesh(mesh.vertices, np.concatenate([mesh.faces, lids])),
         [f"{len(loops)} open {noun} closed, the widest {widest * 1000:.1f} mm"],
     )
+
+
+def lids_of(mesh: TriangleMesh, *, smallest: bool = False) -> tuple[NDArray[np.int32], list[Loop]]:
+    """The triangles (T, 3) of the mesh's vertices that close its open boundaries, and those boundaries.
+
+    smallest: a boundary without holes and of not too many corners gets the lid with the least area, however it winds through space.
+    """
+    loops = boundary_loops(mesh.faces)
+    if not loops:
+        return np.zeros((0, 3), np.int32), []
+    groups = _with_holes([mesh.vertices[loop] for loop in loops], FLAT * float(extents(mesh).max()))
+    lids = []
+    for group in groups:
+        first = np.array(loops[group[0]], np.int32)
+        alone = smallest and len(group) == 1 and len(first) <= MOST_CORNERS
+        lids.append(first[_smallest_lid(mesh.vertices[first])] if alone else _lid(mesh, [loops[index] for index in group]))
+    return np.concatenate(lids), loops
+
+
+def _smallest_lid(corners: Floats) -> NDArray[np.intp]:
+    """The triangles (n - 2, 3) on a loop (n, 3) with the least area: found for ever longer stretches of the loop, each closed by a chord
+    (Barequet and Sharir 1995)."""
+    count = len(corners)
+    area, apex = np.zeros((count, count)), np.zeros((count, count), np.intp)
+    for length in range(2, count):
+        start = np.arange(count - length)[:, None]
+        middle, end = start + np.arange(1, length), start + length
+        triangles = np.stack([corners[np.broadcast_to(each, middle.shape)] for each in (start, middle, end)], axis=2)
+        total = face_areas(triangles.reshape(-1, 3, 3)).reshape(middle.shape) + area[start, middle] + area[middle, end]
+        best = total.argmin(axis=1)
+        area[start[:, 0], end[:, 0]] = total[start[:, 0], best]
+        apex[start[:, 0], end[:, 0]] = best + start[:, 0] + 1
+    stretches, chosen = [(0, count - 1)], []
+    while stretches:
+        first, last = stretches.pop()
+        if last - first >= 2:
+            middle_corner = int(apex[first, last])
+            chosen.append((first, middle_corner, last))
+            stretches += [(first, middle_corner), (middle_corner, last)]
+    return np.array(chosen, np.intp)
 
 
 def boundary_loops(faces: Ints) -> list[Loop]:
