@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graspgen_cli.errors import ObjectError
-from graspgen_cli.geometry.creases import aligned_frames
+from graspgen_cli.geometry.cut_frames import brought, frames_to_cut_in
 from graspgen_cli.geometry.cutting import CutLimits, Part, cut
 from graspgen_cli.geometry.gaps import GapBound, Gaps, Surface, look_again, measure_gap, measure_gaps, spread_points, summed_up
 from graspgen_cli.geometry.merging import Group, merge, share_out, single_groups
 from graspgen_cli.geometry.meshes import convex_hull, extents, mesh_from_solid, solid_from_mesh, triangle_mesh
-from graspgen_cli.geometry.own_frame import pose_in_own_frame
-from graspgen_cli.geometry.poses import inverse, pose, transform_points
+from graspgen_cli.geometry.poses import inverse, transform_points
 from graspgen_cli.geometry.reach import outer_surface
 from graspgen_cli.geometry.spheres import SURFACE_POINTS, fill_with_spheres, sphere_mesh
 from graspgen_cli.records import Floats, TriangleMesh
@@ -37,14 +36,10 @@ LARGEST_SHARE = 0.015
 """Share of the object's size that the largest gap may be where that is more than LARGEST_GAP."""
 ORDINARY_SIZE = (0.03, 0.5)
 """m: objects smaller or larger than these have all lengths above in proportion to their size."""
-FINEST = 2.0**-28
-"""Share of an object's size to which coordinates are rounded before anything is cut: finer than any file, far coarser than last bits."""
 MOST_PARTS = 600
 MANY_PIECES = 80
 TIGHTENED = (0.9, 0.75, 0.5)
 """Multiples of all lengths above with which pieces that stand farther off the mesh than they may are made anew, in turn."""
-MOST_FRAMES = 3
-"""Frames to cut along, one after another, as long as pieces stand too far off."""
 RELAXED = 1.33
 """Multiple of the largest gap that is taken, as far as it is allowed, where there are many pieces: wide thin shells need hundreds."""
 CLOSE = 0.8
@@ -78,10 +73,10 @@ def convex_pieces(mesh: TriangleMesh, approximation: CollisionApproximation, max
     outer = outer_surface(mesh)
     if approximation is CollisionApproximation.SDF:
         return ConvexPieces((outer,), Gaps(0.0, 0.0, 0.0))
-    frames = _frames_to_cut_in(outer)
+    frames = frames_to_cut_in(outer)
     if approximation is CollisionApproximation.CONVEX_DECOMPOSITION:
         return _cut_and_merge(outer, frames, max_surface_gap)
-    return _taken_back(_METHODS[approximation](_brought(outer, frames[0])), frames[0])
+    return _taken_back(_METHODS[approximation](brought(outer, frames[0])), frames[0])
 
 
 def allowed_gap(mesh: TriangleMesh, max_surface_gap: float | None = None) -> float:
@@ -91,27 +86,12 @@ def allowed_gap(mesh: TriangleMesh, max_surface_gap: float | None = None) -> flo
     if max_surface_gap is not None:
         return max_surface_gap
     outer = outer_surface(mesh)
-    return _allowed(_brought(outer, _frames_to_cut_in(outer)[0]))
+    return _allowed(brought(outer, frames_to_cut_in(outer)[0]))
 
 
 def _allowed(mesh: TriangleMesh) -> float:
     """`allowed_gap` of an outer surface in the frame in which it is cut."""
     return max(LARGEST_GAP * _unit(mesh), LARGEST_SHARE * float(extents(mesh).max()))
-
-
-def _frames_to_cut_in(mesh: TriangleMesh) -> list[Floats]:
-    """Poses (4, 4) of the mesh's frame in frames with axes along which to cut it, the best first."""
-    pose_mesh_in_own = pose_in_own_frame(mesh.vertices, mesh.vertices.mean(axis=0))
-    turns = aligned_frames(transform_points(pose_mesh_in_own, mesh.vertices), mesh.faces)
-    return [pose(turn, np.zeros(3)) @ pose_mesh_in_own for turn in turns[:MOST_FRAMES]]
-
-
-def _brought(mesh: TriangleMesh, pose_mesh_in_frame: Floats) -> TriangleMesh:
-    """The mesh in another frame, its coordinates rounded to FINEST of its size: faces across an axis lie in one plane, and it makes no
-    difference which frame they came from."""
-    vertices = transform_points(pose_mesh_in_frame, mesh.vertices)
-    unit = 2.0 ** np.ceil(np.log2(np.ptp(vertices, axis=0).max())) * FINEST
-    return triangle_mesh(np.round(vertices / unit) * unit, mesh.faces)
 
 
 def _taken_back(convex: ConvexPieces, pose_mesh_in_frame: Floats) -> ConvexPieces:
@@ -139,10 +119,10 @@ def _unit(mesh: TriangleMesh) -> float:
 def _cut_and_merge(mesh: TriangleMesh, frames: list[Floats], max_surface_gap: float | None) -> ConvexPieces:
     """Pieces that stand off no farther than allowed, or the nearest of those tried: where cuts in one frame do not lead there, those in
     another do."""
-    allowed = _allowed(_brought(mesh, frames[0])) if max_surface_gap is None else max_surface_gap
+    allowed = _allowed(brought(mesh, frames[0])) if max_surface_gap is None else max_surface_gap
     best = None
     for frame in frames:
-        made = _taken_back(_cut_in_frame(_brought(mesh, frame), max_surface_gap, allowed), frame)
+        made = _taken_back(_cut_in_frame(brought(mesh, frame), max_surface_gap, allowed), frame)
         best = made if best is None else min(best, made, key=lambda convex: convex.gaps.largest)
         if best.gaps.largest <= allowed:
             break

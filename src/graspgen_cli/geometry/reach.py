@@ -13,7 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from graspgen_cli.geometry.boundaries import lids_of
-from graspgen_cli.geometry.creases import aligned_frame
+from graspgen_cli.geometry.cut_frames import brought, frames_to_cut_in
 from graspgen_cli.geometry.finger_reach import FingerReach
 from graspgen_cli.geometry.gaps import Surface
 from graspgen_cli.geometry.meshes import (
@@ -153,10 +153,10 @@ def reachable(mesh: TriangleMesh, reach: FingerReach | None) -> Reachable:
     Sound up to what is said of `geometry.touch.TouchTest`: no face that a part can touch is left out.
     """
     everything = Reachable(mesh, mesh)
-    if reach is None or not is_closed(mesh) or not has_hidden_parts(mesh, RayCaster(mesh)):
+    if reach is None or not is_closed(mesh):
         return everything
-    frame = aligned_frame(mesh.vertices, mesh.faces)  # so that the grid lies in a mesh as it lies in a turned one
-    test = TouchTest.of(triangle_mesh(mesh.vertices @ frame.T, mesh.faces), reach)
+    upright = brought(mesh, frames_to_cut_in(mesh)[0])  # so that rays and grid lie in a mesh as they lie in a turned one
+    test = TouchTest.of(upright, reach) if has_hidden_parts(upright, RayCaster(upright)) else None
     if test is None:
         return everything
     hidden = _patches(mesh, np.flatnonzero(~test.faces()))
