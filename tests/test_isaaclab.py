@@ -234,6 +234,7 @@ def test_another_version_is_refused(isaac_lab: Any, monkeypatch: pytest.MonkeyPa
 
 
 @needs_usd
+@pytest.mark.slow
 def test_the_process_answers_as_the_function_does_and_keeps_stdout_clean(isaac_lab: Any, capfd: pytest.CaptureFixture[str]) -> None:
     backend = IsaacLabBackend(device="cpu")
     state, expected = backend.run(*trial(settings=SHORT)), InProcess(device="cpu").run(*trial(settings=SHORT))

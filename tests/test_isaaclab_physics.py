@@ -92,6 +92,7 @@ def test_every_part_of_the_gripper_is_looked_at(isaac_lab: Any, panda: Gripper) 
     assert ours.penetration[0] > 0.001 and ours.penetration[0] == pytest.approx(theirs.penetration[0], rel=0.01)
 
 
+@pytest.mark.slow
 def test_where_contacts_have_no_room_the_overlap_is_not_known(isaac_lab: Any, panda: Gripper, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first trials' contacts fill the buffer; which is less than nothing known is in no limit."""
     grasps = grasps_at_origin(panda)[np.zeros(3, np.intp)]
@@ -121,7 +122,7 @@ def test_real_objects_overlap_as_on_mujoco_and_get_its_labels(isaac_lab: Any, pa
 # --- draws ------------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", GRIPPERS)
+@pytest.mark.parametrize("name", ["franka_panda", pytest.param("robotiq_2f_85", marks=pytest.mark.slow)])
 def test_each_part_of_a_draw_counts(isaac_lab: Any, name: str) -> None:
     check_that_all_counts(InProcess(), gripper_by_name(name).gripper)
 
@@ -139,6 +140,7 @@ def test_the_object_weighs_what_was_drawn(isaac_lab: Any, panda: Gripper) -> Non
     np.testing.assert_allclose(inertia, turned.unit_inertia * np.array([1.0, 3.0])[:, None, None], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_batch_of_draws_is_its_trials_one_by_one(isaac_lab: Any, panda: Gripper) -> None:
     """In any chunks: nothing of a draw is left for the next."""
     trials, variation = drawn_trials(panda, "a.obj", grasps_at_origin(panda, count=2), RandomizationSettings(randomize_draws=2))
@@ -194,6 +196,7 @@ def grip_lost(gripper: Gripper, shake: Shake, mass: float) -> tuple[float, float
     return ours, theirs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["franka_panda", pytest.param("robotiq_2f_85", marks=pytest.mark.slow)])
 def test_each_finger_bears_half_of_the_object(isaac_lab: Any, name: str) -> None:
     """Shaken along the closing axis. A look does not quite meet the peak."""
@@ -202,6 +205,7 @@ def test_each_finger_bears_half_of_the_object(isaac_lab: Any, name: str) -> None
     assert 0.9 * half < theirs < 1.05 * half and ours == pytest.approx(theirs, rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GRIPPERS)
 def test_the_fingers_feel_a_shake_themselves(isaac_lab: Any, name: str) -> None:
     """Turned about the approach axis, on which the object lies, they are drawn apart by what they weigh."""
@@ -209,7 +213,8 @@ def test_the_fingers_feel_a_shake_themselves(isaac_lab: Any, name: str) -> None:
     assert theirs > 0.8 and ours == pytest.approx(theirs, rel=0.05)
 
 
-@pytest.mark.parametrize("axis", [ShakeAxis.APPROACH, pytest.param(ShakeAxis.CLOSING, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("axis", [ShakeAxis.APPROACH, ShakeAxis.CLOSING])
 def test_what_nothing_holds_is_where_it_was_once_the_gripper_is_back(isaac_lab: Any, panda: Gripper, axis: ShakeAxis) -> None:
     """The object moved 0.25 m to either side of the gripper, which in truth moved alone; the better the shorter the steps."""
     grasps, error = grasps_at_origin(panda), []
@@ -222,6 +227,7 @@ def test_what_nothing_holds_is_where_it_was_once_the_gripper_is_back(isaac_lab: 
     assert error[1] < 0.02 and error[1] < 0.5 * error[0]
 
 
+@pytest.mark.slow
 def test_a_long_thing_turns_in_the_grip_when_the_gripper_is_turned(isaac_lab: Any, panda: Gripper) -> None:
     """A rod's moments of inertia on a box: what it weighs would not slip. How far it turns depends on where the engine finds the points of
     contact of two flat faces, which the same box in another frame changes by half."""

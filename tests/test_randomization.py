@@ -314,6 +314,7 @@ def test_wrong_settings_are_one_line(flags: list[str], says: str, tmp_path: Path
     assert says in error and "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_replay_shows_the_grasp_as_it_is_and_each_draw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The file's share is that of its draws, tried again one by one; without a draw the trial is that of the file's other numbers."""
     trimesh.creation.box((0.02, 0.03, 0.04)).export(tmp_path / "box.obj")

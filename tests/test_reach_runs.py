@@ -26,6 +26,7 @@ def meshes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reach", ["gripper", "closed"])
 def test_a_file_says_what_was_out_of_reach_where_that_is_not_the_usual(meshes: Path, tmp_path: Path, reach: str) -> None:
     where = ["--object-scales-json", str(meshes / "scales.json"), "--object-dataset", str(meshes), "--grasp-dataset", str(tmp_path)]

@@ -105,6 +105,7 @@ def test_whatever_the_runs_were_the_file_comes_out(run: Run, meshes: Path, way: 
     assert_all_comes_out(recompute_file(file, meshes=meshes))
 
 
+@pytest.mark.slow
 def test_a_file_that_was_relabelled_comes_out(run: Run, meshes: Path, tmp_path: Path) -> None:
     file = run("validate", *FEW)
     slip = read_grasp_file(file).grasps.measured[:, Measure.SLIP]
@@ -118,6 +119,7 @@ def test_a_file_that_was_relabelled_comes_out(run: Run, meshes: Path, tmp_path: 
     assert_all_comes_out(recompute_file(file, meshes=meshes))
 
 
+@pytest.mark.slow
 def test_scores_come_out_by_the_criterion_that_they_were_found_by(run: Run, meshes: Path, tmp_path: Path) -> None:
     """A run that asks for none adds grasps without; relabelling leaves them as they are, even of grasps that are not held any longer."""
     pull = ["--tug-sequences", "[[0.5, [0.0, 0.0, 1.0], 1.0]]"]
@@ -273,6 +275,7 @@ def test_the_command(run: Run, meshes: Path, tmp_path: Path, capsys: pytest.Capt
     assert main(["doctor", str(tmp_path / "out"), "--object-dataset", str(meshes / "gone"), "--recompute", "1"]) == 1
 
 
+@pytest.mark.slow
 def test_the_examples_are_found_where_the_run_found_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -139,8 +139,9 @@ def badge(frame: np.ndarray[Any, Any], outcome: Outcome) -> int:
     return int(near(frame[:70, frame.shape[1] // 2 :], OUTCOMES[outcome], 0.1).sum())
 
 
+@pytest.mark.slow
 @needs_opengl
-@pytest.mark.parametrize("suffix", [pytest.param(".mp4", marks=pytest.mark.slow), ".gif"])
+@pytest.mark.parametrize("suffix", [".mp4", ".gif"])
 def test_the_last_frame_of_a_video_shows_how_it_ended(
     made_dataset: Path, tmp_path: Path, replay: Answer, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,7 +176,7 @@ def test_a_strip_shows_the_moments_above_the_plot(made_dataset: Path, tmp_path: 
     assert badge(np.asarray(picture)[:, -360:].astype(float), Outcome.DROPPED) > 300
 
 
-@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+@pytest.mark.parametrize("suffix", [".png", pytest.param(".svg", marks=pytest.mark.slow), pytest.param(".pdf", marks=pytest.mark.slow)])
 def test_the_plot_marks_the_failure_and_is_the_same_every_time(made_dataset: Path, tmp_path: Path, replay: Answer, suffix: str) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     paths = [tmp_path / f"{name}{suffix}" for name in ("one", "two")]

@@ -95,6 +95,7 @@ def test_each_trial_has_its_own_force_and_it_is_the_settings_times_its_strength(
     assert (judge(together) == [Outcome.HELD, Outcome.HELD, Outcome.DROPPED]).all()
 
 
+@pytest.mark.slow
 def test_objects_in_the_pipeline_have_the_same_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The force of each trial goes to the simulator's process and back."""
     plain = read_grasp_file(run("validate", tmp_path / "plain", "--robustness")).grasps

@@ -131,6 +131,7 @@ def test_the_gap_of_the_pieces_is_on_record_and_its_bound_is_kept(run: Run, ring
     assert usual["simulation"]["digest"] != tight["simulation"]["digest"]
 
 
+@pytest.mark.slow
 def test_pieces_that_cannot_keep_to_the_bound_are_reported(
     run: Run, ring: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -86,7 +86,8 @@ FREE = """
 """
 
 
-@pytest.mark.parametrize("shake", [pytest.param(LINEAR, marks=pytest.mark.slow), TURNING], ids=["linear", "rotational"])
+@pytest.mark.slow
+@pytest.mark.parametrize("shake", [LINEAR, TURNING], ids=["linear", "rotational"])
 def test_seen_from_the_moving_gripper_a_free_body_goes_on_as_if_nothing_had_happened(panda: Gripper, shake: Shake) -> None:
     """It flies and tumbles past the gripper, which moves: its place in the world is that of a body of which nobody knows, the better the
     shorter the steps."""

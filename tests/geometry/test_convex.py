@@ -161,6 +161,7 @@ def test_a_turned_object_is_cut_as_well_as_an_upright_one(cut: dict[str, tuple[T
     assert len(turned.pieces) == len(upright.pieces) and turned.gaps.largest < 1e-9
 
 
+@pytest.mark.slow
 def test_a_mesh_of_many_faces_is_covered_but_for_what_it_is_simplified_by(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("graspgen_cli.geometry.convex.MANY_FACES", 1000)
     waves = trimesh.creation.icosphere(subdivisions=4, radius=0.04)
@@ -176,6 +177,7 @@ def digest(convex: ConvexPieces) -> str:
     return f"{hashlib.sha256(content).hexdigest()} {convex.gaps.mean.hex()} {convex.gaps.largest.hex()}"
 
 
+@pytest.mark.slow
 def test_another_process_hash_seed_and_one_core_make_no_difference(cut: dict[str, tuple[TriangleMesh, ConvexPieces]]) -> None:
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     other = subprocess.run(

@@ -197,7 +197,8 @@ def test_what_is_behind_vents_gets_no_pieces() -> None:
     assert not inner.all(axis=1).any()
 
 
-@pytest.mark.parametrize("make", [pytest.param(lambda: vented_ball(2.2), id="ball"), pytest.param(assembly, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [pytest.param(lambda: vented_ball(2.2), id="ball"), assembly])
 def test_the_narrower_the_balls_the_more_can_be_touched(make: Callable[[], TriangleMesh]) -> None:
     mesh = make()
     areas = [area(reachable(mesh, FingerReach(clearance, 0.0069)).touched) for clearance in (0.0012, 0.002, 0.0026, 0.0032)]
@@ -205,6 +206,7 @@ def test_the_narrower_the_balls_the_more_can_be_touched(make: Callable[[], Trian
     assert areas[0] > 0.99 * area(mesh) > areas[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [pytest.param(lambda: vented_ball(2.2), id="ball"), pytest.param(assembly, marks=pytest.mark.slow)])
 def test_a_rigid_motion_changes_nothing(make: Callable[[], TriangleMesh]) -> None:
     mesh = make()
@@ -305,8 +307,13 @@ ROD = cuboid(0.0065, 0.0065, 0.03)
 
 @pytest.mark.parametrize(
     ("make", "part"),
-    [(two_chambers, ROD), (two_chambers, wedge()), (lambda: vented_ball(2.6), ROD), (lambda: vented_ball(2.6), wedge()), (ramp, ROD)],
-    ids=["chambers, rod", "chambers, wedge", "ball, rod", "ball, wedge", "ramp, rod"],
+    [
+        pytest.param(two_chambers, ROD, id="chambers, rod"),
+        pytest.param(two_chambers, wedge(), id="chambers, wedge", marks=pytest.mark.slow),
+        pytest.param(lambda: vented_ball(2.6), ROD, id="ball, rod"),
+        pytest.param(lambda: vented_ball(2.6), wedge(), id="ball, wedge", marks=pytest.mark.slow),
+        pytest.param(ramp, ROD, id="ramp, rod", marks=pytest.mark.slow),
+    ],
 )
 def test_no_part_that_comes_from_outside_touches_what_is_left_out(make: Callable[[], TriangleMesh], part: TriangleMesh) -> None:
     """It bumps along, inside and outside. What it meets first is among what is kept."""
@@ -371,6 +378,7 @@ def test_points_cover_a_triangle(corners: list[tuple[float, float, float]], radi
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), radius=st.floats(0.002, 0.005))
+@pytest.mark.slow
 def test_wherever_a_ball_gets_there_is_a_node(seed: int, radius: float) -> None:
     """It bumps about in and around a box with a slit of 7 mm."""
     mesh, rng = hollow_box(7.0, size=44.0), np.random.Generator(np.random.Philox(seed))
@@ -397,6 +405,7 @@ def loaded(folder: Path, reach: FingerReach | None, cache: Path | None = None) -
     return load_object("made.ply", 1.0, root=folder, approximation=Approximation.CONVEX_DECOMPOSITION, cache=cache, reach=reach)
 
 
+@pytest.mark.slow
 def test_labels_and_mass_are_those_of_the_object_with_all_its_pieces(tmp_path: Path) -> None:
     folder, hand = exported(vented_ball(2.2), tmp_path), gripper_by_name("franka_panda")
     spared, whole = (loaded(folder, hand.reach(chosen)) for chosen in (Reach.GRIPPER, Reach.CLOSED))

@@ -46,7 +46,9 @@ def test_its_axes_point_to_the_farthest_points() -> None:
     np.testing.assert_allclose(found, [[3.0, 0.0, 0.0], [1.0, 2.0, 0.0], [0.0, 0.0, -1.0]], atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["caltrop.off", "mug.obj", "stack.obj"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("caltrop.off", marks=pytest.mark.slow), pytest.param("mug.obj", marks=pytest.mark.slow), "stack.obj"]
+)
 def test_pieces_are_the_same_in_every_frame(name: str) -> None:
     mesh = example_object(name, pieces=False).mesh
     motion = pose(Rotation.from_rotvec([0.3, -1.1, 2.0]).as_matrix(), np.array([0.2, -0.4, 0.1]))

@@ -91,6 +91,7 @@ def test_a_hollow_ball_has_the_pieces_and_the_gaps_of_the_full_one(approximation
     assert content(found) == content(wanted) and found.gaps == wanted.gaps
 
 
+@pytest.mark.slow
 def test_the_pieces_of_a_hollow_ring_fill_it_are_few_and_keep_to_its_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A wall of 1 mm: the hole stays open, and the gaps are those to the outside, also where pieces span the cavity."""
     full, hollow = ring(0.03, 0.01), join_meshes([ring(0.03, 0.01), inwards(ring(0.03, 0.009))])

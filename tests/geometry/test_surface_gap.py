@@ -80,6 +80,7 @@ def test_only_pieces_that_stand_too_far_off_are_made_anew(monkeypatch: pytest.Mo
     assert len(alike) > len(first.pieces) / 3
 
 
+@pytest.mark.slow
 def test_where_cuts_in_one_frame_lead_nowhere_another_frame_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     mended = cut_example("caltrop.off")
     monkeypatch.setattr("graspgen_cli.geometry.cut_frames.MOST_FRAMES", 1)
