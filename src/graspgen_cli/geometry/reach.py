@@ -28,6 +28,7 @@ from graspgen_cli.geometry.meshes import (
     triangle_mesh,
     winding_number,
 )
+from graspgen_cli.geometry.own_frame import pose_in_own_frame
 from graspgen_cli.geometry.rays import RayCaster
 from graspgen_cli.geometry.touch import TouchTest, halved, has_hidden_parts
 from graspgen_cli.records import Floats, Ints, TriangleMesh
@@ -155,8 +156,11 @@ def reachable(mesh: TriangleMesh, reach: FingerReach | None) -> Reachable:
     everything = Reachable(mesh, mesh)
     if reach is None or not is_closed(mesh):
         return everything
-    upright = brought(mesh, frames_to_cut_in(mesh)[0])  # so that rays and grid lie in a mesh as they lie in a turned one
-    test = TouchTest.of(upright, reach) if has_hidden_parts(upright, RayCaster(upright)) else None
+    # Rays and grid are to lie in a mesh as they lie in a turned one.
+    own = brought(mesh, pose_in_own_frame(mesh.vertices, mesh.vertices.mean(axis=0)))
+    if not has_hidden_parts(own, RayCaster(own)):
+        return everything
+    test = TouchTest.of(brought(mesh, frames_to_cut_in(mesh)[0]), reach)
     if test is None:
         return everything
     hidden = _patches(mesh, np.flatnonzero(~test.faces()))

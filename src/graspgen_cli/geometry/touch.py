@@ -18,7 +18,7 @@ from graspgen_cli.records import Floats, TriangleMesh
 
 LOOKS = 500
 """Points of the surface that look for the sky."""
-DIRECTIONS = (24, 200)
+DIRECTIONS = (6, 24, 200)
 """In which they look: those that do not see it in a few, in more."""
 HIDDEN = 0.03
 """Share of the points that must not see it for anything to be looked into."""
