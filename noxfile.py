@@ -52,7 +52,7 @@ def numpy1(session: nox.Session) -> None:
 def isaaclab(session: nox.Session) -> None:
     """Fetches Isaac Lab's wheel and looks for everything in it that the isaaclab backend uses. Isaac Sim is not needed, and not run."""
     session.install(".[usd]", *TEST_PACKAGES)
-    session.run("pytest", "-m", "slow or not slow", "tests/test_isaaclab.py", "tests/test_isaaclab_physics.py", *session.posargs)
+    session.run("pytest", "tests/test_isaaclab.py", "tests/test_isaaclab_physics.py", *session.posargs)
     session.run("pytest", "-m", "download", "-s", "tests/test_isaaclab_contract.py", *session.posargs)
 
 
