@@ -42,11 +42,12 @@ def split_bodies(mesh: TriangleMesh) -> list[TriangleMesh]:
     body = body_of_vertices(mesh)[mesh.faces[:, 0]]
     order = np.argsort(body, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(body[order])) + 1) if len(order) else []
-    return [_part(mesh, faces) for faces in sorted(groups, key=lambda faces: int(faces[0]))]
+    return [part_of(mesh, mesh.faces[faces]) for faces in sorted(groups, key=lambda faces: int(faces[0]))]
 
 
-def _part(mesh: TriangleMesh, faces: NDArray[np.intp]) -> TriangleMesh:
-    used, index = np.unique(mesh.faces[faces], return_inverse=True)
+def part_of(mesh: TriangleMesh, faces: Ints) -> TriangleMesh:
+    """Faces (N, 3) over the mesh's vertices, its own or others, with those vertices only."""
+    used, index = np.unique(faces, return_inverse=True)
     return triangle_mesh(mesh.vertices[used], index.reshape(-1, 3))
 
 

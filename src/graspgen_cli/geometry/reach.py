@@ -23,15 +23,15 @@ from graspgen_cli.geometry.meshes import (
     face_areas,
     is_closed,
     join_meshes,
+    part_of,
     solid_from_mesh,
     split_bodies,
-    triangle_mesh,
     winding_number,
 )
 from graspgen_cli.geometry.own_frame import pose_in_own_frame
 from graspgen_cli.geometry.rays import RayCaster
 from graspgen_cli.geometry.touch import TouchTest, halved, has_hidden_parts
-from graspgen_cli.records import Floats, Ints, TriangleMesh
+from graspgen_cli.records import Floats, TriangleMesh
 
 WORTHWHILE = 0.01
 """Share of the surface under which a place that no gripper gets to is left as it is: it costs few pieces."""
@@ -108,7 +108,7 @@ class Reachable:
                 kept[patch] = False
             else:
                 cavities.append(patch)
-        solid = solid_from_mesh(_part(self.mesh, faces[kept]))
+        solid = solid_from_mesh(part_of(self.mesh, faces[kept]))
         lids = []
         for patch in cavities:
             lid = _lid(self._test, self.mesh, patch, solid, tolerance)
@@ -117,7 +117,7 @@ class Reachable:
                 lids.append(lid)
         if kept.all():
             return self.mesh
-        filled = _part(self.mesh, np.concatenate([faces[kept], *lids]))
+        filled = part_of(self.mesh, np.concatenate([faces[kept], *lids]))
         return filled if solid_from_mesh(filled).status() == manifold3d.Error.NoError else self.mesh
 
 
@@ -128,7 +128,7 @@ def _lid(
     they would stand in the way of a part."""
     walls = mesh.faces[patch, ::-1]
     lid, _ = lids_of(TriangleMesh(mesh.vertices, walls), smallest=True)
-    cavity = solid_from_mesh(_part(mesh, np.concatenate([walls, lid])))
+    cavity = solid_from_mesh(part_of(mesh, np.concatenate([walls, lid])))
     if cavity.status() != manifold3d.Error.NoError or cavity.volume() <= 0:
         return None
     if (cavity ^ solid).volume() > OVERLAP * cavity.volume():
@@ -167,7 +167,7 @@ def reachable(mesh: TriangleMesh, reach: FingerReach | None) -> Reachable:
     if not hidden:
         return everything
     touched = np.delete(mesh.faces, np.concatenate(hidden), axis=0)
-    return Reachable(mesh, _part(mesh, touched), tuple(hidden), test)
+    return Reachable(mesh, part_of(mesh, touched), tuple(hidden), test)
 
 
 def _patches(mesh: TriangleMesh, faces: NDArray[np.intp]) -> list[NDArray[np.intp]]:
@@ -188,9 +188,3 @@ def _whole_bodies(mesh: TriangleMesh) -> Callable[[NDArray[np.intp]], bool]:
     body = body_of_vertices(mesh)[mesh.faces[:, 0]]
     counts = np.bincount(body)
     return lambda patch: len(patch) == counts[body[patch[0]]]
-
-
-def _part(mesh: TriangleMesh, faces: Ints) -> TriangleMesh:
-    """Some faces (N, 3) of the mesh's vertices, with those vertices only."""
-    used, index = np.unique(faces, return_inverse=True)
-    return triangle_mesh(mesh.vertices[used], index.reshape(-1, 3))
