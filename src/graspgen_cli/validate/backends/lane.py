@@ -75,6 +75,7 @@ class Lane:
         self._inside = np.zeros(worlds.count, bool)
         self._free = np.zeros(worlds.count, bool)
         self._parked = np.zeros(worlds.count, bool)
+        self._fresh: Indices = np.zeros(0, np.intp)
         self._made = 0
         self.is_stepping = False
 
@@ -87,7 +88,7 @@ class Lane:
         return bool(self._waiting or self._queue) or self._is_running()
 
     def begin(self) -> None:
-        """Starts trials, and steps to the next look; on a GPU it returns while that goes on."""
+        """Starts trials, and steps to the next look; on a GPU it waits for none of the steps."""
         self._take_objects()
         self._step(self._fill())
         self.is_stepping = True
@@ -96,6 +97,7 @@ class Lane:
         """Looks; yields the objects that are done."""
         self.is_stepping = False
         progress, seen = self._in_progress(), self._worlds.observe()
+        self._note_start()
         ended, entered = progress.look(seen, self._made)
         if entered.size:
             of = zip(self._object_of_slot[entered], progress.stage[entered], self._number_of_slot[entered], strict=True)
@@ -163,15 +165,22 @@ class Lane:
         self._in_progress().begin(slots, inverse(grasps.pose_gripper_in_object), [each.bounds] * len(slots))
 
     def _step(self, fresh: Indices) -> None:
-        """Steps to the next look. The contacts of the first step show which of the `fresh` trials began inside the gripper."""
+        """Steps to the next look. The contacts of the first step are to show which of the `fresh` trials began inside the gripper."""
         progress = self._in_progress()
         running = np.flatnonzero(progress.running)
         self._made = int(np.minimum(progress.interval, progress.left)[running].min())
         if fresh.size:
             self._worlds.step(1, running)
-            allowed = np.array([deepest_allowed(self._objects[i].trials.target) for i in self._object_of_slot[fresh]])
-            self._inside[fresh] = self._worlds.deepest()[fresh] < allowed
+            self._worlds.mark()
         self._worlds.step(self._made - 1 if fresh.size else self._made, running)
+        self._worlds.send()
+        self._fresh = fresh
+
+    def _note_start(self) -> None:
+        """Whether the trials that began in this go did so inside the gripper."""
+        if self._fresh.size:
+            allowed = np.array([deepest_allowed(self._objects[i].trials.target) for i in self._object_of_slot[self._fresh]])
+            self._inside[self._fresh] = self._worlds.marked()[self._fresh] < allowed
 
     def _collect(self, ended: Indices, seen: Observation) -> Iterator[LaneObject]:
         """Notes the end states; the objects that are done."""

@@ -6,7 +6,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,11 +68,14 @@ class _Room:
                 lane.begin()
 
 
-def _those_done(ending: deque[Future[ObjectResults]], *, wait: bool) -> Iterator[ObjectResults]:
-    """Takes results that are there from the front; where there is nothing else to do, `wait`, at least one."""
-    while ending and (wait or ending[0].done()):
-        yield ending.popleft().result()
-        wait = False
+def _those_done(ending: list[Future[ObjectResults]], *, idle: bool) -> Iterator[ObjectResults]:
+    """Takes out the results that are there, in whatever order; where there is nothing else to do, `idle`, it waits for one."""
+    if idle:
+        wait(ending, return_when=FIRST_COMPLETED)
+    done = [each for each in ending if each.done()]
+    for each in done:
+        ending.remove(each)
+        yield each.result()
 
 
 class MujocoWarpSimulator:
@@ -94,13 +97,13 @@ class MujocoWarpSimulator:
         """See `Simulator.run`."""
         with ThreadPoolExecutor(SCENE_THREADS) as pool:
             preparing: deque[Future[LaneObject]] = deque()
-            ending: deque[Future[ObjectResults]] = deque()
+            ending: list[Future[ObjectResults]] = []
             come: Sequence[ObjectTrials] = trials
             while come or preparing or ending or self._is_busy():
                 preparing.extend(pool.submit(lane_object, self._gripper, each, self._settings) for each in come)
                 self._take_prepared(preparing, idle=not ending)
                 ending.extend(pool.submit(self._results, each) for room in self._rooms.values() for each in room.look())
-                yield from _those_done(ending, wait=not self._is_busy())
+                yield from _those_done(ending, idle=not self._is_busy())
                 for room in self._rooms.values():
                     self._add_lane(room)
                 come = more()

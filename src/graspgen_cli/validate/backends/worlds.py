@@ -24,7 +24,8 @@ from graspgen_cli.validate.backends.packing import (
     rows_of_objects,
     rows_of_trials,
 )
-from graspgen_cli.validate.backends.warp_kernels import apply_motion, copy_rows, flat, smallest_of_worlds
+from graspgen_cli.validate.backends.readings import Readings
+from graspgen_cli.validate.backends.warp_kernels import apply_motion, copy_rows, flat
 from graspgen_cli.validate.progress import Observation
 from graspgen_cli.validate.scene import Scene, build_scene, contacts, object_pose
 from graspgen_cli.validate.shaking import STILL, motion_table
@@ -76,6 +77,7 @@ class Worlds:
             self._motion = wp.array(motion_table(gripper, settings).astype(np.float32))
             self._row = wp.full((count, 1), STILL, dtype=wp.int32)
             self._data.qfrc_applied.assign(np.tile(self.scene.effort.astype(np.float32), (count, 1)))
+            self._readings = Readings(self._data)
         # A step of fewer worlds costs less: those in use are the first.
         self._sizes = sorted({max(count >> halvings, 1) for halvings in range(_HALVINGS + 1)})
         self._frames: list[Floats] = []
@@ -86,7 +88,7 @@ class Worlds:
         self._used: dict[str, int] = {}
         self._graphs: dict[int, Any] = {}
         self._loaded = False
-        self._pushed = False
+        self._pushed = self._sent = False
         self._push = np.zeros((count, template.nbody, 6), np.float32)
         self._world = np.arange(count)
         self._harmful = ~sum(int(mjw.OverflowType[name]) for name in _HARMLESS)
@@ -210,6 +212,7 @@ class Worlds:
     def step(self, steps: int, running: Indices) -> None:
         """Steps the worlds of the slots that are `running`, and as many others as it is simpler not to leave out; on a GPU it returns
         before they have."""
+        self._sent = False
         size = next(size for size in self._sizes if size >= len(running))
         if self._world[running].max() >= size:
             self._gather(running, size)
@@ -266,26 +269,39 @@ class Worlds:
         with wp.ScopedDevice(self._device), wp.ScopedStream(self._stream) if self._stream else contextlib.nullcontext():
             yield
 
-    def deepest(self) -> Floats:
-        """(count,) m, at most 0: distance of the deepest contact in each slot's world as the last step began."""
+    def mark(self) -> None:
+        """Notes the contacts of the last step for `marked`; on a GPU it returns before that step is made."""
         with self._here():
-            return self._deepest().numpy()[self._world].astype(np.float64)
+            self._readings.mark()
 
-    def _deepest(self) -> Any:
-        deepest, contact = wp.zeros(self.count, dtype=float), self._data.contact
-        smallest_of_worlds(self._data.nacon, contact.worldid, contact.dist, deepest)
-        return deepest
+    def marked(self) -> Floats:
+        """(count,) m, at most 0: distance of the deepest contact in each slot's world in the step that was marked. Ask before any of them
+        is stepped again."""
+        self._wait()
+        return self._readings.marked()[self._world].astype(np.float64)
+
+    def send(self) -> None:
+        """Has what the worlds look like after the steps so far made ready for `observe`; on a GPU it returns before it is."""
+        with self._here():
+            self._readings.send()
+        self._sent = True
 
     def observe(self) -> Observation:
         """What the slots' worlds look like now."""
-        with self._here():
-            data = (self._data.qpos, self._data.sensordata, self._data.overflow, self._deepest())
-            qpos, sensordata, overflow, deepest = (array.numpy()[self._world] for array in data)
-        qpos = qpos.astype(np.float64)
-        touching, force = contacts(self.scene, sensordata.astype(np.float64))
-        finite = np.isfinite(qpos).all(axis=1) & ((overflow & self._harmful) == 0)
-        pose = object_pose(self.scene, qpos, self._frame)
-        return Observation(pose, force, touching, qpos[:, self.scene.joint_qpos], finite, -deepest.astype(np.float64))
+        if not self._sent:
+            self.send()
+        self._wait()
+        qpos, sensordata, overflow, deepest = self._readings.seen()
+        position = qpos[self._world].astype(np.float64)
+        touching, force = contacts(self.scene, sensordata[self._world].astype(np.float64))
+        finite = np.isfinite(position).all(axis=1) & ((overflow[self._world] & self._harmful) == 0)
+        pose = object_pose(self.scene, position, self._frame)
+        depth = -deepest[self._world].astype(np.float64)
+        return Observation(pose, force, touching, position[:, self.scene.joint_qpos], finite, depth)
+
+    def _wait(self) -> None:
+        if self._stream:
+            wp.synchronize_stream(self._stream)
 
 
 def _cube(pieces: int) -> TargetObject:
