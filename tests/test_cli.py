@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -53,9 +54,10 @@ class FakeRun(ModuleType):
         self.preparation = 0.5
 
     def run_objects(
-        self, settings: GraspCommand, *, phase: Phase, on_start: Callable[[int], None], on_report: Callable[..., None]
+        self, settings: GraspCommand, *, phase: Phase, on_start: Callable[[int], None], on_report: Callable[..., None], engine: str
     ) -> RunSummary:
         self.note(f"objects {phase}", settings)
+        assert engine == f"ready for {phase}"
         on_start(len(self.reports))
         for each in self.reports:
             on_report(each)
@@ -159,6 +161,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRun]:
     gripper_run = ModuleType("graspgen_cli.execution.gripper_run")
     gripper_run.prepare_gripper = gripper_run.write_gripper_config = fake.write_gripper_config  # type: ignore[attr-defined]
     gripper_run.known_grippers = fake.known_grippers  # type: ignore[attr-defined]
+    standby = ModuleType("graspgen_cli.execution.standby")
+    standby.ready_engine = lambda settings, phase: nullcontext(f"ready for {phase}")  # type: ignore[attr-defined]
     summary = ModuleType("graspgen_cli.grippers.summary")
     summary.gripper_table = lambda gripper: [("closing speed", "150 mm/s")]  # type: ignore[attr-defined]
     summary.gripper_document = lambda gripper: {"name": gripper}  # type: ignore[attr-defined]
@@ -187,7 +191,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRun]:
     replay_run.write_video = replay_run.write_plot = lambda replay, path, **options: None  # type: ignore[attr-defined]
     viewer = ModuleType("graspgen_cli.drawing.viewer")
     viewer.show = lambda trace, gripper: None  # type: ignore[attr-defined]
-    fakes = (fake, gripper_run, summary, machine, inspection, convert, scales_run, training_run, bench)
+    fakes = (fake, gripper_run, standby, summary, machine, inspection, convert, scales_run, training_run, bench)
     for module in (*fakes, analysis_run, compare_run, subset_run, relabel_run, view_run, replay_run, viewer):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setenv("COLUMNS", "80")

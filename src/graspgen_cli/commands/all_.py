@@ -19,14 +19,19 @@ if TYPE_CHECKING:
 
 def all_(settings: AllCommand, console: Console) -> ExitCode:
     """Gripper config, then the objects, then the splits, then the summary."""
-    from graspgen_cli.execution.gripper_run import write_gripper_config
-    from graspgen_cli.execution.run import update_dataset_splits
+    files: tuple[ConfigFile, ...] = ()
 
-    files = write_gripper_config(settings).files
-    note_files(files, settings, console)
-    summary = process_objects(settings, phase=Phase.GUESS if settings.guess_only else Phase.ALL, console=console)
+    def write_config() -> None:
+        from graspgen_cli.execution.gripper_run import write_gripper_config
+
+        nonlocal files
+        files = write_gripper_config(settings).files
+        note_files(files, settings, console)
+
+    phase = Phase.GUESS if settings.guess_only else Phase.ALL
+    summary = process_objects(settings, phase=phase, console=console, before=write_config)
     whole = settings.shard is None
-    plan = update_dataset_splits(settings) if whole and _has_grasps(summary) else None
+    plan = _updated_splits(settings) if whole and _has_grasps(summary) else None
     if console.json:
         console.document({"command": "all", **_document(settings, files, summary, plan)})
     else:
@@ -35,6 +40,12 @@ def all_(settings: AllCommand, console: Console) -> ExitCode:
         following = "validate --load-guesses" if settings.guess_only else "analyze"
         print_next(settings, following if whole else "splits", console)
     return exit_code(summary)
+
+
+def _updated_splits(settings: AllCommand) -> SplitPlan:
+    from graspgen_cli.execution.run import update_dataset_splits
+
+    return update_dataset_splits(settings)
 
 
 def _has_grasps(summary: RunSummary) -> bool:

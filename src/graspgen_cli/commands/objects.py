@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from typing import Any
 
 from graspgen_cli.console import Console
@@ -16,16 +17,20 @@ MOST_NAMED = 20
 """Objects that the summary names; ``--json`` has them all."""
 
 
-def process_objects(settings: GraspCommand, *, phase: Phase, console: Console) -> RunSummary:
-    """Run a phase over all objects and show how it goes."""
-    from graspgen_cli.execution.run import run_objects
+def process_objects(settings: GraspCommand, *, phase: Phase, console: Console, before: Callable[[], None] = lambda: None) -> RunSummary:
+    """Run a phase over all objects and show how it goes. before: what is done first, while the simulators get ready."""
+    from graspgen_cli.execution.standby import ready_engine
 
-    with console.progress() as progress:
+    with ready_engine(settings, phase) as engine:
+        from graspgen_cli.execution.run import run_objects
 
-        def advance(report: ObjectReport) -> None:
-            progress.advance(report_line(report), validated=report.tested, failed=report.status is Status.FAILED)
+        before()
+        with console.progress() as progress:
 
-        return run_objects(settings, phase=phase, on_start=progress.start, on_report=advance)
+            def advance(report: ObjectReport) -> None:
+                progress.advance(report_line(report), validated=report.tested, failed=report.status is Status.FAILED)
+
+            return run_objects(settings, phase=phase, on_start=progress.start, on_report=advance, engine=engine)
 
 
 def report_line(report: ObjectReport) -> str:

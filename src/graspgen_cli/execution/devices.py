@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,11 +12,11 @@ from multiprocessing.process import BaseProcess
 from graspgen_cli.errors import InputError
 from graspgen_cli.execution.coroutines import GoOn
 from graspgen_cli.execution.engines import Engine
-from graspgen_cli.execution.processes import death, start_process
-from graspgen_cli.execution.simulators import BatchDone, BatchFailed, Opened, OpenFailed, serve_simulator
+from graspgen_cli.execution.processes import death
+from graspgen_cli.execution.simulators import BatchDone, BatchFailed, Loaded, Opened, OpenFailed
+from graspgen_cli.execution.standby import start_simulator, stop_simulator
 from graspgen_cli.records import Gripper, TrialState
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.backend import BACKENDS
 from graspgen_cli.validate.batches import ObjectResults, ObjectTrials
 
 MOST_GRASPS = 65536
@@ -119,8 +120,8 @@ class Devices:
             _stop(device)
 
     def _started(self, name: str) -> _Device:
-        place = BACKENDS[self._engine.name]
-        return _Device(name, *start_process(serve_simulator, (place, self._gripper, self._settings, name)))
+        ready = self._engine.standby and self._engine.standby.take(name)
+        return _Device(name, *(ready or start_simulator(self._engine.name, name)))
 
     def _next_batch(self) -> Batch:
         """From the front of those that wait: as many as fit, the first one whatever its size; or one that is to be alone."""
@@ -137,13 +138,12 @@ class Devices:
 
     def _give(self, device: _Device, batch: Batch) -> None:
         device.out |= batch
-        try:
-            device.pipe.send(list(batch.values()))
-        except OSError:  # it has died, which `collect` will see
-            return
+        _send(device, list(batch.values()))
 
     def _take(self, device: _Device, message: object) -> Iterator[GoOn]:
         match message:
+            case Loaded():
+                _send(device, (self._gripper, self._settings))
             case Opened(takes_more):
                 device.ready, device.takes_more = True, takes_more
             case OpenFailed(reason):
@@ -185,8 +185,10 @@ def _grasps(trials: Iterable[ObjectTrials]) -> int:
     return sum(len(each.grasps) for each in trials)
 
 
+def _send(device: _Device, message: object) -> None:
+    with contextlib.suppress(OSError):  # it has died, which `collect` will see
+        device.pipe.send(message)
+
+
 def _stop(device: _Device) -> None:
-    device.pipe.close()
-    if device.process.is_alive():
-        device.process.kill()
-    device.process.join()
+    stop_simulator(device.process, device.pipe)

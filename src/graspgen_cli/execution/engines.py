@@ -5,13 +5,17 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from graspgen_cli.errors import SettingsError
 from graspgen_cli.execution.machine import DISTRIBUTION
 from graspgen_cli.settings.models import BackendName, BackendSettings, Executor
 from graspgen_cli.validate.backend import BACKENDS
+
+if TYPE_CHECKING:
+    from graspgen_cli.execution.standby import Standby
 
 FIRST_GPU = "cuda:0"
 NEEDS = {BackendName.MUJOCO_WARP: ("mujoco_warp", "gpu"), BackendName.ISAACLAB: ("isaaclab", "isaaclab")}
@@ -26,11 +30,12 @@ class Engine:
     """The engine of a run.
 
     name: as in BACKENDS and in the provenance. devices: where it simulates, a simulator process each; empty for an engine that each
-    worker has to itself.
+    worker has to itself. standby: processes for them that were started before.
     """
 
     name: str
     devices: tuple[str, ...] = ()
+    standby: Standby | None = field(default=None, compare=False)
 
 
 def choose_engine(settings: BackendSettings, *, executor: Executor = Executor.LOCAL) -> Engine:

@@ -44,10 +44,16 @@ from graspgen_cli.validate.protocols import protocol_sequences
 
 
 def run_objects(
-    settings: GraspCommand, *, phase: Phase, on_start: Callable[[int], None], on_report: Callable[[ObjectReport], None]
+    settings: GraspCommand,
+    *,
+    phase: Phase,
+    on_start: Callable[[int], None],
+    on_report: Callable[[ObjectReport], None],
+    engine: Engine | None = None,
 ) -> RunSummary:
     """Guesses and tries the grasps of every object of the list, as `phase` says, and brings the trainer's map up to date.
 
+    engine: where it was chosen before, that of the settings.
     Raises InputError, GripperError or OutputError if nothing can be done at all; one object's problem is in its report.
     """
     started = time.time()
@@ -55,7 +61,7 @@ def run_objects(
     scales, root, sources = _objects_and_sources(settings, gripper)
     paths = DatasetPaths(settings.grasp_dataset, gripper.name)
     phase, settings = _effective(phase, settings)
-    engine = choose_engine(settings, executor=settings.executor)
+    engine = engine or choose_engine(settings, executor=settings.executor)
     if phase is Phase.GUESS:
         engine = Engine(engine.name)  # no device is needed
     if phase is not Phase.GUESS and settings.run_controls:

@@ -29,6 +29,11 @@ _Batches = queue.SimpleQueue[list[ObjectTrials] | None]
 
 
 @dataclass(frozen=True)
+class Loaded:
+    """The engine is imported; the process waits for the gripper and the settings of the simulation."""
+
+
+@dataclass(frozen=True)
 class Opened:
     """The simulator is ready. takes_more: as `Simulator` says."""
 
@@ -62,18 +67,20 @@ def _named(place: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def serve_simulator(pipe: Connection, place: str, gripper: Gripper, settings: SimulationSettings, device: str) -> None:
-    """The life of a simulator process: lists of ObjectTrials in; Opened, then for each go ObjectResults and BatchDone or BatchFailed
-    out. A simulator that takes more has what comes meanwhile in the same go.
+def serve_simulator(pipe: Connection, place: str, device: str) -> None:
+    """The life of a simulator process: a Gripper with SimulationSettings in, then lists of ObjectTrials; Loaded, Opened, then for each go
+    ObjectResults and BatchDone or BatchFailed out. A simulator that takes more has what comes meanwhile in the same go.
 
     It ends when the other end of the pipe is closed, or its owner dies.
 
     place: the engine's entry in BACKENDS.
     """
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what an engine prints is no result
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, EOFError):
         try:
-            simulator: Simulator = _named(place).open_simulator(gripper, settings, device=device)
+            simulator = _opened(pipe, place, device)
+        except (OSError, EOFError):
+            raise
         except Exception as error:
             pipe.send(OpenFailed(_line(error)))
             return
@@ -82,6 +89,15 @@ def serve_simulator(pipe: Connection, place: str, gripper: Gripper, settings: Si
         threading.Thread(target=_read_ahead, args=(pipe, batches), daemon=True).start()
         while (batch := batches.get()) is not None:
             _simulate(pipe, simulator, batch, batches)
+
+
+def _opened(pipe: Connection, place: str, device: str) -> Simulator:
+    engine = _named(place)
+    pipe.send(Loaded())
+    told: tuple[Gripper, SimulationSettings] = pipe.recv()
+    gripper, settings = told
+    simulator: Simulator = engine.open_simulator(gripper, settings, device=device)
+    return simulator
 
 
 def _simulate(pipe: Connection, simulator: Simulator, batch: list[ObjectTrials], batches: _Batches) -> None:

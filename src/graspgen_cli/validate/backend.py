@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from graspgen_cli.errors import SettingsError
-from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
-from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.variation import Variation
+
+if TYPE_CHECKING:  # who only asks for the table is not to wait for more
+    from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
+    from graspgen_cli.settings.models import SimulationSettings
+    from graspgen_cli.validate.variation import Variation
 
 
 class Backend(Protocol):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import mujoco
+import mujoco_warp as mjw
 import numpy as np
 import trimesh
 import warp as wp
@@ -57,9 +58,7 @@ class Worlds:
     changes when those that run are gathered in the first worlds."""
 
     def __init__(self, gripper: Gripper, settings: SimulationSettings, *, count: int, pieces: int, device: str) -> None:
-        import mujoco_warp as mjw
-
-        self._mjw, self._device = mjw, wp.get_device(device)
+        self._device = wp.get_device(device)
         self._stream = wp.Stream(self._device) if self._device.is_cuda else None
         self.count, self.pieces = count, pieces
         self.scene = build_scene(gripper, _cube(pieces), settings, sees_distance=False)
@@ -261,7 +260,7 @@ class Worlds:
     def _step_once(self) -> None:
         if len(self._motion) > 1:
             apply_motion(self._model, self._data, self._motion, self._row)
-        self._mjw.step(self._model, self._data)
+        mjw.step(self._model, self._data)
 
     @contextlib.contextmanager
     def _here(self) -> Iterator[None]:
