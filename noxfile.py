@@ -1,6 +1,6 @@
 """Sessions: `nox` runs tests, lint, types and the smoke test of the built wheel; `nox -s slow` the tests that take minutes;
 `nox -s grippers` reads models that other people wrote, `nox -s isaaclab` the sources of Isaac Lab; `nox -s numpy1` tests with the
-versions that Isaac Sim pins; `nox -s docs` builds the documentation; `nox -s browser` opens pages in Chromium and MuJoCo's viewer on a
+versions that Isaac Sim pins; `nox -s gpu` tests on an NVIDIA GPU; `nox -s docs` builds the documentation; `nox -s browser` opens pages in Chromium and MuJoCo's viewer on a
 virtual screen."""
 
 from __future__ import annotations
@@ -31,6 +31,13 @@ def slow(session: nox.Session) -> None:
     """Tests that take minutes: a run killed a hundred times, thousands of objects, the GPU backend on Warp's CPU device."""
     session.install(".[usd,gpu,report,view,replay]", *TEST_PACKAGES)
     session.run("pytest", "-m", "slow", *SIDE_BY_SIDE, *session.posargs)
+
+
+@nox.session
+def gpu(session: nox.Session) -> None:
+    """What only an NVIDIA GPU shows, on a machine with one; elsewhere each test says that there is none."""
+    session.install(".[gpu]", *TEST_PACKAGES)
+    session.run("pytest", "-m", "gpu", "-s", "tests/test_gpu.py", *session.posargs)
 
 
 @nox.session
