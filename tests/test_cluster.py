@@ -89,6 +89,46 @@ def test_objects_that_fail_there_are_told_here(objects: Path, tmp_path: Path, tw
 
 
 @pytest.mark.slow
+def test_termination_is_ours_and_not_rays(objects: Path, reference: dict[str, bytes], tmp_path: Path, two_nodes: Any) -> None:
+    out, flags = tmp_path / "out", ["--executor", "ray", "--ray-address", two_nodes.address]
+    arguments = [sys.executable, "-m", "graspgen_cli", *command(objects, out, *flags)]
+    run = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline and not list(out.rglob("*.grasps.json")) and run.poll() is None:
+        time.sleep(0.05)
+    run.terminate()
+    _, said = run.communicate(timeout=60)
+    assert (run.returncode, said) == (143, "graspgen: terminated; what was finished is kept, and the same command goes on from there\n")
+    assert main(command(objects, out, *flags)) == 0
+    assert contents(out) == reference
+
+
+@pytest.mark.slow
+def test_lists_of_objects_go_to_gpus_and_come_back(
+    objects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The cluster has GPUs only by its own account; the tasks that get them try the grasps on Warp's CPU device."""
+    pytest.importorskip("ray", reason="ray is not installed; `nox -s ray` brings it")
+    pytest.importorskip("mujoco_warp", reason="mujoco_warp is not installed; `nox -s ray` brings it")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setattr(cluster, "FIRST_GPU", "cpu")
+    (tmp_path / "list.json").write_text('{"box0.obj": 1.0, "box1.obj": 1.0, "gone.obj": 1.0}')
+    quotas = ["--num-collision-free-grasps", "4", "--num-colliding-grasps", "1", "--do-not-run-controls"]
+    flags = ["--backend", "mujoco-warp", "--object-scales-json", str(tmp_path / "list.json"), "--json", *quotas]
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 2, "include_dashboard": False})
+    try:
+        assert main(command(objects, tmp_path / "ray", *flags, "--executor", "ray", "--ray-address", nodes.address)) == 1
+    finally:
+        nodes.shutdown()
+    rows = {row["object_id"]: row for row in json.loads(capsys.readouterr().out)["objects"]}
+    assert [rows[name]["status"] for name in ("box0.obj", "box1.obj", "gone.obj")] == ["made", "made", "failed"]
+    assert main(command(objects, tmp_path / "local", *flags, "--device", "cpu")) == 1
+    for file in (tmp_path / "local").rglob("*.grasps.json"):
+        assert (tmp_path / "ray" / file.relative_to(tmp_path / "local")).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_one_line(objects: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("ray", reason="ray is not installed; `nox -s ray` brings it")
     assert main(command(objects, tmp_path / "out", "--executor", "ray", "--ray-address", "127.0.0.1:1")) == 3
@@ -123,6 +163,14 @@ def test_a_gpu_gets_lists_of_objects_and_its_share_of_the_cores() -> None:
     assert plan(10000, engine, {"CPU": 9, "GPU": 2}, workers=3) == ({"num_cpus": 3, "num_gpus": 1}, [1000] * 10)
     with pytest.raises(InputError, match="the Ray cluster has no GPU"):
         plan(1, engine, {"CPU": 32})
+
+
+def test_the_simulator_of_a_gpu_has_a_core_to_itself() -> None:
+    settings = ExecutionSettings()
+    assert cluster.workers(settings, {"num_cpus": 1}) == 1
+    assert cluster.workers(settings, {"num_cpus": 16, "num_gpus": 1}) == 15
+    assert cluster.workers(settings, {"num_cpus": 1, "num_gpus": 1}) == 1
+    assert cluster.workers(ExecutionSettings(workers=3), {"num_cpus": 3, "num_gpus": 1}) == 3
 
 
 def test_a_task_is_tried_again_more_than_once() -> None:
