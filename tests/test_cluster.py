@@ -103,29 +103,50 @@ def test_termination_is_ours_and_not_rays(objects: Path, reference: dict[str, by
     assert contents(out) == reference
 
 
-@pytest.mark.slow
-def test_lists_of_objects_go_to_gpus_and_come_back(
-    objects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The cluster has GPUs only by its own account; the tasks that get them try the grasps on Warp's CPU device."""
+@pytest.fixture
+def pretended_gpus() -> Iterator[Any]:
+    """A cluster of one node, which has two GPUs only by Ray's account."""
     pytest.importorskip("ray", reason="ray is not installed; `nox -s ray` brings it")
     pytest.importorskip("mujoco_warp", reason="mujoco_warp is not installed; `nox -s ray` brings it")
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setattr(cluster, "FIRST_GPU", "cpu")
-    (tmp_path / "list.json").write_text('{"box0.obj": 1.0, "box1.obj": 1.0, "gone.obj": 1.0}')
-    quotas = ["--num-collision-free-grasps", "4", "--num-colliding-grasps", "1", "--do-not-run-controls"]
-    flags = ["--backend", "mujoco-warp", "--object-scales-json", str(tmp_path / "list.json"), "--json", *quotas]
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 2, "include_dashboard": False})
     try:
-        assert main(command(objects, tmp_path / "ray", *flags, "--executor", "ray", "--ray-address", nodes.address)) == 1
+        yield nodes
     finally:
         nodes.shutdown()
-    rows = {row["object_id"]: row for row in json.loads(capsys.readouterr().out)["objects"]}
-    assert [rows[name]["status"] for name in ("box0.obj", "box1.obj", "gone.obj")] == ["made", "made", "failed"]
-    assert main(command(objects, tmp_path / "local", *flags, "--device", "cpu")) == 1
-    for file in (tmp_path / "local").rglob("*.grasps.json"):
-        assert (tmp_path / "ray" / file.relative_to(tmp_path / "local")).read_bytes() == file.read_bytes()
+
+
+def command_for_gpus(folder: Path, objects: Path, out: Path, *flags: str) -> list[str]:
+    (folder / "list.json").write_text('{"box0.obj": 1.0, "box1.obj": 1.0, "gone.obj": 1.0}')
+    quotas = ["--num-collision-free-grasps", "4", "--num-colliding-grasps", "1", "--do-not-run-controls"]
+    engine = ["--backend", "mujoco-warp", "--object-scales-json", str(folder / "list.json"), "--json"]
+    return command(objects, out, *engine, *quotas, *flags)
+
+
+@pytest.mark.slow
+def test_lists_of_objects_go_to_gpus_and_come_back(
+    objects: Path, tmp_path: Path, pretended_gpus: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cluster, "FIRST_GPU", "cpu")  # Warp's own
+    flags = ["--executor", "ray", "--ray-address", pretended_gpus.address]
+    assert main(command_for_gpus(tmp_path, objects, tmp_path / "ray", *flags)) == 1
+    rows = {row["object_id"]: row["status"] for row in json.loads(capsys.readouterr().out)["objects"]}
+    assert rows == {"box0.obj": "made", "box1.obj": "made", "gone.obj": "failed"}
+    assert main(command_for_gpus(tmp_path, objects, tmp_path / "local", "--device", "cpu")) == 1
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+
+
+@pytest.mark.slow
+def test_a_node_whose_gpu_cannot_be_used_says_so_in_a_line(
+    objects: Path, tmp_path: Path, pretended_gpus: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cluster, "FIRST_GPU", "cuda:99")
+    flags = ["--executor", "ray", "--ray-address", pretended_gpus.address]
+    assert main(command_for_gpus(tmp_path, objects, tmp_path / "ray", *flags)) == 1
+    said = {row["object_id"]: row["message"] for row in json.loads(capsys.readouterr().out)["objects"]}
+    for name in ("box0.obj", "box1.obj"):
+        assert said[name].startswith(f"{name}: --backend mujoco-warp on cuda:99: ") and "_do()" not in said[name]
 
 
 @pytest.mark.slow

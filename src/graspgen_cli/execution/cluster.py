@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from graspgen_cli.errors import InputError, SettingsError
+from graspgen_cli.errors import GraspgenError, InputError, SettingsError
 from graspgen_cli.execution.engines import FIRST_GPU, Engine
 from graspgen_cli.execution.machine import DISTRIBUTION
 from graspgen_cli.execution.object_run import ObjectTask, failure_report
@@ -122,8 +122,15 @@ def _results(ray: Any, reference: Any, tasks: list[ObjectTask]) -> Reports:
     try:
         return list(ray.get(reference))
     except ray.exceptions.RayError as error:
-        message = f"{type(error).__name__}: {_line(error)}"[:200]
-        return [(task, failure_report(task, f"{task.object_id}: lost on the Ray cluster ({message}); run again")) for task in tasks]
+        return [(task, failure_report(task, f"{task.object_id}: {_why(error)}; run again")) for task in tasks]
+
+
+def _why(error: Exception) -> str:
+    """What happened to a task; an error that it raised is told without Ray's traceback."""
+    cause = getattr(error, "cause", None) or error
+    if isinstance(cause, GraspgenError):
+        return f"{_line(cause)} (said by a node of the Ray cluster)"
+    return f"lost on the Ray cluster ({f'{type(cause).__name__}: {_line(cause)}'[:200]})"
 
 
 def _line(error: Exception) -> str:
