@@ -126,6 +126,6 @@ def benchmarks(session: nox.Session) -> None:
 
 @nox.session
 def ray(session: nox.Session) -> None:
-    """Runs on a cluster of two nodes, one of which is killed."""
-    session.install(".[ray]", *TEST_PACKAGES)
+    """Runs on a cluster of two nodes, one of which is killed, and on GPUs that are there only by Ray's account."""
+    session.install(".[gpu,ray]", *TEST_PACKAGES)
     session.run("pytest", "-m", "slow", "tests/test_cluster.py", *session.posargs)

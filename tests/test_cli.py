@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -508,6 +509,33 @@ def test_interruption_says_how_to_go_on(run: FakeRun, capsys: Streams) -> None:
     run.error = KeyboardInterrupt()
     assert main(["all"]) == ExitCode.INTERRUPTED
     assert last_line(capsys) == "graspgen: interrupted; what was finished is kept, and the same command goes on from there"
+
+
+def test_termination_is_an_interruption_with_a_code_of_its_own(run: FakeRun, capsys: Streams, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[bool] = []
+
+    def terminated_twice(*_: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)  # Slurm sends several
+            ended.append(True)
+
+    monkeypatch.setattr(run, "note", terminated_twice)
+    assert main(["all"]) == ExitCode.TERMINATED == 128 + signal.SIGTERM and ended
+    assert last_line(capsys) == "graspgen: terminated; what was finished is kept, and the same command goes on from there"
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_program_that_takes_the_signal_itself_keeps_it(run: FakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: taken.append(number))
+    try:
+        monkeypatch.setattr(run, "note", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        assert main(["guess"]) == ExitCode.OK
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert taken == [signal.SIGTERM]
 
 
 # --- names and help ------------------------------------------------------------------------------------------------------------

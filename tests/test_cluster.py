@@ -89,6 +89,67 @@ def test_objects_that_fail_there_are_told_here(objects: Path, tmp_path: Path, tw
 
 
 @pytest.mark.slow
+def test_termination_is_ours_and_not_rays(objects: Path, reference: dict[str, bytes], tmp_path: Path, two_nodes: Any) -> None:
+    out, flags = tmp_path / "out", ["--executor", "ray", "--ray-address", two_nodes.address]
+    arguments = [sys.executable, "-m", "graspgen_cli", *command(objects, out, *flags)]
+    run = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline and not list(out.rglob("*.grasps.json")) and run.poll() is None:
+        time.sleep(0.05)
+    run.terminate()
+    _, said = run.communicate(timeout=60)
+    assert (run.returncode, said) == (143, "graspgen: terminated; what was finished is kept, and the same command goes on from there\n")
+    assert main(command(objects, out, *flags)) == 0
+    assert contents(out) == reference
+
+
+@pytest.fixture
+def pretended_gpus() -> Iterator[Any]:
+    """A cluster of one node, which has two GPUs only by Ray's account."""
+    pytest.importorskip("ray", reason="ray is not installed; `nox -s ray` brings it")
+    pytest.importorskip("mujoco_warp", reason="mujoco_warp is not installed; `nox -s ray` brings it")
+    from ray.cluster_utils import Cluster
+
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 2, "include_dashboard": False})
+    try:
+        yield nodes
+    finally:
+        nodes.shutdown()
+
+
+def command_for_gpus(folder: Path, objects: Path, out: Path, *flags: str) -> list[str]:
+    (folder / "list.json").write_text('{"box0.obj": 1.0, "box1.obj": 1.0, "gone.obj": 1.0}')
+    quotas = ["--num-collision-free-grasps", "4", "--num-colliding-grasps", "1", "--do-not-run-controls"]
+    engine = ["--backend", "mujoco-warp", "--object-scales-json", str(folder / "list.json"), "--json"]
+    return command(objects, out, *engine, *quotas, *flags)
+
+
+@pytest.mark.slow
+def test_lists_of_objects_go_to_gpus_and_come_back(
+    objects: Path, tmp_path: Path, pretended_gpus: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cluster, "FIRST_GPU", "cpu")  # Warp's own
+    flags = ["--executor", "ray", "--ray-address", pretended_gpus.address]
+    assert main(command_for_gpus(tmp_path, objects, tmp_path / "ray", *flags)) == 1
+    rows = {row["object_id"]: row["status"] for row in json.loads(capsys.readouterr().out)["objects"]}
+    assert rows == {"box0.obj": "made", "box1.obj": "made", "gone.obj": "failed"}
+    assert main(command_for_gpus(tmp_path, objects, tmp_path / "local", "--device", "cpu")) == 1
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+
+
+@pytest.mark.slow
+def test_a_node_whose_gpu_cannot_be_used_says_so_in_a_line(
+    objects: Path, tmp_path: Path, pretended_gpus: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cluster, "FIRST_GPU", "cuda:99")
+    flags = ["--executor", "ray", "--ray-address", pretended_gpus.address]
+    assert main(command_for_gpus(tmp_path, objects, tmp_path / "ray", *flags)) == 1
+    said = {row["object_id"]: row["message"] for row in json.loads(capsys.readouterr().out)["objects"]}
+    for name in ("box0.obj", "box1.obj"):
+        assert said[name].startswith(f"{name}: --backend mujoco-warp on cuda:99: ") and "_do()" not in said[name]
+
+
+@pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_one_line(objects: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("ray", reason="ray is not installed; `nox -s ray` brings it")
     assert main(command(objects, tmp_path / "out", "--executor", "ray", "--ray-address", "127.0.0.1:1")) == 3
@@ -123,6 +184,14 @@ def test_a_gpu_gets_lists_of_objects_and_its_share_of_the_cores() -> None:
     assert plan(10000, engine, {"CPU": 9, "GPU": 2}, workers=3) == ({"num_cpus": 3, "num_gpus": 1}, [1000] * 10)
     with pytest.raises(InputError, match="the Ray cluster has no GPU"):
         plan(1, engine, {"CPU": 32})
+
+
+def test_the_simulator_of_a_gpu_has_a_core_to_itself() -> None:
+    settings = ExecutionSettings()
+    assert cluster.workers(settings, {"num_cpus": 1}) == 1
+    assert cluster.workers(settings, {"num_cpus": 16, "num_gpus": 1}) == 15
+    assert cluster.workers(settings, {"num_cpus": 1, "num_gpus": 1}) == 1
+    assert cluster.workers(ExecutionSettings(workers=3), {"num_cpus": 3, "num_gpus": 1}) == 3
 
 
 def test_a_task_is_tried_again_more_than_once() -> None:

@@ -13,7 +13,7 @@ import fake_simulator
 from graspgen_cli.errors import SettingsError
 from graspgen_cli.execution import engines
 from graspgen_cli.execution.engines import Engine, choose_engine, gpus
-from graspgen_cli.execution.machine import container_cores, usable_cores
+from graspgen_cli.execution.machine import container_cores, slurm_cores, usable_cores
 from graspgen_cli.settings.models import BackendSettings, Executor
 from graspgen_cli.validate.backend import BACKENDS
 
@@ -115,3 +115,25 @@ def test_a_container_of_less_than_a_core_has_one(tmp_path: Path, monkeypatch: py
     (tmp_path / "cpu.max").write_text("50000 100000\n")
     monkeypatch.setattr("graspgen_cli.execution.machine.CONTROL_GROUPS", tmp_path)
     assert usable_cores() == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "cores"),
+    [
+        ({"SLURM_CPUS_PER_TASK": "4", "SLURM_CPUS_ON_NODE": "16"}, 4.0),  # sbatch --ntasks=4 --cpus-per-task=4
+        ({"SLURM_CPUS_ON_NODE": "16"}, 16.0),  # sbatch --exclusive
+        ({"SLURM_CPUS_ON_NODE": "nonsense"}, math.inf),
+        ({}, math.inf),
+    ],
+)
+def test_slurm_gives_so_many_cores(environment: dict[str, str], cores: float) -> None:
+    assert slurm_cores(environment) == cores
+
+
+def test_a_task_of_slurm_takes_no_more_cores_than_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)))
+    monkeypatch.setattr("graspgen_cli.execution.machine.CONTROL_GROUPS", Path("/nowhere"))
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "16")
+    assert usable_cores() == 16
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "128")  # asked for on a node that is smaller
+    assert usable_cores() == 64

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -321,6 +321,11 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in found]
 
 
+def spawned(pid: int) -> list[int]:
+    """The workers among a process's children."""
+    return [child for child in children(pid) if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
 @pytest.mark.slow
 def test_a_worker_that_dies_takes_only_its_object_along(objects: Path, tmp_path: Path, reference: dict[str, bytes]) -> None:
     out = tmp_path / "out"
@@ -328,8 +333,7 @@ def test_a_worker_that_dies_takes_only_its_object_along(objects: Path, tmp_path:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not list((out / GRASPS).glob("*.grasps.json")):
         time.sleep(0.02)
-    workers = [c for c in children(run.pid) if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
-    os.kill(workers[0], signal.SIGKILL)
+    os.kill(spawned(run.pid)[0], signal.SIGKILL)
     run.communicate(timeout=120)
     failed = (out / "failures/franka_panda.jsonl").read_text().splitlines() if (out / "failures").exists() else []
     assert len(failed) <= 1 and run.returncode == len(failed)
@@ -351,6 +355,31 @@ def test_ctrl_c_ends_soon_with_130_and_the_way_to_go_on(objects: Path, tmp_path:
     assert "Traceback" not in said and "goes on" in said
     for path in (out / GRASPS).glob("*.grasps.json"):
         read_grasp_file(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("end", [os.kill, os.killpg], ids=["parent", "all"])  # `kill`; Slurm's scancel or time limit
+def test_termination_ends_soon_and_leaves_nothing_behind(
+    objects: Path, tmp_path: Path, reference: dict[str, bytes], workers: str, end: Callable[[int, int], None]
+) -> None:
+    out = tmp_path / "out"
+    run = start(objects, out, "--workers", workers)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not list((out / GRASPS).glob("*.grasps.json")):
+        time.sleep(0.02)
+    started = spawned(run.pid)
+    end(run.pid, signal.SIGTERM)
+    _, said = run.communicate(timeout=20)
+    assert run.returncode == 143
+    assert said.splitlines()[-1] == "graspgen: terminated; what was finished is kept, and the same command goes on from there"
+    assert "Traceback" not in said and not any(Path(f"/proc/{pid}").exists() for pid in started)
+    assert list(out.rglob(".*.tmp")) == []
+    assert 1 <= len(list((out / GRASPS).glob("*.grasps.json"))) < 6
+    with owned(DatasetPaths(out, "franka_panda"), {"other": "settings"}):  # nobody is at work there any more
+        pass
+    assert main(command(objects, out)) == 0
+    assert contents(out) == reference
 
 
 @pytest.mark.slow

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -117,17 +120,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         _complain(f"unexpected {type(error).__name__}: {error}; --debug shows where, and an issue with that output helps")
         code = ExitCode.FAILED
-    if code == ExitCode.INTERRUPTED:
-        _complain("interrupted; what was finished is kept, and the same command goes on from there")
+    if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+        _complain(f"{ExitCode(code).name.lower()}; what was finished is kept, and the same command goes on from there")
     return code
 
 
 def _run(arguments: Sequence[str] | None) -> int:
     app = build_app(lazy="_GRASPGEN_COMPLETE" not in os.environ)
     try:
-        return int(app(args=arguments, prog_name="graspgen", standalone_mode=False) or 0)
+        with _termination_like_ctrl_c() as received:
+            code = int(app(args=arguments, prog_name="graspgen", standalone_mode=False) or 0)
     except typer.TyperException as error:
         raise _usage_error(error, "graspgen") from error
+    return ExitCode.TERMINATED if received else code
+
+
+@contextlib.contextmanager
+def _termination_like_ctrl_c() -> Iterator[list[int]]:
+    """Makes SIGTERM, by which `kill`, containers and batch systems end a program, do what Ctrl-C does; yields a list that it is put on.
+    A program that calls `main` and has a way of its own to take the signal keeps it."""
+    received: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # batch systems send several, and what is to be put in order must not be disturbed
+        received.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield received
+        return
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _usage_error(error: typer.TyperException, command: str) -> SettingsError:

@@ -23,6 +23,8 @@ class ExitCode(IntEnum):
     """The output cannot be written."""
     INTERRUPTED = 130
     """Ctrl-C."""
+    TERMINATED = 143
+    """SIGTERM."""
 
 
 class GraspgenError(Exception):

@@ -22,6 +22,7 @@ EXIT_CODES = {
     ExitCode.BAD_INPUT: "The input as a whole cannot be used: the scales file, the gripper, the dataset.",
     ExitCode.OUTPUT: "The output cannot be written.",
     ExitCode.INTERRUPTED: "Ctrl-C. What was finished is kept; the same command goes on from there.",
+    ExitCode.TERMINATED: "SIGTERM, by which `kill`, a container or a batch system ends a program. The same as after Ctrl-C.",
 }
 
 INTRODUCTION = """\

@@ -56,15 +56,16 @@ def show(trace: TrialTrace, gripper: Gripper) -> None:
 def _open(model: mujoco.MjModel, data: mujoco.MjData) -> Iterator[Any]:
     """A window of MuJoCo's viewer, whose threads have ended when this has: a process that ends before them crashes."""
     others = set(threading.enumerate())
-    # Those threads cannot be stopped in the middle of a picture either, so Ctrl-C ends the process at once.
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Those threads cannot be stopped in the middle of a picture either, so Ctrl-C and SIGTERM end the process at once.
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with mujoco.viewer.launch_passive(model, data, show_left_ui=False, show_right_ui=False) as window:
             yield window
         for thread in set(threading.enumerate()) - others:
             thread.join(_GRACE)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _play(trace: TrialTrace, model: mujoco.MjModel, data: mujoco.MjData, window: Any) -> None:

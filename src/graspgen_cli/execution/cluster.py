@@ -6,13 +6,16 @@ tasks are done again elsewhere: objects that were finished are found finished, a
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
+import signal
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from graspgen_cli.errors import InputError, SettingsError
+from graspgen_cli.errors import GraspgenError, InputError, SettingsError
 from graspgen_cli.execution.engines import FIRST_GPU, Engine
 from graspgen_cli.execution.machine import DISTRIBUTION
 from graspgen_cli.execution.object_run import ObjectTask, failure_report
@@ -45,7 +48,7 @@ def run_on_ray(
         need, lists = plan(tasks, engine, settings, ray.cluster_resources())
         slots = TASKS_AHEAD * max(1, int(ray.cluster_resources().get("GPU" if "num_gpus" in need else "CPU", 1)))
         do = ray.remote(max_retries=MOST_RETRIES, **need)(_do)
-        here = settings.model_copy(update={"executor": Executor.LOCAL, "workers": need["num_cpus"]})
+        here = settings.model_copy(update={"executor": Executor.LOCAL, "workers": workers(settings, need)})
         on_node = Engine(engine.name, (FIRST_GPU,) if engine.devices else ())
         shared = ray.put((gripper, on_node, here))
         waiting, running = list(reversed(lists)), dict[Any, list[ObjectTask]]()
@@ -66,11 +69,21 @@ def _connected(address: str | None) -> Any:
         raise SettingsError(f"--executor ray needs ray, which is not installed; run `pip install '{DISTRIBUTION}[ray]'`") from None
     try:
         _require_listener(address or "")
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        with _own_termination():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         where = address or "this machine"
         raise InputError(f"--ray-address {where}: no Ray cluster can be reached ({_line(error)}); see `ray status`") from error
     return ray
+
+
+@contextlib.contextmanager
+def _own_termination() -> Iterator[None]:
+    """Leaves SIGTERM to whom it belonged: Ray takes it, to end the process with a code of its own and a page about where it was."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if before is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 def _require_listener(address: str) -> None:
@@ -94,6 +107,11 @@ def plan(
     return {"num_cpus": cpus, "num_gpus": 1}, [list(tasks[i : i + length]) for i in range(0, len(tasks), length)]
 
 
+def workers(settings: ExecutionSettings, need: dict[str, int]) -> int:
+    """Worker processes of a task that asks for this; the simulator of a GPU has a core to itself, as on one machine."""
+    return settings.workers or max(1, need["num_cpus"] - need.get("num_gpus", 0))
+
+
 def _do(tasks: list[ObjectTask], shared: tuple[Gripper, Engine, ExecutionSettings]) -> Reports:
     """On a node: the tasks, as on a machine of their own. A GPU that Ray gives to a task is the first that the task sees."""
     gripper, engine, settings = shared
@@ -104,8 +122,15 @@ def _results(ray: Any, reference: Any, tasks: list[ObjectTask]) -> Reports:
     try:
         return list(ray.get(reference))
     except ray.exceptions.RayError as error:
-        message = f"{type(error).__name__}: {_line(error)}"[:200]
-        return [(task, failure_report(task, f"{task.object_id}: lost on the Ray cluster ({message}); run again")) for task in tasks]
+        return [(task, failure_report(task, f"{task.object_id}: {_why(error)}; run again")) for task in tasks]
+
+
+def _why(error: Exception) -> str:
+    """What happened to a task; an error that it raised is told without Ray's traceback."""
+    cause = getattr(error, "cause", None) or error
+    if isinstance(cause, GraspgenError):
+        return f"{_line(cause)} (said by a node of the Ray cluster)"
+    return f"lost on the Ray cluster ({f'{type(cause).__name__}: {_line(cause)}'[:200]})"
 
 
 def _line(error: Exception) -> str:

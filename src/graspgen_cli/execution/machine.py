@@ -68,9 +68,19 @@ def machine_facts() -> list[Fact]:
 
 
 def usable_cores() -> int:
-    """Cores that this process may keep busy: those of the machine or, where they are fewer, of its affinity or its container."""
+    """Cores that this process may keep busy: those of the machine or, where they are fewer, of its affinity, its container or its Slurm
+    job."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, int(min(affinity, container_cores(CONTROL_GROUPS))))
+    return max(1, int(min(affinity, container_cores(CONTROL_GROUPS), slurm_cores(os.environ))))
+
+
+def slurm_cores(environment: Mapping[str, str]) -> float:
+    """Cores that Slurm gave to this task or, where nobody asked for a number a task, to its job on this node; infinite outside Slurm.
+
+    A cluster that does not bind tasks to their cores (TaskPlugin=task/none) says it only so.
+    """
+    given = environment.get("SLURM_CPUS_PER_TASK") or environment.get("SLURM_CPUS_ON_NODE", "")
+    return int(given) if given.isdecimal() else math.inf
 
 
 def container_cores(root: Path) -> float:

@@ -342,7 +342,7 @@ class BackendSettings(Section):
 class WorkerSettings(Section):
     """How many processes work."""
 
-    workers: Count = Field(0, description="Worker processes; 0 = one for every core that the machine or the container allows.")
+    workers: Count = Field(0, description="Worker processes; 0 = one for every core that the machine, the container or Slurm allows.")
 
 
 class ExecutionSettings(WorkerSettings):
