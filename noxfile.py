@@ -1,7 +1,7 @@
 """Sessions: `nox` runs tests, lint, types and the smoke test of the built wheel; `nox -s slow` the tests that take minutes;
 `nox -s grippers` reads models that other people wrote, `nox -s isaaclab` the sources of Isaac Lab; `nox -s numpy1` tests with the
-versions that Isaac Sim pins; `nox -s gpu` tests on an NVIDIA GPU; `nox -s docs` builds the documentation; `nox -s browser` opens pages in Chromium and MuJoCo's viewer on a
-virtual screen."""
+versions that Isaac Sim pins; `nox -s gpu` tests on an NVIDIA GPU; `nox -s docs` builds the documentation; `nox -s browser` opens pages
+in Chromium and MuJoCo's viewer on a virtual screen."""
 
 from __future__ import annotations
 
