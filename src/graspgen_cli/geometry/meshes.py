@@ -138,7 +138,8 @@ def cross(one: Floats, other: Floats) -> Floats:
 
 def face_areas(triangles: Floats) -> Floats:
     """The areas of triangles (T, 3, 3), m², (T,)."""
-    return np.asarray(np.linalg.norm(face_crosses(triangles), axis=1) / 2)
+    x, y, z = face_crosses(triangles).T
+    return np.asarray(np.sqrt(x * x + y * y + z * z) / 2)
 
 
 def face_normals(triangles: Floats) -> Floats:
