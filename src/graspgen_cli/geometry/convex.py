@@ -92,8 +92,8 @@ def allowed_gap(mesh: TriangleMesh, max_surface_gap: float | None = None) -> flo
 
 
 def least_allowed_gap(mesh: TriangleMesh, max_surface_gap: float | None = None) -> float:
-    """m that `allowed_gap` does not fall below, found at once: it grows with the object's size, and a box in any frame around two points has a
-    side of their distance over √3 or more."""
+    """m that `allowed_gap` does not fall below, found at once: it grows with the object's size, and a box in any frame around two
+    points has a side of their distance over √3 or more."""
     if max_surface_gap is not None:
         return max_surface_gap
     return _allowed_for(float(extents(mesh).max()) / 3**0.5 * FAR_ABOVE_ROUNDING)

@@ -71,7 +71,7 @@ class GapBound:
         triangles = mesh.vertices[mesh.faces]
         count = int(min(MOST_SURFACE_SAMPLES, face_areas(triangles).sum() / (SURFACE_SPACING * bound) ** 2)) + 1
         samples = np.concatenate([spread_points(triangles, count)[0], mesh.vertices])
-        self._samples = cKDTree(samples)
+        self._samples = cKDTree(samples, balanced_tree=False, compact_nodes=False)
         self._near_samples = NearSamples.of(samples, bound)
         self._rays = RayCaster(mesh)
         self.surface = Surface(mesh)
@@ -94,7 +94,7 @@ class GapBound:
             return True
         areas = face_areas(triangles)
         count = int(min(MOST_CHECKED_POINTS, areas.sum() / (CHECKED_SPACING * bound) ** 2)) + 1
-        middles = triangles.sum(axis=1) / 3
+        middles = (triangles[:, 0] + triangles[:, 1] + triangles[:, 2]) / 3
         first = np.arange(len(middles)) % FEW == 0
         for (steps, shares), some in zip(_STAGES, (first, ~first), strict=True):
             number = int(np.searchsorted(steps, count))
@@ -107,13 +107,19 @@ class GapBound:
         """(N,) m: the distances of those of points (N, 3) that stand farther than the bound off the mesh, whose
         surface is given, and 0 for the others."""
         distance = np.zeros(len(points))
-        far = np.flatnonzero(np.isinf(self._samples.query(points, eps=1.0, distance_upper_bound=self.bound)[0]))
+        far = self._unsettled(points, self.bound)
+        far = far[np.isinf(self._samples.query(points[far], eps=1.0, distance_upper_bound=self.bound)[0])]
         distance[far] = surface.distances(points[far])
         return np.where(distance > self.bound, distance, 0.0)
 
+    def _unsettled(self, points: Floats, bound: float) -> NDArray[np.intp]:
+        """Indices of those of points (N, 3) that are not near samples for sure."""
+        if self._near_samples is None:
+            return np.arange(len(points))
+        return np.flatnonzero(~self._near_samples.surely_near(points, bound))
+
     def _near(self, points: Floats, bound: float) -> bool:
-        if self._near_samples is not None:
-            points = points[~self._near_samples.surely_near(points, bound)]
+        points = points[self._unsettled(points, bound)]
         outside = points[~self._rays.inside(points)] if len(points) else points
         if not len(outside):
             return True

@@ -163,9 +163,12 @@ def _touching(groups: list[Group]) -> NDArray[np.bool_]:
 def _keeps(joined: Part, inner: tuple[Part, ...], bound: GapBound) -> bool:
     """Whether a hull keeps the bound, given that the hulls in it do: only faces between vertices of several of them are new."""
     vertices, faces = joined.arrays
-    corners = rows(vertices)
-    own = [np.array([corner in part.corners for corner in corners])[faces].all(axis=1) for part in inner]
-    return bound.keeps(vertices[faces[~np.any(own, axis=0)]], air=joined.air)
+    corners, first, second, third = rows(vertices), *faces.T
+    old = np.zeros(len(faces), np.bool_)
+    for part in inner:
+        own = np.fromiter((corner in part.corners for corner in corners), np.bool_, len(corners))
+        old |= own[first] & own[second] & own[third]
+    return bound.keeps(vertices[faces[~old]], air=joined.air)
 
 
 def share_out(groups: list[Group], mean_gap: float, bound: GapBound) -> list[Group]:

@@ -116,7 +116,7 @@ class RayCaster:
         if len(point) == 0:
             return [np.zeros(0, bool) for _ in axes]
         toward = np.repeat(axes.astype(np.float32), len(point), axis=0)
-        hit = np.asarray(self._scene.run(np.tile(self._local(point), (len(axes), 1)), toward, query="INTERSECT"), np.int32)
+        hit = np.asarray(self._scene.run(np.concatenate([self._local(point)] * len(axes)), toward, query="INTERSECT"), np.int32)
         faces = hit.reshape(len(axes), -1)
         return [(face >= 0) & (np.einsum("ij,j->i", self._normal[face], axis) > 0) for face, axis in zip(faces, axes, strict=True)]
 
