@@ -22,7 +22,7 @@ from graspgen_cli.execution.robustness import add_robustness, robustness_record,
 from graspgen_cli.execution.rounds import FAILED, ObjectState, ObjectWork, fill_quotas, guess_missing, is_short, test_pending
 from graspgen_cli.files import default_cache, write_atomically
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
-from graspgen_cli.geometry.convex import allowed_gap
+from graspgen_cli.geometry.convex import allowed_gap, least_allowed_gap
 from graspgen_cli.grippers.export import graspgen_offset
 from graspgen_cli.guess.openings import fit_openings
 from graspgen_cli.objects.load import load_object
@@ -311,6 +311,8 @@ def _finished(task: ObjectTask, state: ObjectState, target: TargetObject) -> Obj
 def _wide_gap(target: TargetObject, settings: GraspCommand) -> str:
     """In words, that a decomposition stands farther off the mesh than it may; empty where it does not."""
     if settings.collision_approximation is not CollisionApproximation.CONVEX_DECOMPOSITION:
+        return ""
+    if target.largest_gap <= least_allowed_gap(target.mesh, settings.max_surface_gap):  # spares most objects the exact one
         return ""
     allowed = allowed_gap(target.mesh, settings.max_surface_gap)
     if not target.largest_gap > allowed:

@@ -7,6 +7,7 @@ run then waits for ever. Here nothing is shared: whatever happens to a worker, b
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
 import multiprocessing
 import os
@@ -156,6 +157,7 @@ def start_process(serve: Callable[..., None], arguments: tuple[Any, ...]) -> tup
 def _serve(pipe: Connection, make_handler: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...]) -> None:
     """A worker's life; it ends when the other end of its pipe is closed, or its owner dies."""
     handler = make_handler(*arguments)
+    gc.freeze()  # what has been imported stays: the garbage collector need not walk through it again and again
     with contextlib.suppress(EOFError, OSError):
         pipe.send(None)  # ready
         while True:

@@ -42,6 +42,8 @@ TIGHTENED = (0.9, 0.75, 0.5)
 """Multiples of all lengths above with which pieces that stand farther off the mesh than they may are made anew, in turn."""
 RELAXED = 1.33
 """Multiple of the largest gap that is taken, as far as it is allowed, where there are many pieces: wide thin shells need hundreds."""
+FAR_ABOVE_ROUNDING = 1 - 1e-6
+"""Share of a size that is taken where it must not be too large: coordinates are rounded before anything is cut."""
 CLOSE = 0.8
 """Share of the allowed gap above which the largest one found is looked for at many more points."""
 MANY_FACES = 20_000
@@ -89,9 +91,21 @@ def allowed_gap(mesh: TriangleMesh, max_surface_gap: float | None = None) -> flo
     return _allowed(brought(outer, frames_to_cut_in(outer)[0]))
 
 
+def least_allowed_gap(mesh: TriangleMesh, max_surface_gap: float | None = None) -> float:
+    """m that `allowed_gap` does not fall below, found at once: it grows with the object's size, and a box in any frame around two
+    points has a side of their distance over √3 or more."""
+    if max_surface_gap is not None:
+        return max_surface_gap
+    return _allowed_for(float(extents(mesh).max()) / 3**0.5 * FAR_ABOVE_ROUNDING)
+
+
 def _allowed(mesh: TriangleMesh) -> float:
     """`allowed_gap` of an outer surface in the frame in which it is cut."""
-    return max(LARGEST_GAP * _unit(mesh), LARGEST_SHARE * float(extents(mesh).max()))
+    return _allowed_for(float(extents(mesh).max()))
+
+
+def _allowed_for(size: float) -> float:
+    return max(LARGEST_GAP * _unit(size), LARGEST_SHARE * size)
 
 
 def _taken_back(convex: ConvexPieces, pose_mesh_in_frame: Floats) -> ConvexPieces:
@@ -110,9 +124,8 @@ def recipe(approximation: CollisionApproximation, max_surface_gap: float | None 
         return f"{approximation.value} {ALGORITHM}{bound}"
 
 
-def _unit(mesh: TriangleMesh) -> float:
-    """What all lengths above are multiplied by."""
-    size = float(extents(mesh).max())
+def _unit(size: float) -> float:
+    """What all lengths above are multiplied by for an object of a size, m."""
     return size / float(np.clip(size, *ORDINARY_SIZE))
 
 
@@ -160,7 +173,7 @@ class _Draft:
     @staticmethod
     def of(mesh: TriangleMesh, max_surface_gap: float | None, allowed: float) -> _Draft:
         """A first one. It is aimed at a bound of LARGEST_GAP where none is asked for, and all other lengths go with the bound."""
-        unit = _unit(mesh) if max_surface_gap is None else max_surface_gap / LARGEST_GAP
+        unit = _unit(float(extents(mesh).max())) if max_surface_gap is None else max_surface_gap / LARGEST_GAP
         many = len(mesh.faces) > MANY_FACES
         solid = solid_from_mesh(mesh).simplify(SIMPLIFIED * unit) if many else solid_from_mesh(mesh)
         bound = GapBound(mesh_from_solid(solid), LARGEST_GAP * unit)

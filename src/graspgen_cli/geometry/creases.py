@@ -41,8 +41,8 @@ def reflex_edges(vertices: Floats, faces: NDArray[np.integer]) -> ReflexEdges:
     ends = vertices[edges[one]]
     along = ends[:, 1] - ends[:, 0]
     reflex = np.einsum("ei,ei->e", cross(first, second), along) < 0
-    weight = np.linalg.norm(along, axis=1, keepdims=True) * np.abs(second - first)
-    return ReflexEdges(ends[reflex], weight[reflex])
+    weight = np.linalg.norm(along[reflex], axis=1, keepdims=True) * np.abs(second[reflex] - first[reflex])
+    return ReflexEdges(ends[reflex], weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +69,8 @@ class CreasePlanes:
         """The plane across `axis` with most weight of edges in the box between corners (3,), at least `margin` inside it."""
         place, weight, edge_low, edge_high = self._across[axis]
         start, stop = np.searchsorted(place, [low[axis] + margin, high[axis] - margin])
+        if start >= stop:
+            return Crease(0.0, 0.0)
         near = slice(int(start), int(stop))
         within = (edge_low[near] <= high + self._tolerance).all(axis=1) & (edge_high[near] >= low - self._tolerance).all(axis=1)
         place, weight = place[near][within], weight[near][within]

@@ -118,34 +118,50 @@ def _choose_plane(piece: Solid, part: Part, cell: Floats, creases: CreasePlanes,
     It is the plane that holds much of the part's reflex edges, where box-like solids fall into their boxes; else, of the middle of
     the cell and the sharpest crease across each axis, the one that leaves the least hull volume.
     """
-    vertices, faces = arrays(piece)
-    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    surface = _Surface(*arrays(piece))
+    low, high = surface.vertices.min(axis=0), surface.vertices.max(axis=0)
     axes = [axis for axis in range(3) if high[axis] - low[axis] >= smallest]
-    turning = reflex_edges(vertices, faces).weight.sum(axis=0)
     sharpest = {axis: creases.sharpest(axis, low, high, margin=smallest / 8) for axis in axes}
     axis = max(axes, key=lambda axis: sharpest[axis].weight)
-    if sharpest[axis].weight > SHARP * turning.sum():
+    if sharpest[axis].weight > 0 and sharpest[axis].weight > SHARP * surface.turning.sum():
         return axis, sharpest[axis].place
     planes = [(axis, float(cell[:, axis].mean())) for axis in axes]
     planes += [(axis, sharpest[axis].place) for axis in axes if sharpest[axis].weight > 0]
-    volume = {plane: _cut_hull_volume(vertices, faces, *plane) for plane in planes}
+    volume = {plane: surface.cut_hull_volume(*plane) for plane in planes}
     best = min(planes, key=lambda plane: volume[plane])
     if part.hull.volume() - volume[best] < BLIND * part.air:
-        axis = max(axes, key=lambda axis: float(turning[axis]))
+        axis = max(axes, key=lambda axis: float(surface.turning[axis]))
         best = min((plane for plane in planes if plane[0] == axis), key=lambda plane: volume[plane])
     return best
 
 
-def _cut_hull_volume(vertices: Floats, faces: NDArray[np.int64], axis: int, place: float) -> float:
-    """Sum of the hull volumes of both sides of a plane (m³), from the vertices and the points where edges cross the plane."""
-    height = vertices[:, axis] - place
-    start, end = faces.ravel(), faces[:, [1, 2, 0]].ravel()
-    crossing = (height[start] < 0) & (height[end] > 0)
-    start, end = start[crossing], end[crossing]
-    share = (height[start] / (height[start] - height[end]))[:, None]
-    rim = vertices[start] * (1 - share) + vertices[end] * share
-    sides = (np.concatenate([vertices[side], rim]) for side in (height >= 0, height <= 0))
-    return sum(float(manifold3d.Manifold.hull_points(points).volume()) for points in sides)
+@dataclass(frozen=True, eq=False)
+class _Surface:
+    """Of a part: vertices (V, 3) m and faces (F, 3)."""
+
+    vertices: Floats
+    faces: NDArray[np.int64]
+
+    @cached_property
+    def turning(self) -> Floats:
+        """(3,) m: how far the concave surface turns along each axis."""
+        return np.asarray(reflex_edges(self.vertices, self.faces).weight.sum(axis=0))
+
+    @cached_property
+    def edges(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Start and end of every edge, both ways, (2 E,) each."""
+        return self.faces.ravel(), self.faces[:, [1, 2, 0]].ravel()
+
+    def cut_hull_volume(self, axis: int, place: float) -> float:
+        """Sum of the hull volumes of both sides of a plane (m³), from the vertices and the points where edges cross the plane."""
+        height = self.vertices[:, axis] - place
+        start, end = self.edges
+        crossing = (height < 0)[start] & (height > 0)[end]
+        start, end = start[crossing], end[crossing]
+        share = (height[start] / (height[start] - height[end]))[:, None]
+        rim = self.vertices[start] * (1 - share) + self.vertices[end] * share
+        sides = (np.concatenate([self.vertices[side], rim]) for side in (height >= 0, height <= 0))
+        return sum(float(manifold3d.Manifold.hull_points(points).volume()) for points in sides)
 
 
 def _halved_around(cell: Floats, box: Floats, smallest: float) -> Floats:

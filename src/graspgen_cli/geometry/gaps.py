@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from graspgen_cli.geometry.meshes import bounds, extents, face_areas, face_normals
+from graspgen_cli.geometry.near_samples import NearSamples
 from graspgen_cli.geometry.rays import RayCaster
 from graspgen_cli.records import Floats, TriangleMesh
 
@@ -34,20 +35,33 @@ OUTWARDS = 1e-6
 """Share of the object's size: far above rounding, far below any gap."""
 
 
-def spread_points(triangles: Floats, count: int, *, every: int = 1) -> tuple[Floats, NDArray[np.intp]]:
-    """Points (N, 3) spread evenly over triangles (T, 3, 3) by area, always the same ones, and the triangle of each, (N,). `every` leaves
-    out all but each so-manieth of the `count` points.
+def spread_points(triangles: Floats, count: int) -> tuple[Floats, NDArray[np.intp]]:
+    """Points (count, 3) spread evenly over triangles (T, 3, 3) by area, always the same ones, and the triangle of each, (count,).
 
     Low-discrepancy steps of the golden ratio's two-dimensional kin (Roberts 2018, "R2"), folded into each triangle.
     """
-    areas = face_areas(triangles)
-    share = np.cumsum(areas)
-    step = np.arange(0, count, every)
-    chosen = np.searchsorted(share, (step + 0.5) / count * share[-1]).clip(max=len(areas) - 1)
+    step = np.arange(count)
+    return _spread(triangles, face_areas(triangles), count, step, _shares(step))
+
+
+def _shares(step: NDArray[np.intp]) -> Floats:
+    """(3, N, 1): what steps of the sequence, (N,), take of each corner of a triangle."""
     root = np.sqrt(step * 0.7548776662466927 % 1.0)[:, None]
     along = (step * 0.5698402909980532 % 1.0)[:, None]
-    a, b, c = triangles[chosen].swapaxes(0, 1)
-    return (1 - root) * a + root * (1 - along) * b + root * along * c, chosen
+    return np.stack([1 - root, root * (1 - along), root * along])
+
+
+def _spread(triangles: Floats, areas: Floats, count: int, step: NDArray[np.intp], shares: Floats) -> tuple[Floats, NDArray[np.intp]]:
+    """Those of `count` points that are at given steps (N,) of the sequence."""
+    upto = np.cumsum(areas)
+    chosen = np.minimum(np.searchsorted(upto, (step + 0.5) / count * upto[-1]), len(areas) - 1)
+    corners = triangles[chosen]
+    return shares[0] * corners[:, 0] + shares[1] * corners[:, 1] + shares[2] * corners[:, 2], chosen
+
+
+_STEPS = np.arange(MOST_CHECKED_POINTS + 1)
+_STAGES = tuple((_STEPS[some], _shares(_STEPS[some])) for some in (_STEPS % FEW == 0, _STEPS % FEW != 0))
+"""The steps at which a hull is looked at first, and then: the same for every hull, up to its count."""
 
 
 class GapBound:
@@ -56,7 +70,9 @@ class GapBound:
     def __init__(self, mesh: TriangleMesh, bound: float) -> None:
         triangles = mesh.vertices[mesh.faces]
         count = int(min(MOST_SURFACE_SAMPLES, face_areas(triangles).sum() / (SURFACE_SPACING * bound) ** 2)) + 1
-        self._samples = cKDTree(np.concatenate([spread_points(triangles, count)[0], mesh.vertices]))
+        samples = np.concatenate([spread_points(triangles, count)[0], mesh.vertices])
+        self._samples = cKDTree(samples, balanced_tree=False, compact_nodes=False)
+        self._near_samples = NearSamples.of(samples, bound)
         self._rays = RayCaster(mesh)
         self.surface = Surface(mesh)
         self.bound = bound
@@ -76,27 +92,42 @@ class GapBound:
         bound = self.bound
         if air < LEAST_AIR * bound**3 or not len(triangles):
             return True
-        count = int(min(MOST_CHECKED_POINTS, face_areas(triangles).sum() / (CHECKED_SPACING * bound) ** 2)) + 1
-        middles = triangles.mean(axis=1)
-        stages = (np.concatenate([spread_points(triangles, count, every=every)[0], middles[::every]]) for every in (FEW, 1))
-        return all(self._near(points, bound) for points in stages)
+        areas = face_areas(triangles)
+        count = int(min(MOST_CHECKED_POINTS, areas.sum() / (CHECKED_SPACING * bound) ** 2)) + 1
+        middles = (triangles[:, 0] + triangles[:, 1] + triangles[:, 2]) / 3
+        first = np.arange(len(middles)) % FEW == 0
+        for (steps, shares), some in zip(_STAGES, (first, ~first), strict=True):
+            number = int(np.searchsorted(steps, count))
+            points = _spread(triangles, areas, count, steps[:number], shares[:, :number])[0]
+            if not self._near(np.concatenate([points, middles[some]]), bound):
+                return False
+        return True
 
     def farther(self, points: Floats, surface: Surface) -> Floats:
         """(N,) m: the distances of those of points (N, 3) that stand farther than the bound off the mesh, whose
         surface is given, and 0 for the others."""
         distance = np.zeros(len(points))
-        for index in np.flatnonzero(np.isinf(self._samples.query(points, eps=1.0, distance_upper_bound=self.bound)[0])):
-            distance[index] = surface.distance(points[index])
+        far = self._unsettled(points, self.bound)
+        far = far[np.isinf(self._samples.query(points[far], eps=1.0, distance_upper_bound=self.bound)[0])]
+        distance[far] = surface.distances(points[far])
         return np.where(distance > self.bound, distance, 0.0)
 
+    def _unsettled(self, points: Floats, bound: float) -> NDArray[np.intp]:
+        """Indices of those of points (N, 3) that are not near samples for sure."""
+        if self._near_samples is None:
+            return np.arange(len(points))
+        return np.flatnonzero(~self._near_samples.surely_near(points, bound))
+
     def _near(self, points: Floats, bound: float) -> bool:
-        # A sample that is near enough will do, if it is not the nearest; the few that this overlooks are looked at more closely.
-        points = points[np.isinf(self._samples.query(points, eps=1.0, distance_upper_bound=bound)[0])]
-        outside = points[~self._rays.inside(points)]
+        points = points[self._unsettled(points, bound)]
+        outside = points[~self._rays.inside(points)] if len(points) else points
         if not len(outside):
             return True
-        # The farthest is the likeliest to be too far, which ends it; how far the very far ones are takes long to find and does not matter.
-        farthest_first = np.argsort(-self._samples.query(outside, distance_upper_bound=FAR * bound)[0], kind="stable")
+        # How far from samples the very far ones are takes long to find and does not matter.
+        distance = self._samples.query(outside, distance_upper_bound=FAR * bound)[0]
+        left = np.flatnonzero(distance > bound)
+        # The farthest is the likeliest to be too far, which ends it.
+        farthest_first = left[np.argsort(-distance[left], kind="stable")]
         return all(self.surface.distance(point) <= bound for point in outside[farthest_first])
 
 
@@ -127,7 +158,7 @@ def measure_gaps(pieces: Sequence[TriangleMesh], surface: Surface) -> tuple[Gaps
     pieces from one that two pieces share, and what it then finds itself in is widened by less, to have no cracks.
     """
     points, owner, by_area = bare_points(pieces, REPORTED_POINTS, surface.size)
-    distance = np.array([surface.distance(point) for point in points])
+    distance = surface.distances(points)
     return summed_up(distance[:by_area], distance[by_area:]), _largest_of_each(owner, distance, len(pieces))
 
 
@@ -155,13 +186,15 @@ def bare_points(pieces: Sequence[TriangleMesh], count: int, size: float) -> tupl
     face = np.concatenate([face, some])
     moved = points + face_normals(triangles)[face] * OUTWARDS * size
     widened = OUTWARDS * size / 100
-    bare = np.ones(len(points), np.bool_)
+    bare, owner = np.ones(len(points), np.bool_), owner[face]
+    columns = np.ascontiguousarray(moved.T)
     for index, piece in enumerate(pieces):
         low, high = bounds(piece)
-        inside_box = (moved >= low - widened).all(axis=1) & (moved <= high + widened).all(axis=1)
-        near = np.flatnonzero(bare & (owner[face] != index) & inside_box)
+        near = bare & (owner != index)
+        for column, least, most in zip(columns, low - widened, high + widened, strict=True):
+            near &= (column >= least) & (column <= most)
         bare[near] = depth_outside(moved[near], piece) > widened
-    return points[bare], owner[face[bare]], int(bare[: len(spread)].sum())
+    return points[bare], owner[bare], int(bare[: len(spread)].sum())
 
 
 def depth_outside(points: Floats, piece: TriangleMesh) -> Floats:
@@ -185,13 +218,17 @@ class Surface:
         model.endModel()
         self._object = fcl.CollisionObject(model)
         self._dot = fcl.CollisionObject(fcl.Sphere(1e-12))
-        self._request = fcl.DistanceRequest()
+        self._request, self._unread = fcl.DistanceRequest(), fcl.DistanceResult()
         self.size = float(extents(mesh).max())
 
     def distance(self, point: Floats) -> float:
         """Distance of a point (3,) to the surface, m."""
         self._dot.setTranslation(point)
-        return max(0.0, float(fcl.distance(self._object, self._dot, self._request, fcl.DistanceResult())))
+        return max(0.0, float(fcl.distance(self._object, self._dot, self._request, self._unread)))
+
+    def distances(self, points: Floats) -> Floats:
+        """Those of points (N, 3), (N,) m."""
+        return np.array([self.distance(point) for point in points])
 
     def meets(self, other: Surface) -> bool:
         """Whether a triangle of one touches or crosses a triangle of the other."""

@@ -163,8 +163,12 @@ def _touching(groups: list[Group]) -> NDArray[np.bool_]:
 def _keeps(joined: Part, inner: tuple[Part, ...], bound: GapBound) -> bool:
     """Whether a hull keeps the bound, given that the hulls in it do: only faces between vertices of several of them are new."""
     vertices, faces = joined.arrays
-    own = [np.array([corner in part.corners for corner in rows(vertices)])[faces].all(axis=1) for part in inner]
-    return bound.keeps(vertices[faces[~np.any(own, axis=0)]], air=joined.air)
+    corners, first, second, third = rows(vertices), *faces.T
+    old = np.zeros(len(faces), np.bool_)
+    for part in inner:
+        own = np.fromiter((corner in part.corners for corner in corners), np.bool_, len(corners))
+        old |= own[first] & own[second] & own[third]
+    return bound.keeps(vertices[faces[~old]], air=joined.air)
 
 
 def share_out(groups: list[Group], mean_gap: float, bound: GapBound) -> list[Group]:
@@ -193,11 +197,12 @@ def _hosts(parts: tuple[Part, ...], groups: dict[int, Group], mean_gap: float, b
 def _host(part: Part, groups: dict[int, Group], mean_gap: float, bound: GapBound) -> tuple[int, Group] | None:
     """The group whose hull has to grow least to take the part in, and that hull."""
     (single,) = single_groups([part])
+    boxes = np.stack([group.box for group in groups.values()]) if groups else np.zeros((0, 2, 3))
+    near = (single.box[0] <= boxes[:, 1] + TOUCHING).all(axis=1) & (boxes[:, 0] <= single.box[1] + TOUCHING).all(axis=1)
     offers = []
-    for index, group in groups.items():
-        if (single.box[0] <= group.box[1] + TOUCHING).all() and (group.box[0] <= single.box[1] + TOUCHING).all():
-            joined = _joined(group, single)
-            offers.append((float(joined.hull.volume() - group.part.hull.volume()), index, joined))
+    for index in itertools.compress(groups, near):
+        joined = _joined(groups[index], single)
+        offers.append((float(joined.hull.volume() - groups[index].part.hull.volume()), index, joined))
     for _, index, joined in sorted(offers, key=lambda offer: offer[:2])[:ATTEMPTS]:
         if joined.mean_gap < mean_gap and _keeps(joined, (groups[index].part, part), bound):
             return index, Group.of(joined, (*groups[index].members, part))

@@ -132,13 +132,18 @@ def face_crosses(triangles: Floats) -> Floats:
 
 def cross(one: Floats, other: Floats) -> Floats:
     """The cross products of vectors (N, 3), (N, 3). NumPy's own takes several times as long for a few hundred of them."""
+    return np.stack(_cross_columns(one, other), axis=1)
+
+
+def _cross_columns(one: Floats, other: Floats) -> tuple[Floats, Floats, Floats]:
     (a, b, c), (d, e, f) = one.T, other.T
-    return np.stack([b * f - c * e, c * d - a * f, a * e - b * d], axis=1)
+    return b * f - c * e, c * d - a * f, a * e - b * d
 
 
 def face_areas(triangles: Floats) -> Floats:
     """The areas of triangles (T, 3, 3), m², (T,)."""
-    return np.asarray(np.linalg.norm(face_crosses(triangles), axis=1) / 2)
+    x, y, z = _cross_columns(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+    return np.asarray(np.sqrt(x * x + y * y + z * z) / 2)
 
 
 def face_normals(triangles: Floats) -> Floats:

@@ -105,19 +105,20 @@ class RayCaster:
 
     def inside(self, point: Floats) -> NDArray[np.bool_]:
         """(N,) whether points (N, 3) lie inside a watertight mesh: the first face met is left, by the majority of three rays."""
-        one, other = (self._leaves_along(point, axis) for axis in _SKEW_DIRECTIONS[:2])
+        one, other = self._leave_along(point, _SKEW_DIRECTIONS[:2])
         torn = np.flatnonzero(one != other)
-        one[torn] = self._leaves_along(point[torn], _SKEW_DIRECTIONS[2])
+        if len(torn):
+            one[torn] = self._leave_along(point[torn], _SKEW_DIRECTIONS[2:])[0]
         return one
 
-    def _leaves_along(self, point: Floats, axis: Floats) -> NDArray[np.bool_]:
-        """(N,) whether the first face met from points (N, 3) along one direction (3,) is left."""
+    def _leave_along(self, point: Floats, axes: Floats) -> list[NDArray[np.bool_]]:
+        """Of each of some directions (A, 3) whether the first face met from points (N, 3) along it is left, (N,)."""
         if len(point) == 0:
-            return np.zeros(0, bool)
-        toward = np.empty(point.shape, np.float32)
-        toward[:] = axis
-        face = np.asarray(self._scene.run(self._local(point), toward, query="INTERSECT"), np.int32)
-        return (face >= 0) & (np.einsum("ij,j->i", self._normal[face], axis) > 0)
+            return [np.zeros(0, bool) for _ in axes]
+        toward = np.repeat(axes.astype(np.float32), len(point), axis=0)
+        hit = np.asarray(self._scene.run(np.concatenate([self._local(point)] * len(axes)), toward, query="INTERSECT"), np.int32)
+        faces = hit.reshape(len(axes), -1)
+        return [(face >= 0) & (np.einsum("ij,j->i", self._normal[face], axis) > 0) for face, axis in zip(faces, axes, strict=True)]
 
 
 # Directions along no symmetry of an ordinary mesh, so that rays seldom meet an edge or a vertex.
