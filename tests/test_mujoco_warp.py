@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from examples import example_object
+from graspgen_cli.errors import ObjectError
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.guess.loop import make_guesses
 from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject, TrialState
 from graspgen_cli.settings.models import GuessSettings, SimulationSettings
 from graspgen_cli.validate.backend import make_backend
 from graspgen_cli.validate.backends.packing import FIELDS_OF_OBJECTS, joined_meshes, mesh_of_geoms, rows_of_objects
-from graspgen_cli.validate.batches import ObjectTrials
+from graspgen_cli.validate.batches import ObjectFailed, ObjectResults, ObjectTrials
 from graspgen_cli.validate.judge import judge
 from graspgen_cli.validate.scene import build_scene, in_body_frame
 
@@ -126,6 +127,25 @@ def test_an_objects_trials_do_not_depend_on_the_others_in_the_launch(
     [(_, _, alone)] = states(("pear.obj",))
     np.testing.assert_array_equal(judge(together["pear.obj"]), judge(alone))
     np.testing.assert_allclose(together["pear.obj"].finger_contact_force, alone.finger_contact_force, rtol=0.05, atol=0.5)
+
+
+@pytest.mark.slow
+def test_an_object_of_which_no_scene_can_be_made_takes_no_other_along(gripper_shape: Callable[[str], GripperShape]) -> None:
+    """Its only piece is flat, which the engine makes no hull of."""
+    pytest.importorskip("mujoco_warp", reason="the GPU backend needs the packages of the extra gpu")
+    from graspgen_cli.validate.backends.mujoco_warp import MujocoWarpBackend, MujocoWarpSimulator
+
+    shape = gripper_shape("franka_panda")
+    target, grasps = guesses(shape, "pear.obj", 2)
+    piece = target.pieces[0]
+    flat = replace(piece, vertices=piece.vertices * [1.0, 1.0, 0.0])
+    trials = [ObjectTrials(0, replace(target, pieces=(flat,)), grasps), ObjectTrials(1, target, grasps)]
+    short = SimulationSettings(initial_grasp_duration=0.04, tug_sequences=())
+    failed, made = sorted(MujocoWarpSimulator(shape.gripper, short, device="cpu", worlds=2).run(trials), key=lambda each: each.number)
+    assert isinstance(failed, ObjectFailed) and "coplanar" in failed.reason
+    assert isinstance(made, ObjectResults) and len(made.state.steps) == 2
+    with pytest.raises(ObjectError, match=r"pear\.obj: unexpected ValueError: .*coplanar"):
+        MujocoWarpBackend(threads=1, device="cpu", worlds=2).run(shape.gripper, trials[0].target, grasps, short)
 
 
 @pytest.mark.slow

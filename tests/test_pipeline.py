@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import trimesh
@@ -13,7 +15,11 @@ import trimesh
 import fake_simulator
 from graspgen_cli.app import main
 from graspgen_cli.execution import devices, engines
+from graspgen_cli.execution.simulators import BatchDone, BatchFailed
+from graspgen_cli.records import GraspBatch, Gripper, TargetObject
+from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.backend import BACKENDS
+from graspgen_cli.validate.batches import ObjectFailed, ObjectTrials
 from made_datasets import contents
 
 SLIPPERY = ["--friction", "0.16", "--object-mass", "2"]
@@ -128,6 +134,52 @@ def test_an_object_that_breaks_the_simulator_fails_alone(
     grasps = {name: content for name, content in reference.items() if "box2" not in name and "map_" not in name}
     assert {name: content for name, content in found.items() if "map_" not in name} == grasps
     assert f"box2.obj: the simulator failed: {said}" in capsys.readouterr().out
+
+
+def trials_of(count: int) -> list[ObjectTrials]:
+    """Objects of one grasp each; nothing is simulated."""
+    one = GraspBatch.empty()
+    return [ObjectTrials(number, cast(TargetObject, None), one) for number in range(count)]
+
+
+def test_which_object_breaks_the_simulator_is_found_by_halves() -> None:
+    """Of 1,000 objects that went out together, 999 are tried again in parts that halve each time, not each by itself."""
+    simulators = devices.Devices(engines.Engine("mujoco", ("cpu",)), cast(Gripper, None), SimulationSettings())
+    ours, theirs = multiprocessing.Pipe()
+    device = devices._Device("cpu", cast(Any, None), ours, ready=True, takes_more=True)
+    simulators._devices.append(device)
+    for each in trials_of(1000):
+        simulators.add(each)
+    answered, goes = dict[int, object](), 0
+    while len(answered) < 1000:
+        simulators.hand_out()
+        numbers, goes = tuple(device.out), goes + 1
+        assert [each.number for each in theirs.recv()] == list(numbers)
+        message = BatchFailed(numbers, "no memory left") if 616 in numbers else BatchDone(())
+        for number in () if 616 in numbers else numbers:
+            answered.update({result.number: result.results for result in simulators._take(device, ObjectFailed(number, "tried"))})
+        answered.update({result.number: result.results for result in simulators._take(device, message)})
+    assert goes < 25
+    assert answered == {**dict.fromkeys(range(1000), "tried"), 616: "no memory left"}
+    assert simulators.is_room() and simulators._pending == 0
+
+
+def test_a_part_gets_no_more_and_loses_what_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    simulators = devices.Devices(engines.Engine("mujoco", ("cpu",)), cast(Gripper, None), SimulationSettings())
+    ours, theirs = multiprocessing.Pipe()
+    device = devices._Device("cpu", cast(Any, None), ours, ready=True, takes_more=True)
+    simulators._devices.append(device)
+    for each in trials_of(4):
+        simulators.add(each)
+    simulators.hand_out()
+    assert list(simulators._take(device, BatchFailed((0, 1, 2, 3), "no memory left"))) == []
+    simulators.drop(1)
+    simulators.add(trials_of(5)[4])
+    simulators.hand_out()
+    simulators.hand_out()
+    assert list(device.out) == [0]
+    theirs.recv()
+    assert [each.number for each in theirs.recv()] == [0] and not theirs.poll()
 
 
 @pytest.mark.usefixtures("batch_engine")

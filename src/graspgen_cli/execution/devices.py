@@ -17,7 +17,7 @@ from graspgen_cli.execution.simulators import BatchDone, BatchFailed, Loaded, Op
 from graspgen_cli.execution.standby import start_simulator, stop_simulator
 from graspgen_cli.records import Gripper, TrialState
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.batches import ObjectResults, ObjectTrials
+from graspgen_cli.validate.batches import ObjectFailed, ObjectResults, ObjectTrials
 
 MOST_GRASPS = 65536
 """Grasps of a batch: four times as many as a GPU tries at once."""
@@ -34,13 +34,15 @@ Batch = dict[int, ObjectTrials]
 
 @dataclass(eq=False)
 class _Device:
-    """A simulator process and the trials that are out with it, by the object's number."""
+    """A simulator process and the trials that are out with it, by the object's number. has_part: whether these are a part of a batch that
+    failed, which gets no more."""
 
     name: str
     process: BaseProcess
     pipe: Connection
     ready: bool = False
     takes_more: bool = False
+    has_part: bool = False
     out: Batch = field(default_factory=dict)
 
 
@@ -51,7 +53,7 @@ class Devices:
         self._engine, self._gripper, self._settings = engine, gripper, settings
         self._devices: list[_Device] = []
         self._waiting: deque[ObjectTrials] = deque()
-        self._alone: set[int] = set()
+        self._parts: deque[Batch] = deque()
         self._pending = 0
 
     def start(self) -> None:
@@ -69,6 +71,9 @@ class Devices:
         found = next((trials for trials in self._waiting if trials.number == number), None)
         if found is not None:
             self._waiting.remove(found)
+        else:
+            found = next((part.pop(number) for part in self._parts if number in part), None)
+        if found is not None:
             self._pending -= len(found.grasps)
 
     def is_room(self) -> bool:
@@ -76,14 +81,20 @@ class Devices:
         return self._pending < BATCHES_AHEAD * MOST_GRASPS * len(self._devices)
 
     def hand_out(self) -> None:
-        """Gives every simulator that has nothing to do what there is; one that is busy gets more at once if it takes more, else once
-        there is a whole batch."""
+        """Gives every simulator that has nothing to do what there is, first of all a part of a batch that failed; one that is busy gets
+        more at once if it takes more, else once there is a whole batch."""
         for device in self._devices:
-            if self._waiting and device.ready and (not device.out or self._may_get_more(device)):
+            if not device.ready:
+                continue
+            if not device.out:
+                device.has_part = bool(self._parts)
+            if device.has_part and not device.out:
+                self._give(device, self._parts.popleft())
+            elif self._waiting and (not device.out or self._may_get_more(device)):
                 self._give(device, self._next_batch())
 
     def _may_get_more(self, device: _Device) -> bool:
-        if self._alone & {self._waiting[0].number, *device.out}:
+        if device.has_part or self._parts:
             return False
         enough = device.takes_more or _grasps(self._waiting) >= MOST_GRASPS
         return enough and _grasps(device.out.values()) < BATCHES_A_DEVICE * MOST_GRASPS
@@ -124,16 +135,11 @@ class Devices:
         return _Device(name, *(ready or start_simulator(self._engine.name, name)))
 
     def _next_batch(self) -> Batch:
-        """From the front of those that wait: as many as fit, the first one whatever its size; or one that is to be alone."""
+        """From the front of those that wait: as many as fit, the first one whatever its size."""
         batch: Batch = {}
-        while self._waiting:
-            first = self._waiting[0]
-            alone = first.number in self._alone
-            if batch and (alone or _grasps([*batch.values(), first]) > MOST_GRASPS):
-                break
-            batch[first.number] = self._waiting.popleft()
-            if alone:
-                break
+        while self._waiting and not (batch and _grasps([*batch.values(), self._waiting[0]]) > MOST_GRASPS):
+            first = self._waiting.popleft()
+            batch[first.number] = first
         return batch
 
     def _give(self, device: _Device, batch: Batch) -> None:
@@ -148,21 +154,22 @@ class Devices:
                 device.ready, device.takes_more = True, takes_more
             case OpenFailed(reason):
                 raise InputError(f"--backend {self._engine.name} on {device.name}: {reason}")
-            case ObjectResults(number, state):
+            case ObjectResults(number, said) | ObjectFailed(number, said):
                 if number in device.out:
-                    yield self._answered(device.out.pop(number), state)
+                    yield self._answered(device.out.pop(number), said)
             case BatchDone(numbers):
                 yield from self._failed(_taken(device, numbers), "it gave no results")
             case BatchFailed(numbers, reason):
                 yield from self._failed(_taken(device, numbers), reason)
 
     def _failed(self, batch: Batch, reason: str) -> Iterator[GoOn]:
-        """What is left of a batch that ended: one object is the cause, so that many are tried again, each alone."""
+        """What is left of a batch that ended: one object is the cause, so that many are tried again in two parts, each by itself, until
+        that one is alone."""
         if len(batch) == 1:
             yield from (self._answered(trials, reason) for trials in batch.values())
-        else:
-            self._alone |= batch.keys()
-            self._waiting.extendleft(reversed(batch.values()))
+        elif batch:
+            trials, middle = list(batch.values()), len(batch) // 2
+            self._parts.extend({each.number: each for each in part} for part in (trials[:middle], trials[middle:]))
 
     def _answered(self, trials: ObjectTrials, results: TrialState | str) -> GoOn:
         self._pending -= len(trials.grasps)

@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from graspgen_cli.errors import GraspgenError
 from graspgen_cli.records import Gripper
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.batches import ObjectTrials, Simulator
+from graspgen_cli.validate.batches import ObjectTrials, Simulator, told
 
 _Batches = queue.SimpleQueue[list[ObjectTrials] | None]
 
@@ -69,7 +68,7 @@ def _named(place: str) -> Any:
 
 def serve_simulator(pipe: Connection, place: str, device: str) -> None:
     """The life of a simulator process: a Gripper with SimulationSettings in, then lists of ObjectTrials; Loaded, Opened, then for each go
-    ObjectResults and BatchDone or BatchFailed out. A simulator that takes more has what comes meanwhile in the same go.
+    ObjectResults or ObjectFailed and BatchDone or BatchFailed out. A simulator that takes more has what comes meanwhile in the same go.
 
     It ends when the other end of the pipe is closed, or its owner dies.
 
@@ -82,7 +81,7 @@ def serve_simulator(pipe: Connection, place: str, device: str) -> None:
         except (OSError, EOFError):
             raise
         except Exception as error:
-            pipe.send(OpenFailed(_line(error)))
+            pipe.send(OpenFailed(told(error)))
             return
         pipe.send(Opened(simulator.takes_more))
         batches: _Batches = queue.SimpleQueue()
@@ -119,7 +118,7 @@ def _simulate(pipe: Connection, simulator: Simulator, batch: list[ObjectTrials],
     except BrokenPipeError:  # the run is over
         raise
     except Exception as error:
-        pipe.send(BatchFailed(tuple(missing), _line(error)))
+        pipe.send(BatchFailed(tuple(missing), told(error)))
     else:
         pipe.send(BatchDone(tuple(missing)))
 
@@ -131,8 +130,3 @@ def _read_ahead(pipe: Connection, batches: _Batches) -> None:
         while True:
             batches.put(pipe.recv())
     batches.put(None)
-
-
-def _line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, GraspgenError) else f"unexpected {type(error).__name__}: {text}"

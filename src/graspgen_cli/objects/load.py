@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 from graspgen_cli.errors import ObjectError
@@ -10,8 +11,9 @@ from graspgen_cli.files import default_cache
 from graspgen_cli.geometry.convex import ConvexPieces, allowed_gap, convex_pieces, recipe
 from graspgen_cli.geometry.finger_reach import FingerReach
 from graspgen_cli.geometry.gaps import Gaps
-from graspgen_cli.geometry.meshes import is_closed, mass_properties
+from graspgen_cli.geometry.meshes import extents, is_closed, mass_properties
 from graspgen_cli.geometry.reach import Reachable, outer_surface, reachable
+from graspgen_cli.geometry.slivers import without_slivers
 from graspgen_cli.objects.cache import load_pieces, pieces_file, store_pieces
 from graspgen_cli.objects.read import read_mesh
 from graspgen_cli.objects.repair import repair
@@ -84,6 +86,13 @@ def _solid(mesh: TriangleMesh, surface: Reachable | None, max_surface_gap: float
 
 def _pieces(mesh: TriangleMesh, approximation: CollisionApproximation, max_surface_gap: float | None, cache: Path | None) -> ConvexPieces:
     """The mesh's convex pieces, from the cache where they are there."""
+    convex = _kept_pieces(mesh, approximation, max_surface_gap, cache)
+    return replace(convex, pieces=without_slivers(convex.pieces, float(extents(mesh).max())))
+
+
+def _kept_pieces(
+    mesh: TriangleMesh, approximation: CollisionApproximation, max_surface_gap: float | None, cache: Path | None
+) -> ConvexPieces:
     if cache is None:
         return convex_pieces(mesh, approximation, max_surface_gap)
     file = pieces_file(cache, mesh, recipe(approximation, max_surface_gap))

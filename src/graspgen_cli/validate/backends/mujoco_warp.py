@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import warp as wp
 
-from graspgen_cli.errors import SettingsError
+from graspgen_cli.errors import ObjectError, SettingsError
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.backends.lane import Lane, LaneObject, lane_object
 from graspgen_cli.validate.backends.mujoco_cpu import MujocoBackend
 from graspgen_cli.validate.backends.worlds import Worlds
-from graspgen_cli.validate.batches import More, ObjectResults, ObjectTrials
+from graspgen_cli.validate.batches import More, ObjectFailed, ObjectResults, ObjectTrials
 from graspgen_cli.validate.states import in_order, join_states, rows
 from graspgen_cli.validate.variation import Variation
 
@@ -68,7 +68,7 @@ class _Room:
                 lane.begin()
 
 
-def _those_done(ending: list[Future[ObjectResults]], *, idle: bool) -> Iterator[ObjectResults]:
+def _those_done(ending: list[Future[ObjectResults | ObjectFailed]], *, idle: bool) -> Iterator[ObjectResults | ObjectFailed]:
     """Takes out the results that are there, in whatever order; where there is nothing else to do, `idle`, it waits for one."""
     if idle:
         wait(ending, return_when=FIRST_COMPLETED)
@@ -93,15 +93,15 @@ class MujocoWarpSimulator:
         """Compiles or loads the kernels for objects of usual size."""
         self._room(ROOMS[0])
 
-    def run(self, trials: Sequence[ObjectTrials], more: More = list) -> Iterator[ObjectResults]:
+    def run(self, trials: Sequence[ObjectTrials], more: More = list) -> Iterator[ObjectResults | ObjectFailed]:
         """See `Simulator.run`."""
         with ThreadPoolExecutor(SCENE_THREADS) as pool:
-            preparing: deque[Future[LaneObject]] = deque()
-            ending: list[Future[ObjectResults]] = []
+            preparing: deque[Future[LaneObject | ObjectFailed]] = deque()
+            ending: list[Future[ObjectResults | ObjectFailed]] = []
             come: Sequence[ObjectTrials] = trials
             while come or preparing or ending or self._is_busy():
-                preparing.extend(pool.submit(lane_object, self._gripper, each, self._settings) for each in come)
-                self._take_prepared(preparing, idle=not ending)
+                preparing.extend(pool.submit(self._prepared, each) for each in come)
+                yield from self._take_prepared(preparing, idle=not ending)
                 ending.extend(pool.submit(self._results, each) for room in self._rooms.values() for each in room.look())
                 yield from _those_done(ending, idle=not self._is_busy())
                 for room in self._rooms.values():
@@ -111,10 +111,21 @@ class MujocoWarpSimulator:
     def _is_busy(self) -> bool:
         return any(room.is_busy() for room in self._rooms.values())
 
-    def _take_prepared(self, preparing: deque[Future[LaneObject]], *, idle: bool) -> None:
-        """Puts the objects that are ready into their rooms; where there is nothing else to do, `idle`, it waits for one."""
+    def _prepared(self, trials: ObjectTrials) -> LaneObject | ObjectFailed:
+        """An object of which the engine makes no scene is not to take others along."""
+        try:
+            return lane_object(self._gripper, trials, self._settings)
+        except Exception as error:
+            return ObjectFailed.of(trials.number, error)
+
+    def _take_prepared(self, preparing: deque[Future[LaneObject | ObjectFailed]], *, idle: bool) -> Iterator[ObjectFailed]:
+        """Puts the objects that are ready into their rooms; where there is nothing else to do, `idle`, it waits for one. Yields those that
+        cannot be had."""
         while preparing and (preparing[0].done() or (idle and not self._is_busy())):
             each = preparing.popleft().result()
+            if isinstance(each, ObjectFailed):
+                yield each
+                continue
             pieces = len(each.trials.target.pieces)
             self._room(next((room for room in ROOMS if pieces <= room), pieces)).waiting.append(each)
 
@@ -142,7 +153,13 @@ class MujocoWarpSimulator:
         worlds.warm_up()
         return Lane(worlds, self._gripper, self._settings)
 
-    def _results(self, each: LaneObject) -> ObjectResults:
+    def _results(self, each: LaneObject) -> ObjectResults | ObjectFailed:
+        try:
+            return ObjectResults(each.trials.number, self._state(each))
+        except Exception as error:
+            return ObjectFailed.of(each.trials.number, error)
+
+    def _state(self, each: LaneObject) -> TrialState:
         """The end states, with those trials made anew on the reference backend in which a buffer overflowed or a number was not finite."""
         state = each.state(len(self._gripper.joint_names))
         doubtful = np.flatnonzero(~state.finite)
@@ -153,7 +170,7 @@ class MujocoWarpSimulator:
             again = reference.run(self._gripper, trials.target, trials.grasps[doubtful], self._settings, varied)
             joined = join_states([rows(state, sure), again], len(self._gripper.joint_names))
             state = in_order(joined, np.concatenate([sure, doubtful]))
-        return ObjectResults(each.trials.number, state)
+        return state
 
 
 class MujocoWarpBackend:
@@ -171,12 +188,16 @@ class MujocoWarpBackend:
         return result.state
 
     def run_many(self, gripper: Gripper, trials: Sequence[ObjectTrials], settings: SimulationSettings) -> Iterator[ObjectResults]:
-        """The end states of each object's trials, in the order in which the objects are done."""
+        """The end states of each object's trials, in the order in which the objects are done. Raises ObjectError for one that fails."""
         key = (gripper.content_hash, settings)
         if self._open is None or self._open[0] != key:
             simulator = MujocoWarpSimulator(gripper, settings, device=self._device, worlds=self._count, threads=self._threads)
             self._open = (key, simulator)
-        yield from self._open[1].run(trials)
+        for result in self._open[1].run(trials):
+            if isinstance(result, ObjectFailed):
+                [failed] = [each for each in trials if each.number == result.number]
+                raise ObjectError(f"{failed.target.object_id}: {result.reason}")
+            yield result
 
     @staticmethod
     def open_simulator(gripper: Gripper, settings: SimulationSettings, *, device: str) -> MujocoWarpSimulator:

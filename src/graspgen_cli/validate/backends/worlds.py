@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,6 +42,8 @@ ROWS_A_WORLD = 256
 _PARKED = 100.0
 """m: where objects of worlds without a trial are."""
 _HALVINGS = 4
+_PATIENCE = 5e-4
+"""s between two looks whether a GPU is done; it steps for some 50 ms."""
 _LEAST_ROOM = 1 << 18
 """Rows that a table of meshes has room for from the start: where one moves, the step is captured anew, which takes a third of a second."""
 _GROWTH = 4
@@ -299,8 +302,9 @@ class Worlds:
         return Observation(pose, force, touching, position[:, self.scene.joint_qpos], finite, depth)
 
     def _wait(self) -> None:
-        if self._stream:
-            wp.synchronize_stream(self._stream)
+        # To synchronise keeps a core busy, which those who prepare objects can use.
+        while self._stream and not self._stream.is_complete:
+            time.sleep(_PATIENCE)
 
 
 def _cube(pieces: int) -> TargetObject:
