@@ -42,8 +42,8 @@ ROWS_A_WORLD = 256
 _PARKED = 100.0
 """m: where objects of worlds without a trial are."""
 _HALVINGS = 4
-_PATIENCE = 5e-4
-"""s between two looks whether a GPU is done; it steps for some 50 ms."""
+_PAUSE, _LOOKS = 5e-4, 4000
+"""s between two looks whether a GPU is done, which steps for some 50 ms, and how often at most."""
 _LEAST_ROOM = 1 << 18
 """Rows that a table of meshes has room for from the start: where one moves, the step is captured anew, which takes a third of a second."""
 _GROWTH = 4
@@ -302,9 +302,14 @@ class Worlds:
         return Observation(pose, force, touching, position[:, self.scene.joint_qpos], finite, depth)
 
     def _wait(self) -> None:
-        # To synchronise keeps a core busy, which those who prepare objects can use.
-        while self._stream and not self._stream.is_complete:
-            time.sleep(_PATIENCE)
+        if not self._stream:
+            return
+        # To synchronise keeps a core busy, which those who prepare objects can use; but it tells of errors.
+        for _ in range(_LOOKS):
+            if self._stream.is_complete:
+                break
+            time.sleep(_PAUSE)
+        wp.synchronize_stream(self._stream)
 
 
 def _cube(pieces: int) -> TargetObject:
