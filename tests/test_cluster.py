@@ -181,7 +181,9 @@ def test_on_the_cpu_an_object_is_a_task() -> None:
 
 def test_a_gpu_gets_lists_of_objects_and_its_share_of_the_cores() -> None:
     engine = Engine("mujoco-warp", ("cuda:0",))
-    assert plan(20, engine, {"CPU": 32, "GPU": 2}) == ({"num_cpus": 16, "num_gpus": 1}, [3, 3, 3, 3, 3, 3, 2])
+    assert plan(800, engine, {"CPU": 32, "GPU": 2}) == ({"num_cpus": 16, "num_gpus": 1}, [100] * 8)
+    assert plan(300, engine, {"CPU": 32, "GPU": 2})[1] == [64, 64, 64, 64, 44]
+    assert plan(19, engine, {"CPU": 32, "GPU": 2})[1] == [10, 9]
     assert plan(10000, engine, {"CPU": 9, "GPU": 2}, workers=3) == ({"num_cpus": 3, "num_gpus": 1}, [1000] * 10)
     with pytest.raises(InputError, match="the Ray cluster has no GPU"):
         plan(1, engine, {"CPU": 32})

@@ -30,8 +30,9 @@ MOST_RETRIES = 5
 """Times that a task is done again when its process or its node dies."""
 TASKS_AHEAD = 2
 """Tasks handed to the cluster for each of its cores or GPUs."""
-LISTS_A_GPU, LONGEST_LIST = 4, 1000
-"""A GPU gets its objects in at least so many lists, so that all end at about the same time, and in lists no longer than that."""
+LISTS_A_GPU, SHORTEST_LIST, LONGEST_LIST = 4, 64, 1000
+"""A GPU gets its objects in at least so many lists, so that all end at about the same time, but in lists no shorter than that, for each
+starts its own processes, and no longer."""
 
 Reports = list[tuple[ObjectTask, ObjectReport]]
 
@@ -102,7 +103,8 @@ def plan(
     gpus = int(resources.get("GPU", 0))
     if not gpus:
         raise InputError(f"--backend {engine.name}: the Ray cluster has no GPU; add a node with one, or take --backend mujoco")
-    length = min(LONGEST_LIST, math.ceil(len(tasks) / (LISTS_A_GPU * gpus)))
+    shortest = min(SHORTEST_LIST, math.ceil(len(tasks) / gpus))
+    length = min(LONGEST_LIST, max(shortest, math.ceil(len(tasks) / (LISTS_A_GPU * gpus))))
     cpus = settings.workers or max(1, int(resources.get("CPU", 1)) // gpus)
     return {"num_cpus": cpus, "num_gpus": 1}, [list(tasks[i : i + length]) for i in range(0, len(tasks), length)]
 
