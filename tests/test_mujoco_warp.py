@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import mujoco
 import numpy as np
 import pytest
+import trimesh
 
 from examples import example_object
 from graspgen_cli.errors import ObjectError
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.guess.loop import make_guesses
+from graspgen_cli.objects.load import load_object
 from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject, TrialState
-from graspgen_cli.settings.models import GuessSettings, SimulationSettings
+from graspgen_cli.settings.models import CollisionApproximation, GuessSettings, SimulationSettings
 from graspgen_cli.validate.backend import make_backend
 from graspgen_cli.validate.backends.packing import FIELDS_OF_OBJECTS, joined_meshes, mesh_of_geoms, rows_of_objects
 from graspgen_cli.validate.batches import ObjectFailed, ObjectResults, ObjectTrials
@@ -127,6 +130,51 @@ def test_an_objects_trials_do_not_depend_on_the_others_in_the_launch(
     [(_, _, alone)] = states(("pear.obj",))
     np.testing.assert_array_equal(judge(together["pear.obj"]), judge(alone))
     np.testing.assert_allclose(together["pear.obj"].finger_contact_force, alone.finger_contact_force, rtol=0.05, atol=0.5)
+
+
+def jammed_box(folder: Path) -> tuple[TargetObject, GraspBatch]:
+    """A box that the inner links of the 2F-85 meet before its pads do, each along an edge, and two grasps of it."""
+    trimesh.creation.box((0.03558984, 0.06042974, 0.13443414)).export(folder / "box.stl")
+    pose = np.array([[0, -0.14428352, -0.98953639, 0.12207027], [-1, 0, 0, 0], [0, 0.98953639, -0.14428352, 0.01544316], [0, 0, 0, 1]])
+    approximation = CollisionApproximation.CONVEX_DECOMPOSITION
+    target = load_object("box.stl", 1.0, root=folder, approximation=approximation, cache=None)
+    return target, replace(guesses_of(pose), opening_width=np.full(2, 0.085))
+
+
+def guesses_of(pose: np.ndarray) -> GraspBatch:
+    """The same pose twice, not tried yet."""
+    return GraspBatch(
+        pose_gripper_in_object=np.stack([pose, pose]), opening_width=np.zeros(2), outcome=np.full(2, Outcome.UNVALIDATED, np.int8)
+    )
+
+
+@pytest.mark.slow
+def test_what_a_link_jams_is_left_to_the_reference(
+    gripper_shape: Callable[[str], GripperShape], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In single precision a link has one point of contact where it has two, and gives way until the pads touch."""
+    pytest.importorskip("mujoco_warp", reason="the GPU backend needs the packages of the extra gpu")
+    from graspgen_cli.validate.backends.mujoco_warp import MujocoWarpBackend
+
+    gripper, (target, grasps) = gripper_shape("robotiq_2f_85").gripper, jammed_box(tmp_path)
+    backend = MujocoWarpBackend(threads=1, device="cpu", worlds=2)
+    reference = make_backend("mujoco", threads=1).run(gripper, target, grasps, SETTINGS)
+    assert (judge(reference) == Outcome.DROPPED).all()
+    np.testing.assert_array_equal(backend.run(gripper, target, grasps, SETTINGS).pose_object_in_gripper, reference.pose_object_in_gripper)
+    monkeypatch.setattr("graspgen_cli.validate.backends.lane.JAMMED", np.inf)
+    assert (judge(backend.run(gripper, target, grasps, SETTINGS)) == Outcome.HELD).all()
+
+
+def test_links_of_no_finger_are_those_that_the_fingers_do_not_carry(gripper_shape: Callable[[str], GripperShape]) -> None:
+    pytest.importorskip("mujoco_warp", reason="the GPU backend needs the packages of the extra gpu")
+    from graspgen_cli.validate.backends.worlds import links_of_no_finger
+
+    gripper = gripper_shape("robotiq_2f_85").gripper
+    scene = build_scene(gripper, example_object("box.stl", pieces=True), SETTINGS)
+    marked = links_of_no_finger(scene, gripper)
+    names = {scene.model.geom(number).name for number in np.flatnonzero(marked)}
+    assert {"body", "left_inner_bar", "right_inner_bar", "left_crank"} <= names
+    assert not names & {"left_pad", "right_pad", "left_backing", "graspgen_object_0"} and set(marked) == {0, 1}
 
 
 @pytest.mark.slow

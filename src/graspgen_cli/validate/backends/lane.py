@@ -27,6 +27,11 @@ MOST_OBJECTS = 4096
 """Objects that the worlds know at once. Once so many have come, no more are taken until the worlds are empty."""
 
 
+JAMMED = 1e-3
+"""m that a link of no finger goes into an object that is jammed against it: about what it does where an edge lies along it under the
+whole force of the grip."""
+
+
 @dataclass(eq=False)
 class LaneObject:
     """An object with its scene, and what has come of its trials so far."""
@@ -38,6 +43,7 @@ class LaneObject:
     fields: dict[str, Floats] = field(default_factory=dict)
     """Of the scene's model, those in which the trials differ, a row each."""
     number: list[Indices] = field(default_factory=list)
+    is_jammed: list[NDArray[np.bool_]] = field(default_factory=list)
     states: list[TrialState] = field(default_factory=list)
     missing: int = 0
 
@@ -50,6 +56,13 @@ class LaneObject:
     def state(self, joints: int) -> TrialState:
         """The end states of all trials, in the order of the grasps."""
         return in_order(join_states(self.states, joints), np.concatenate(self.number) if self.number else np.zeros(0, np.intp))
+
+    def jammed(self) -> NDArray[np.bool_]:
+        """(N,) trials that ended with both fingers pressing and a link of no finger deep in the object, in the order of the grasps."""
+        found = np.zeros(len(self.trials.grasps), bool)
+        for number, is_jammed in zip(self.number, self.is_jammed, strict=True):
+            found[number] = is_jammed
+        return found
 
 
 def lane_object(gripper: Gripper, trials: ObjectTrials, settings: SimulationSettings) -> LaneObject:
@@ -184,10 +197,11 @@ class Lane:
 
     def _collect(self, ended: Indices, seen: Observation) -> Iterator[LaneObject]:
         """Notes the end states; the objects that are done."""
-        of = self._object_of_slot[ended]
+        of, jammed = self._object_of_slot[ended], seen.touching.all(axis=1) & (self._worlds.depth_of_links() > JAMMED)
         for i in np.unique(of):
             slots, each = ended[of == i], self._objects[i]
             each.number.append(self._number_of_slot[slots].copy())
+            each.is_jammed.append(jammed[slots])
             each.states.append(self._in_progress().state(slots, seen, self._inside))
             each.missing -= len(slots)
             if each.missing == 0:

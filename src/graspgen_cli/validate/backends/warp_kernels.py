@@ -22,15 +22,28 @@ def _copy_integer_rows(source: wp.array2d[int], row_of_source: wp.array[int], ta
 
 
 @wp.kernel
-def _smallest_of_worlds(found: wp.array[int], world: wp.array[int], value: wp.array[float], smallest: wp.array[float]):
+def _deepest_of_worlds(
+    found: wp.array[int],
+    world: wp.array[int],
+    distance: wp.array[float],
+    geom: wp.array[wp.vec2i],
+    is_link: wp.array[int],
+    deepest: wp.array[float],
+    deepest_of_links: wp.array[float],
+):
     i = wp.tid()
     if i < found[0]:
-        wp.atomic_min(smallest, world[i], value[i])
+        wp.atomic_min(deepest, world[i], distance[i])
+        if is_link[geom[i][0]] + is_link[geom[i][1]] > 0:
+            wp.atomic_min(deepest_of_links, world[i], distance[i])
 
 
-def smallest_of_worlds(found: wp.array, world: wp.array, value: wp.array, smallest: wp.array) -> None:
-    """smallest[w] = the smallest of itself and of all value[i] with world[i] = w, over the first `found` (1,) of them."""
-    wp.launch(_smallest_of_worlds, dim=len(value), inputs=[found, world, value, smallest], device=smallest.device)
+def deepest_of_worlds(data: Any, is_link: wp.array, deepest: wp.array, deepest_of_links: wp.array) -> None:
+    """deepest[w] = the smallest of itself and the distances of all contacts in world w; deepest_of_links the same of contacts with a geom
+    that `is_link` (geoms,) marks."""
+    contact = data.contact
+    inputs = [data.nacon, contact.worldid, contact.dist, contact.geom, is_link]
+    wp.launch(_deepest_of_worlds, dim=len(contact.dist), inputs=inputs, outputs=[deepest, deepest_of_links], device=deepest.device)
 
 
 def copy_rows(source: wp.array, row_of_source: wp.array, target: wp.array, row_of_target: wp.array) -> None:

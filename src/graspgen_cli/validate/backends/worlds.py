@@ -79,7 +79,7 @@ class Worlds:
             self._motion = wp.array(motion_table(gripper, settings).astype(np.float32))
             self._row = wp.full((count, 1), STILL, dtype=wp.int32)
             self._data.qfrc_applied.assign(np.tile(self.scene.effort.astype(np.float32), (count, 1)))
-            self._readings = Readings(self._data)
+            self._readings = Readings(self._data, links_of_no_finger(self.scene, gripper))
         # A step of fewer worlds costs less: those in use are the first.
         self._sizes = sorted({max(count >> halvings, 1) for halvings in range(_HALVINGS + 1)})
         self._frames: list[Floats] = []
@@ -293,13 +293,17 @@ class Worlds:
         if not self._sent:
             self.send()
         self._wait()
-        qpos, sensordata, overflow, deepest = self._readings.seen()
+        qpos, sensordata, overflow, deepest, _ = self._readings.seen()
         position = qpos[self._world].astype(np.float64)
         touching, force = contacts(self.scene, sensordata[self._world].astype(np.float64))
         finite = np.isfinite(position).all(axis=1) & ((overflow[self._world] & self._harmful) == 0)
         pose = object_pose(self.scene, position, self._frame)
         depth = -deepest[self._world].astype(np.float64)
         return Observation(pose, force, touching, position[:, self.scene.joint_qpos], finite, depth)
+
+    def depth_of_links(self) -> Floats:
+        """(count,) m: how deep a link of no finger was in the object in each slot's world when it was observed last."""
+        return -self._readings.seen()[-1][self._world].astype(np.float64)
 
     def _wait(self) -> None:
         if not self._stream:
@@ -310,6 +314,16 @@ class Worlds:
                 break
             time.sleep(_PAUSE)
         wp.synchronize_stream(self._stream)
+
+
+def links_of_no_finger(scene: Scene, gripper: Gripper) -> NDArray[np.int32]:
+    """(geoms,) 1 for those of the gripper that are on no finger, 0 for the others."""
+    model, fingers = scene.model, {scene.model.body(name).id for name in gripper.finger_bodies}
+    on_finger = np.zeros(model.nbody, bool)
+    for body in range(1, model.nbody):  # a body comes after the one that it hangs on
+        on_finger[body] = body in fingers or on_finger[model.body_parentid[body]]
+    of_gripper = model.geom_bodyid != scene.object_body
+    return np.asarray(of_gripper & ~on_finger[model.geom_bodyid], np.int32)
 
 
 def _cube(pieces: int) -> TargetObject:
