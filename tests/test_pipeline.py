@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, cast
 
@@ -142,14 +143,20 @@ def trials_of(count: int) -> list[ObjectTrials]:
     return [ObjectTrials(number, cast(TargetObject, None), one) for number in range(count)]
 
 
-def test_which_object_breaks_the_simulator_is_found_by_halves() -> None:
-    """Of 1,000 objects that went out together, 999 are tried again in parts that halve each time, not each by itself."""
+def one_device(count: int) -> tuple[devices.Devices, devices._Device, Connection]:
+    """A device that takes more, with so many objects waiting for it, and the simulator's end of its pipe."""
     simulators = devices.Devices(engines.Engine("mujoco", ("cpu",)), cast(Gripper, None), SimulationSettings())
     ours, theirs = multiprocessing.Pipe()
     device = devices._Device("cpu", cast(Any, None), ours, ready=True, takes_more=True)
     simulators._devices.append(device)
-    for each in trials_of(1000):
+    for each in trials_of(count):
         simulators.add(each)
+    return simulators, device, theirs
+
+
+def test_which_object_breaks_the_simulator_is_found_by_halves() -> None:
+    """Of 1,000 objects that went out together, 999 are tried again in parts that halve each time, not each by itself."""
+    simulators, device, theirs = one_device(1000)
     answered, goes = dict[int, object](), 0
     while len(answered) < 1000:
         simulators.hand_out()
@@ -164,13 +171,8 @@ def test_which_object_breaks_the_simulator_is_found_by_halves() -> None:
     assert simulators.is_room() and simulators._pending == 0
 
 
-def test_a_part_gets_no_more_and_loses_what_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    simulators = devices.Devices(engines.Engine("mujoco", ("cpu",)), cast(Gripper, None), SimulationSettings())
-    ours, theirs = multiprocessing.Pipe()
-    device = devices._Device("cpu", cast(Any, None), ours, ready=True, takes_more=True)
-    simulators._devices.append(device)
-    for each in trials_of(4):
-        simulators.add(each)
+def test_a_part_gets_no_more_and_loses_what_is_dropped() -> None:
+    simulators, device, theirs = one_device(4)
     simulators.hand_out()
     assert list(simulators._take(device, BatchFailed((0, 1, 2, 3), "no memory left"))) == []
     simulators.drop(1)
