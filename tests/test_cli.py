@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -509,6 +511,31 @@ def test_interruption_says_how_to_go_on(run: FakeRun, capsys: Streams) -> None:
     run.error = KeyboardInterrupt()
     assert main(["all"]) == ExitCode.INTERRUPTED
     assert last_line(capsys) == "graspgen: interrupted; what was finished is kept, and the same command goes on from there"
+
+
+def test_a_termination_that_goes_lost_is_told_again_but_not_while_it_is_heeded(
+    run: FakeRun, capsys: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As native code loses exceptions that signals raise in it."""
+    heeded = []
+
+    def loses_one(*_: object) -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        try:
+            time.sleep(5)
+        finally:
+            for _ in range(3):
+                time.sleep(0.3)
+                with contextlib.suppress(OSError):
+                    raise OSError
+            heeded.append(True)
+
+    monkeypatch.setattr(run, "note", loses_one)
+    began = time.monotonic()
+    assert main(["all"]) == ExitCode.TERMINATED and heeded and time.monotonic() - began < 4
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0) and signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
 
 
 def test_termination_is_an_interruption_with_a_code_of_its_own(run: FakeRun, capsys: Streams, monkeypatch: pytest.MonkeyPatch) -> None:

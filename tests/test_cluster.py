@@ -120,7 +120,7 @@ def pretended_gpus() -> Iterator[Any]:
 def command_for_gpus(folder: Path, objects: Path, out: Path, *flags: str) -> list[str]:
     (folder / "list.json").write_text('{"box0.obj": 1.0, "box1.obj": 1.0, "gone.obj": 1.0}')
     quotas = ["--num-collision-free-grasps", "4", "--num-colliding-grasps", "1", "--do-not-run-controls"]
-    quotas += ["--max-num-envs", "4", "--fps", "100", "--initial-grasp-duration", "0.2", "--tug-sequences", "[]"]  # Warp's own is slow
+    quotas += ["--max-num-envs", "4", "--tug-sequences", "[]"]  # Warp's own device is slow
     engine = ["--backend", "mujoco-warp", "--object-scales-json", str(folder / "list.json"), "--json"]
     return command(objects, out, *engine, *quotas, *flags)
 

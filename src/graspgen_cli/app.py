@@ -135,6 +135,10 @@ def _run(arguments: Sequence[str] | None) -> int:
     return ExitCode.TERMINATED if received else code
 
 
+_INSISTENCE = 0.5
+"""s after which an interruption that went lost is raised anew."""
+
+
 @contextlib.contextmanager
 def _termination_like_ctrl_c() -> Iterator[list[int]]:
     """Makes SIGTERM, by which `kill`, containers and batch systems end a program, do what Ctrl-C does; yields a list that it is put on.
@@ -144,16 +148,31 @@ def _termination_like_ctrl_c() -> Iterator[list[int]]:
     def stop(number: int, _: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # batch systems send several, and what is to be put in order must not be disturbed
         received.append(number)
+        signal.setitimer(signal.ITIMER_REAL, _INSISTENCE, _INSISTENCE)
         raise KeyboardInterrupt
+
+    def insist(_: int, __: object) -> None:
+        if not _is_on_its_way(sys.exc_info()[1]):
+            raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield received
         return
     signal.signal(signal.SIGTERM, stop)
+    before = signal.signal(signal.SIGALRM, insist)
     try:
         yield received
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _is_on_its_way(handled: BaseException | None) -> bool:
+    """Whether an interruption is being handled: an exception that a signal raises within a native call may get lost there."""
+    while handled is not None and not isinstance(handled, KeyboardInterrupt):
+        handled = handled.__context__
+    return handled is not None
 
 
 def _usage_error(error: typer.TyperException, command: str) -> SettingsError:
