@@ -60,6 +60,8 @@ class FakeBatchEngine(MujocoBackend):
     def open_simulator(gripper: Gripper, settings: SimulationSettings, *, device: str) -> FakeSimulator:
         if device == "cuda:9":
             raise InputError("there are 2 GPUs")
+        if device == "cuda:7":
+            raise OSError("libcuda.so.1: cannot open shared object file")
         if device == "cuda:8":
             os.kill(os.getpid(), signal.SIGKILL)
         return FakeSimulator(gripper, settings, device)

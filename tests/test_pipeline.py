@@ -187,7 +187,11 @@ def test_a_part_gets_no_more_and_loses_what_is_dropped() -> None:
 @pytest.mark.usefixtures("batch_engine")
 @pytest.mark.parametrize(
     ("device", "said"),
-    [("cuda:9", "there are 2 GPUs"), pytest.param("cuda:8", "ended with code -9 before it was ready", marks=pytest.mark.slow)],
+    [
+        ("cuda:9", "there are 2 GPUs"),
+        ("cuda:7", "unexpected OSError: libcuda.so.1: cannot open"),
+        pytest.param("cuda:8", "ended with code -9 before it was ready", marks=pytest.mark.slow),
+    ],
 )
 def test_a_device_that_cannot_be_used_ends_the_run(
     run: Run, device: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

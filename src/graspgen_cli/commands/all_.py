@@ -30,8 +30,10 @@ def all_(settings: AllCommand, console: Console) -> ExitCode:
 
     phase = Phase.GUESS if settings.guess_only else Phase.ALL
     summary = process_objects(settings, phase=phase, console=console, before=write_config)
+    from graspgen_cli.execution.run import update_dataset_splits  # heavy: the simulators are started first
+
     whole = settings.shard is None
-    plan = _updated_splits(settings) if whole and _has_grasps(summary) else None
+    plan = update_dataset_splits(settings) if whole and _has_grasps(summary) else None
     if console.json:
         console.document({"command": "all", **_document(settings, files, summary, plan)})
     else:
@@ -40,12 +42,6 @@ def all_(settings: AllCommand, console: Console) -> ExitCode:
         following = "validate --load-guesses" if settings.guess_only else "analyze"
         print_next(settings, following if whole else "splits", console)
     return exit_code(summary)
-
-
-def _updated_splits(settings: AllCommand) -> SplitPlan:
-    from graspgen_cli.execution.run import update_dataset_splits
-
-    return update_dataset_splits(settings)
 
 
 def _has_grasps(summary: RunSummary) -> bool:

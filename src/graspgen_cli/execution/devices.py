@@ -12,9 +12,9 @@ from multiprocessing.process import BaseProcess
 from graspgen_cli.errors import InputError
 from graspgen_cli.execution.coroutines import GoOn
 from graspgen_cli.execution.engines import Engine
-from graspgen_cli.execution.processes import death
+from graspgen_cli.execution.processes import death, stop_process
 from graspgen_cli.execution.simulators import BatchDone, BatchFailed, Loaded, Opened, OpenFailed
-from graspgen_cli.execution.standby import start_simulator, stop_simulator
+from graspgen_cli.execution.standby import start_simulator
 from graspgen_cli.records import Gripper, TrialState
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.batches import ObjectFailed, ObjectResults, ObjectTrials
@@ -128,7 +128,7 @@ class Devices:
     def stop(self) -> None:
         """Ends the processes."""
         for device in self._devices:
-            _stop(device)
+            stop_process(device.process, device.pipe)
 
     def _started(self, name: str) -> _Device:
         ready = self._engine.standby and self._engine.standby.take(name)
@@ -179,7 +179,7 @@ class Devices:
         exitcode = death(device.process).exitcode
         if not device.ready:
             raise InputError(f"--backend {self._engine.name} on {device.name}: its process ended with code {exitcode} before it was ready")
-        _stop(device)
+        stop_process(device.process, device.pipe)
         yield from self._failed(device.out, f"its process ended with code {exitcode}")
 
 
@@ -195,7 +195,3 @@ def _grasps(trials: Iterable[ObjectTrials]) -> int:
 def _send(device: _Device, message: object) -> None:
     with contextlib.suppress(OSError):  # it has died, which `collect` will see
         device.pipe.send(message)
-
-
-def _stop(device: _Device) -> None:
-    stop_simulator(device.process, device.pipe)

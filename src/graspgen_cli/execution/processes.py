@@ -87,10 +87,7 @@ class Worker:
 
     def stop(self) -> None:
         """Ends it, whatever it does."""
-        self.pipe.close()
-        if self.process.is_alive():
-            self.process.kill()
-        self.process.join()
+        stop_process(self.process, self.pipe)
 
 
 def run_in_processes(
@@ -152,6 +149,14 @@ def start_process(serve: Callable[..., None], arguments: tuple[Any, ...]) -> tup
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
     return process, ours
+
+
+def stop_process(process: BaseProcess, pipe: Connection) -> None:
+    """Ends a process, whatever it does."""
+    pipe.close()
+    if process.is_alive():
+        process.kill()
+    process.join()
 
 
 def _serve(pipe: Connection, make_handler: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...]) -> None:

@@ -20,8 +20,6 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from graspgen_cli.records import Gripper
-from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.batches import ObjectTrials, Simulator, told
 
 _Batches = queue.SimpleQueue[list[ObjectTrials] | None]
@@ -75,12 +73,10 @@ def serve_simulator(pipe: Connection, place: str, device: str) -> None:
     place: the engine's entry in BACKENDS.
     """
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what an engine prints is no result
-    with contextlib.suppress(OSError, EOFError):
+    with contextlib.suppress(OSError):
         try:
             simulator = _opened(pipe, place, device)
-        except (OSError, EOFError):
-            raise
-        except Exception as error:
+        except Exception as error:  # where it is that the owner is gone, so is the pipe to say so
             pipe.send(OpenFailed(told(error)))
             return
         pipe.send(Opened(simulator.takes_more))
@@ -93,8 +89,7 @@ def serve_simulator(pipe: Connection, place: str, device: str) -> None:
 def _opened(pipe: Connection, place: str, device: str) -> Simulator:
     engine = _named(place)
     pipe.send(Loaded())
-    told: tuple[Gripper, SimulationSettings] = pipe.recv()
-    gripper, settings = told
+    gripper, settings = pipe.recv()
     simulator: Simulator = engine.open_simulator(gripper, settings, device=device)
     return simulator
 

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
 from graspgen_cli.execution.engines import Engine, choose_engine
-from graspgen_cli.execution.processes import start_process
+from graspgen_cli.execution.processes import start_process, stop_process
 from graspgen_cli.execution.reports import Phase
 from graspgen_cli.settings.commands import GraspCommand
 from graspgen_cli.settings.models import Executor
@@ -34,7 +34,7 @@ class Standby:
     def stop(self) -> None:
         """Ends those that nobody took."""
         for process, pipe in self._waiting.values():
-            stop_simulator(process, pipe)
+            stop_process(process, pipe)
         self._waiting = {}
 
 
@@ -54,14 +54,6 @@ def ready_engine(settings: GraspCommand, phase: Phase) -> Iterator[Engine]:
 def start_simulator(engine: str, device: str) -> Simulation:
     """A process that gets ready to simulate on a device; see `execution.simulators`."""
     return start_process(_serve, (BACKENDS[engine], device))
-
-
-def stop_simulator(process: BaseProcess, pipe: Connection) -> None:
-    """Ends a process, whatever it does."""
-    pipe.close()
-    if process.is_alive():
-        process.kill()
-    process.join()
 
 
 def _serve(pipe: Connection, place: str, device: str) -> None:
