@@ -666,6 +666,17 @@ def test_documentation_names_every_flag_and_exit_code() -> None:
     assert all(line.count("|") == line.replace("\\|", "").count("|") for line in page.splitlines())
 
 
+def test_documentation_has_one_row_a_flag_that_names_its_commands(capsys: Streams) -> None:
+    expected: dict[str, list[str]] = {}
+    for command in COMMANDS:
+        main([command, "--show-settings", "--json"])
+        for name in orjson.loads(capsys.readouterr().out)["settings"]:
+            expected.setdefault(flag(name), []).append(command)
+    rows = re.findall(r"^\| `(--[a-z-]+)`.*\| ([^|]+) \|$", document(), re.MULTILINE)
+    found = [(name, commands.split(", ")) for name, commands in rows if commands != "all commands"]
+    assert sorted(found) == sorted(expected.items())
+
+
 # --- as a process --------------------------------------------------------------------------------------------------------------
 
 

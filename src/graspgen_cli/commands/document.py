@@ -1,4 +1,4 @@
-"""Prints docs/commands.md: every command with its flags, from the same models that the command line is made of.
+"""Prints docs/commands.md: one table of all flags, and a section for each command, from the models that make the command line.
 
 Run as ``python -m graspgen_cli.commands.document > docs/commands.md``.
 """
@@ -15,77 +15,110 @@ from graspgen_cli.settings.fields import ENVIRONMENT_ALIASES, Kind, allowed, def
 from graspgen_cli.settings.models import Section
 
 EXIT_CODES = {
-    ExitCode.OK: "All went well. Objects that are short of their quotas are named in the summary, but are no failure.",
-    ExitCode.FAILED: "The command ran, but some objects failed, a grasp file cannot be read, `analyze` found wrong data or a "
-    "threshold was not met, or `doctor` found something. Also: an error that nobody foresaw; `--debug` shows where.",
+    ExitCode.OK: "Success. An object below its quota is named in the summary and does not change the code.",
+    ExitCode.FAILED: "The command ran and found a failure: an object failed, a file cannot be read, `analyze` found wrong data or a "
+    "threshold that is not met, `doctor` found a problem. Also an unexpected error; `--debug` prints its traceback.",
     ExitCode.USAGE: "A flag, an environment variable or the settings file is wrong. Nothing was started.",
-    ExitCode.BAD_INPUT: "The input as a whole cannot be used: the scales file, the gripper, the dataset.",
+    ExitCode.BAD_INPUT: "The scales file, the gripper or the dataset cannot be used.",
     ExitCode.OUTPUT: "The output cannot be written.",
-    ExitCode.INTERRUPTED: "Ctrl-C. What was finished is kept; the same command goes on from there.",
-    ExitCode.TERMINATED: "SIGTERM, by which `kill`, a container or a batch system ends a program. The same as after Ctrl-C.",
+    ExitCode.INTERRUPTED: "Ctrl-C. Finished files are kept; the same command continues.",
+    ExitCode.TERMINATED: "SIGTERM, from `kill`, a container or a batch system. Finished files are kept, as after Ctrl-C.",
 }
+
+VARIABLES = {
+    "GRASPGEN_CACHE_DIR": "Cache folder; default: `graspgen` in the user's cache folder.",
+    "GRASPGEN_CONFIG_DIR": "Folder of saved grippers; default: `graspgen` in the user's configuration folder.",
+    "MUJOCO_GL": "OpenGL system that draws pictures and videos: `egl` or `osmesa`; default: the first one that works.",
+    "CUDA_VISIBLE_DEVICES": "GPUs that `--devices` may use.",
+    "SLURM_CPUS_PER_TASK": "Cores of a Slurm task, which limit the default number of processes; if unset, `SLURM_CPUS_ON_NODE` counts.",
+}
+"""Environment variables without a flag."""
 
 INTRODUCTION = """\
 # Commands
 
-Made by `python -m graspgen_cli.commands.document` from the settings models; do not edit.
+This page is made by `python -m graspgen_cli.commands.document`; do not edit it.
 
-Data goes to stdout, messages and progress to stderr. `--json` turns stdout into one JSON document. In names of flags and commands
-underscores are as good as dashes: `--num_collision_free_grasps` is `--num-collision-free-grasps`.
+Results go to stdout, messages and progress to stderr. `--json` prints one JSON document on stdout. Underscores and dashes in the names
+of flags and commands are equal: `--num_collision_free_grasps` is `--num-collision-free-grasps`. `graspgen COMMAND --help` lists the
+flags of one command.
 
 ## Where a setting comes from
 
-The later of these wins: the default, the gripper's file, the file given with `--config`, the environment, the flag.
-`--show-settings` prints every effective value and where it comes from, in a form that `--config` reads back.
+Each source overrides the one before it: the default, the gripper's file, the file of `--config`, the environment, the flag.
+`--show-settings` prints each effective value with its source, as YAML that `--config` reads.
 
-- A settings file is YAML, one flat mapping: `num-offsets: 16`. One file may serve all commands: each takes the settings that it has.
-  A name that no command knows is an error.
-- The environment variable of `--num-offsets` is `GRASPGEN_NUM_OFFSETS`; lists are JSON; an empty variable counts as not set.
-  Variables that GraspGen's own tools know are read as well: {aliases}.
-- Relative paths start from the current folder, wherever they are written.
+- A settings file is one flat YAML mapping: `num-offsets: 16`. One file can serve all commands: a command ignores the settings of
+  other commands. A name that no command knows is an error.
+- The environment variable of `--num-offsets` is `GRASPGEN_NUM_OFFSETS`. Lists are JSON. An empty variable counts as unset.
+- Relative paths start from the current folder, also in a settings file.
 
 ## Exit codes
 
 | code | meaning |
 |---|---|
 {codes}
+
+## Environment variables
+
+Every flag below, apart from those of all commands, has a variable `GRASPGEN_…`. `graspgen` reads these variables as well:
+
+| variable | meaning |
+|---|---|
+{variables}
 """
 
 
 def document() -> str:
     """The whole page."""
-    aliases = ", ".join(f"`{variable}` for `{flag(name)}`" for name, variable in ENVIRONMENT_ALIASES.items())
     codes = "\n".join(f"| {code.value} | {text} |" for code, text in EXIT_CODES.items())
-    parts = [INTRODUCTION.format(aliases=aliases, codes=codes), _common()]
-    parts += [_section(name, summary, import_module(module).COMMAND) for name, (module, summary) in COMMANDS.items()]
+    commands = {name: import_module(module).COMMAND for name, (module, _) in COMMANDS.items()}
+    parts = [INTRODUCTION.format(codes=codes, variables=_variables()), _flags(commands)]
+    parts += [_section(name, COMMANDS[name][1], command) for name, command in commands.items()]
     return "\n".join(parts)
 
 
-def _common() -> str:
-    rows = [f"| `--{name.replace('_', '-')}{' FILE.yaml' if name == 'config' else ''}` | {text} |" for name, text in COMMON_HELP.items()]
-    return "\n".join(["## Flags of every command", "", "| flag | meaning |", "|---|---|", *rows, ""])
+def _variables() -> str:
+    aliases = {variable: f"The same as `{flag(name)}`; GraspGen's own tools read it too." for name, variable in ENVIRONMENT_ALIASES.items()}
+    return "\n".join(f"| `{name}` | {text} |" for name, text in {**aliases, **VARIABLES}.items())
 
 
-def _section(name: str, summary: str, command: Command[Any]) -> str:
-    lines = [f"## graspgen {name}", "", summary, "", command.about, "", "```sh", *command.examples, "```", ""]
-    lines += ["| flag | takes | default | meaning |", "|---|---|---|---|"]
-    if command.argument is not None:
-        lines.append(
-            f"| `{argument_name(command)}` | {allowed(command.settings, command.argument)} | | The same as `{flag(command.argument)}`. |"
-        )
-    for section, names in fields_by_section(command.settings):
-        lines.append(f"| **{heading(section)}** | | | |")
-        lines += [_row(section, field) for field in names]
+def _flags(commands: dict[str, Command[Any]]) -> str:
+    """One row a flag, under the headings of the sections; the last column names the commands that take the flag."""
+    takers: dict[type[Section], list[str]] = {}
+    fields: dict[type[Section], list[str]] = {}
+    for name, command in commands.items():
+        for section, names in fields_by_section(command.settings):
+            takers.setdefault(section, []).append(name)
+            fields[section] = names
+    lines = ["## Flags", "", "| flag | takes | default | meaning | commands |", "|---|---|---|---|---|"]
+    lines += ["| **All commands** | | | | |", *_common_rows()]
+    for section, names in fields.items():
+        lines.append(f"| **{heading(section)}** | | | | |")
+        lines += [_row(section, name, ", ".join(takers[section])) for name in names]
     return "\n".join([*lines, ""])
 
 
-def _row(section: type[Section], name: str) -> str:
+def _common_rows() -> list[str]:
+    takes = {"config": " a path"}
+    return [f"| `{flag(name)}` |{takes.get(name, '')} | | {text} | all commands |" for name, text in COMMON_HELP.items()]
+
+
+def _row(section: type[Section], name: str, commands: str) -> str:
     description = section.model_fields[name].description
     if kind(section, name) is Kind.BOOLEAN:
         default = "on" if section.model_fields[name].default else "off"
-        return f"| `{flag(name)}`, `{off_flag(section, name)}` | | {default} | {description} |"
+        return f"| `{flag(name)}`, `{off_flag(section, name)}` | | {default} | {description} | {commands} |"
     default = default_text(section, name)
-    return f"| `{flag(name)}` | {allowed(section, name)} | {f'`{default}`' if default else ''} | {description} |"
+    return f"| `{flag(name)}` | {allowed(section, name)} |{f' `{default}`' if default else ''} | {description} | {commands} |"
+
+
+def _section(name: str, summary: str, command: Command[Any]) -> str:
+    lines = [f"## graspgen {name}", "", summary, "", command.about, ""]
+    if command.argument is not None:
+        taken = argument_name(command)
+        lines += [f"`graspgen {name} {taken}` is the same as `graspgen {name} {flag(command.argument)} {taken}`.", ""]
+    return "\n".join([*lines, "```sh", *command.examples, "```", ""])
 
 
 if __name__ == "__main__":
