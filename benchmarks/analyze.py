@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from graspgen_cli.dataset.graspgen_json import encode
 from graspgen_cli.dataset.object_map import write_object_map
 from graspgen_cli.dataset.paths import DatasetPaths, grasp_file_names
+from graspgen_cli.formats.graspgen_json import encode
 from graspgen_cli.geometry.poses import pose, rounded
 from graspgen_cli.records import GraspBatch, GraspDataset, Outcome
 

@@ -24,23 +24,22 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from graspgen_cli.dataset.graspgen_json import encode
-from graspgen_cli.execution import engines
-from graspgen_cli.execution.machine import usable_cores
-from graspgen_cli.execution.reports import Phase
-from graspgen_cli.execution.rounds import ObjectState, ObjectWork, guess_missing
-from graspgen_cli.execution.run import run_objects
 from graspgen_cli.files import CACHE_VARIABLE, write_atomically
+from graspgen_cli.formats.graspgen_json import encode
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.grippers.export import graspgen_offset
 from graspgen_cli.grippers.find import load_gripper
+from graspgen_cli.making.reports import Phase
+from graspgen_cli.making.rounds import ObjectState, ObjectWork, guess_missing
 from graspgen_cli.objects.load import load_object
 from graspgen_cli.objects.scales import read_scales
 from graspgen_cli.records import GraspBatch, GraspDataset, Gripper, TrialState
+from graspgen_cli.running import engines
+from graspgen_cli.running.machine import usable_cores
+from graspgen_cli.running.run import run_objects
 from graspgen_cli.settings.commands import GraspCommand
 from graspgen_cli.settings.models import BackendName, SimulationSettings
-from graspgen_cli.validate.backend import BACKENDS
-from graspgen_cli.validate.batches import More, ObjectResults, ObjectTrials
+from graspgen_cli.validate.engine import BACKENDS, More, ObjectResults, ObjectTrials
 
 HELD = 0.9
 STAND_IN = "mujoco"

@@ -30,8 +30,7 @@ from graspgen_cli.objects.load import load_object
 from graspgen_cli.objects.scales import read_scales
 from graspgen_cli.records import GraspBatch, Outcome, TargetObject
 from graspgen_cli.settings.commands import GraspCommand
-from graspgen_cli.validate.backend import make_backend
-from graspgen_cli.validate.batches import ObjectTrials
+from graspgen_cli.validate.engine import ObjectTrials, make_backend
 from graspgen_cli.validate.judge import judge
 
 SETTINGS = GraspCommand()
@@ -83,7 +82,7 @@ def compared(labels: dict[int, Labels], others: dict[int, Labels]) -> dict[str, 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Everything."""
-    from graspgen_cli.validate.backends.mujoco_warp import MujocoWarpBackend
+    from graspgen_cli.validate.engines.mujoco_warp.engine import MujocoWarpBackend
 
     entries = read_scales(options.scales).entries
     context = multiprocessing.get_context("spawn")

@@ -33,7 +33,6 @@ from label_tables import MODELS, About, show, summary
 from scipy.spatial.transform import Rotation
 from threadpoolctl import threadpool_limits
 
-from graspgen_cli.execution.machine import cpu_model, usable_cores
 from graspgen_cli.files import write_atomically
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.geometry.convex import LARGEST_GAP, convex_pieces, recipe
@@ -44,11 +43,12 @@ from graspgen_cli.guess.loop import make_guesses
 from graspgen_cli.objects.load import load_object
 from graspgen_cli.objects.scales import read_scales, resolve_object_paths
 from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject
+from graspgen_cli.running.machine import cpu_model, usable_cores
 from graspgen_cli.settings.commands import GraspCommand
 from graspgen_cli.settings.models import CollisionApproximation, SimulationSettings
-from graspgen_cli.validate.backend import Backend
-from graspgen_cli.validate.backends.mujoco_cpu import MujocoBackend
 from graspgen_cli.validate.contact import DEFAULT_CONTACT, ContactModel, Integrator
+from graspgen_cli.validate.engine import Backend
+from graspgen_cli.validate.engines.mujoco import MujocoBackend
 from graspgen_cli.validate.judge import judge
 
 SETTINGS = GraspCommand()
@@ -234,7 +234,7 @@ def backend_of(engine: str, model: ContactModel) -> Backend:
     """The engine, and behind a colon its device, with a contact model; kept since a GPU's is slow to make."""
     if engine == "mujoco":
         return MujocoBackend(threads=1, contact=model)
-    from graspgen_cli.validate.backends.mujoco_warp import MujocoWarpBackend
+    from graspgen_cli.validate.engines.mujoco_warp.engine import MujocoWarpBackend
 
     return MujocoWarpBackend(threads=1, device=engine.partition(":")[2])
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from graspgen_cli.dataset.graspgen_json import encode
 from graspgen_cli.dataset.object_map import own_files, read_object_map, write_object_map
 from graspgen_cli.dataset.paths import DatasetPaths, grasp_file_names
+from graspgen_cli.formats.graspgen_json import encode
 from graspgen_cli.geometry.poses import pose
 from graspgen_cli.records import GraspBatch, GraspDataset, Outcome
 

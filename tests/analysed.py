@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from graspgen_cli.dataset.graspgen_json import encode
 from graspgen_cli.dataset.object_map import write_object_map
 from graspgen_cli.dataset.paths import DatasetPaths, grasp_file_names
+from graspgen_cli.formats.graspgen_json import encode
 from graspgen_cli.geometry.poses import pose
 from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Outcome
 from made_datasets import GRIPPER, OFFSET

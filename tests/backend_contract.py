@@ -12,9 +12,9 @@ from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.geometry.poses import is_rotation, pose
 from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.backend import Backend
+from graspgen_cli.validate.engine import Backend
 from graspgen_cli.validate.judge import judge
-from graspgen_cli.validate.protocol import stages
+from graspgen_cli.validate.protocols import stages
 from graspgen_cli.validate.trials import run_trials
 from shapes import box
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from graspgen_cli.errors import InputError
 from graspgen_cli.records import Gripper
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.backends.mujoco_cpu import MujocoBackend
-from graspgen_cli.validate.batches import More, ObjectResults, ObjectTrials
+from graspgen_cli.validate.engine import More, ObjectResults, ObjectTrials
+from graspgen_cli.validate.engines.mujoco import MujocoBackend
 
 FAULT, LOG = "GRASPGEN_TEST_FAULT", "GRASPGEN_TEST_LOG"
 LAUNCH = 0.1

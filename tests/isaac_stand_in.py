@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from graspgen_cli.records import TrialState
-from graspgen_cli.validate.backends.isaac_lab.backend import IsaacLabBackend
-from graspgen_cli.validate.backends.isaac_lab.simulate import Job, run_job
+from graspgen_cli.validate.engines.isaaclab.backend import IsaacLabBackend
+from graspgen_cli.validate.engines.isaaclab.simulate import Job, run_job
 
 STAND_IN = Path(__file__).parent / "fake_isaac"
 needs_usd = pytest.mark.skipif(importlib.util.find_spec("pxr") is None, reason="needs usd-core: pip install 'graspgen-cli[usd]'")

@@ -15,14 +15,12 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from analysed import DROPPED, HELD, hand_made, made, row_of_poses, write_dataset
-from graspgen_cli.analysis.counts import ObjectCounts
+from graspgen_cli.analysis.counts import ObjectCounts, ReferenceRate, judged, rate_interval, reference_rates
 from graspgen_cli.analysis.dataset_facts import DatasetAnalysis, Thresholds, split_facts, split_findings
 from graspgen_cli.analysis.document import analysis_document, csv_text, mean_opening
-from graspgen_cli.analysis.nearness import NEAR, TURNED, near_duplicates
-from graspgen_cli.analysis.object_facts import ObjectFacts, far_outliers, object_facts
-from graspgen_cli.analysis.reference import ReferenceRate, judged, rate_interval, reference_rates
-from graspgen_cli.dataset.graspgen_json import PoseText, checksum, encode, parse_document, read_document, read_grasp_file
-from graspgen_cli.execution.analysis_run import analyze_collections
+from graspgen_cli.analysis.look import analyze_collections
+from graspgen_cli.analysis.object_facts import NEAR, TURNED, ObjectFacts, far_outliers, near_duplicates, object_facts
+from graspgen_cli.formats.graspgen_json import PoseText, checksum, encode, parse_document, read_document, read_grasp_file
 from graspgen_cli.geometry.poses import is_rotation, pose, rotation_angle
 from graspgen_cli.grippers.find import builtin_grippers
 from graspgen_cli.records import GraspDataset

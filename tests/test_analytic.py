@@ -16,9 +16,9 @@ from graspgen_cli.geometry.poses import inverse, pose, transform_points
 from graspgen_cli.guess.loop import make_guesses
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Outcome, TargetObject, TriangleMesh
 from graspgen_cli.settings.models import CollisionApproximation, GuessSettings, SimulationSettings
-from graspgen_cli.validate.backend import make_backend
+from graspgen_cli.validate.engine import make_backend
 from graspgen_cli.validate.judge import judge
-from graspgen_cli.validate.protocol import STANDARD_GRAVITY
+from graspgen_cli.validate.protocols import STANDARD_GRAVITY
 from graspgen_cli.validate.trials import run_trials
 from graspgen_cli.validate.variation import Variation
 from shapes import box, sphere, target
@@ -76,7 +76,7 @@ def test_a_box_slips_at_coulombs_force(panda: GripperShape, friction: float, dir
 def test_a_box_slips_at_coulombs_force_on_the_other_engine(panda: GripperShape) -> None:
     """Held at 95 % of it, lost at 105 %."""
     pytest.importorskip("mujoco_warp", reason="the GPU backend needs the packages of the extra gpu")
-    from graspgen_cli.validate.backends.mujoco_warp import MujocoWarpBackend
+    from graspgen_cli.validate.engines.mujoco_warp.engine import MujocoWarpBackend
 
     gripper, backend = panda.gripper, MujocoWarpBackend(threads=1, device="cpu", worlds=2)
     for share, expected in ((0.95, Outcome.HELD), (1.05, Outcome.DROPPED)):
@@ -173,7 +173,7 @@ def test_a_plate_held_by_its_edge_rolls_out_at_the_moment_that_the_pads_can_bear
 def test_a_plate_rolls_out_at_that_moment_on_the_other_engine(panda: GripperShape) -> None:
     """Held at 95 % of it, lost at 105 %."""
     pytest.importorskip("mujoco_warp", reason="the GPU backend needs the packages of the extra gpu")
-    from graspgen_cli.validate.backends.mujoco_warp import MujocoWarpBackend
+    from graspgen_cli.validate.engines.mujoco_warp.engine import MujocoWarpBackend
 
     backend, (plate, grasp) = MujocoWarpBackend(threads=1, device="cpu", worlds=2), by_its_edge(panda.gripper)
     settings = pull((1.0, 0.0, 0.0), rolling_force(panda.gripper, 0.1), friction=0.1)

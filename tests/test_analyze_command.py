@@ -15,8 +15,7 @@ import pytest
 
 from analysed import HELD, hand_made, made, write_dataset
 from examples import OBJECTS
-from graspgen_cli.analysis.scene import MOST_FACES, thinned, worst_and_best
-from graspgen_cli.analysis.thumbnail import SIZE, thumbnail
+from graspgen_cli.analysis.charts import MOST_FACES, SIZE, thinned, thumbnail, worst_and_best
 from graspgen_cli.app import main
 from graspgen_cli.errors import ExitCode
 from graspgen_cli.geometry.meshes import triangle_mesh
@@ -182,7 +181,7 @@ def test_no_object_can_write_into_the_page(tmp_path: Path) -> None:
 
 def test_a_report_without_plotly_says_what_to_install(tmp_path: Path, capsys: Streams, monkeypatch: pytest.MonkeyPatch) -> None:
     good(tmp_path / "d")
-    monkeypatch.setattr("graspgen_cli.execution.analysis_outputs.find_spec", lambda name: None)
+    monkeypatch.setattr("graspgen_cli.analysis.report.find_spec", lambda name: None)
     assert main(["analyze", str(tmp_path / "d"), "--output", str(tmp_path / "r.html")]) == ExitCode.BAD_INPUT
     assert "pip install 'graspgen-cli[report]'" in capsys.readouterr().err
 

@@ -18,8 +18,8 @@ from foreign_files import isaac_document, write_acronym, write_shard, write_webd
 from graspgen_cli.analysis.findings import FAULTS, FindingKind
 from graspgen_cli.analysis.surface import between_pads, out_of_reach, surface_points
 from graspgen_cli.app import main
-from graspgen_cli.dataset.graspgen_json import CHECKSUM, encode
 from graspgen_cli.dataset.paths import DatasetPaths
+from graspgen_cli.formats.graspgen_json import CHECKSUM, encode
 from graspgen_cli.geometry.collision import ObjectShape, in_collision
 from graspgen_cli.grippers.export import graspgen_offset
 from graspgen_cli.records import GraspDataset

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backend_contract import BackendContract
-from graspgen_cli.validate.backend import Backend, make_backend
+from graspgen_cli.validate.engine import Backend, make_backend
 
 
 class TestMujoco(BackendContract):

@@ -12,11 +12,11 @@ import trimesh
 
 import fake_simulator
 from graspgen_cli.errors import InputError
-from graspgen_cli.execution import bench, engines
-from graspgen_cli.execution.bench import projected_hours, run_bench
+from graspgen_cli.running import bench, engines
+from graspgen_cli.running.bench import projected_hours, run_bench
 from graspgen_cli.settings.commands import BenchCommand
 from graspgen_cli.settings.disturbances import DEFAULT_TUGS
-from graspgen_cli.validate.backend import BACKENDS
+from graspgen_cli.validate.engine import BACKENDS
 
 UNITS = ("_s", "_mb", "_per_s", "_hours", "_fraction", "_per_object")
 

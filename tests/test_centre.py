@@ -14,7 +14,7 @@ from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.geometry.poses import inverse
 from graspgen_cli.records import Floats, GraspBatch, Measure, TargetObject, TrialState
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.backend import Backend, make_backend
+from graspgen_cli.validate.engine import Backend, make_backend
 from graspgen_cli.validate.judge import judge, measures
 from graspgen_cli.validate.scene import in_body_frame, pose_object_in_body
 from graspgen_cli.validate.trace import trace_trial
@@ -72,7 +72,7 @@ def test_an_engine_that_is_called_directly_makes_the_trials_of_a_run(gripper_sha
 @pytest.mark.slow
 def test_so_does_the_gpu_engine() -> None:
     pytest.importorskip("mujoco_warp", reason="the GPU backend needs the packages of the extra gpu")
-    from graspgen_cli.validate.backends.mujoco_warp import MujocoWarpBackend
+    from graspgen_cli.validate.engines.mujoco_warp.engine import MujocoWarpBackend
 
     check_engine(MujocoWarpBackend(threads=1, device="cpu", worlds=16), gripper_by_name("franka_panda"))
 

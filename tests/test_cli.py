@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from graspgen_cli.commands.objects import MOST_NAMED, command_line, held_rate, r
 from graspgen_cli.console import Console, LineProgress, printable, rates_text
 from graspgen_cli.dataset.splits import SplitPlan
 from graspgen_cli.errors import ExitCode, GripperError, InputError, OutputError
-from graspgen_cli.execution.reports import ObjectReport, Phase, RunSummary, Status
+from graspgen_cli.making.reports import ObjectReport, Phase, RunSummary, Status
 from graspgen_cli.objects.scales import ScalesList
 from graspgen_cli.records import Outcome
 from graspgen_cli.settings.commands import COMMAND_CLASSES, AllCommand, AnalyzeCommand, GraspCommand
@@ -46,11 +46,10 @@ def report(object_id: str = "mug.obj", status: Status = Status.MADE, message: st
     return ObjectReport(object_id=object_id, status=status, message=message, **counts)
 
 
-class FakeRun(ModuleType):
-    """Stands for graspgen_cli.execution.run and gripper_run: remembers the calls, returns what the test sets."""
+class FakeRun:
+    """Stands for graspgen_cli.running.run and gripper_run: remembers the calls, returns what the test sets."""
 
     def __init__(self) -> None:
-        super().__init__("graspgen_cli.execution.run")
         self.calls: list[tuple[str, Any]] = []
         self.reports: tuple[ObjectReport, ...] = (report(), report("bowl.obj"))
         self.error: BaseException | None = None
@@ -161,42 +160,43 @@ class FakeRun(ModuleType):
 @pytest.fixture(autouse=True)
 def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRun]:
     fake = FakeRun()
-    gripper_run = ModuleType("graspgen_cli.execution.gripper_run")
-    gripper_run.prepare_gripper = gripper_run.write_gripper_config = fake.write_gripper_config  # type: ignore[attr-defined]
-    gripper_run.known_grippers = fake.known_grippers  # type: ignore[attr-defined]
-    standby = ModuleType("graspgen_cli.execution.standby")
-    standby.ready_engine = lambda settings, phase: nullcontext(f"ready for {phase}")  # type: ignore[attr-defined]
-    summary = ModuleType("graspgen_cli.grippers.summary")
-    summary.gripper_table = lambda gripper: [("closing speed", "150 mm/s")]  # type: ignore[attr-defined]
-    summary.gripper_document = lambda gripper: {"name": gripper}  # type: ignore[attr-defined]
-    bench = ModuleType("graspgen_cli.execution.bench")
-    bench.run_bench = fake.run_bench  # type: ignore[attr-defined]
-    machine, inspection = ModuleType("graspgen_cli.execution.machine"), ModuleType("graspgen_cli.execution.inspection")
-    machine.machine_facts = fake.machine_facts  # type: ignore[attr-defined]
-    inspection.inspect_dataset = fake.inspect_dataset  # type: ignore[attr-defined]
-    inspection.recompute_dataset = fake.recompute_dataset  # type: ignore[attr-defined]
-    analysis_run, compare_run = ModuleType("graspgen_cli.execution.analysis_run"), ModuleType("graspgen_cli.execution.compare_run")
-    analysis_run.analyze_collections = fake.analyze_collections  # type: ignore[attr-defined]
-    compare_run.compare_collections = fake.compare_collections  # type: ignore[attr-defined]
-    subset_run = ModuleType("graspgen_cli.execution.subset_run")
-    subset_run.balance_dataset, subset_run.filter_dataset = fake.balance_dataset, fake.filter_dataset  # type: ignore[attr-defined]
-    convert, scales_run = ModuleType("graspgen_cli.dataset.convert"), ModuleType("graspgen_cli.execution.scales_run")
-    convert.convert, scales_run.make_scales = fake.convert, fake.make_scales  # type: ignore[attr-defined]
-    training_run = ModuleType("graspgen_cli.execution.training_run")
-    training_run.make_training_scripts = fake.make_training_scripts  # type: ignore[attr-defined]
-    training_run.make_inference_config = fake.make_inference_config  # type: ignore[attr-defined]
-    relabel_run = ModuleType("graspgen_cli.execution.relabel_run")
-    relabel_run.relabel_dataset = fake.relabel_dataset  # type: ignore[attr-defined]
-    view_run, replay_run = ModuleType("graspgen_cli.execution.view_run"), ModuleType("graspgen_cli.execution.replay_run")
-    view_run.open_view, view_run.export = fake.open_view, lambda view, path: ()  # type: ignore[attr-defined]
-    view_run.serve = lambda view, on_ready: on_ready("http://127.0.0.1:8080")  # type: ignore[attr-defined]
-    replay_run.run_replay = fake.run_replay  # type: ignore[attr-defined]
-    replay_run.write_video = replay_run.write_plot = lambda replay, path, **options: None  # type: ignore[attr-defined]
-    viewer = ModuleType("graspgen_cli.drawing.viewer")
-    viewer.show = lambda trace, gripper: None  # type: ignore[attr-defined]
-    fakes = (fake, gripper_run, standby, summary, machine, inspection, convert, scales_run, training_run, bench)
-    for module in (*fakes, analysis_run, compare_run, subset_run, relabel_run, view_run, replay_run, viewer):
-        monkeypatch.setitem(sys.modules, module.__name__, module)
+    stand_ins: dict[str, dict[str, Any]] = {
+        "running.run": {name: getattr(fake, name) for name in ("run_objects", "update_dataset_splits")},
+        "making.gripper_config": {
+            "prepare_gripper": fake.write_gripper_config,
+            "write_gripper_config": fake.write_gripper_config,
+            "known_grippers": fake.known_grippers,
+        },
+        "running.standby": {"ready_engine": lambda settings, phase: nullcontext(f"ready for {phase}")},
+        "grippers.export": {
+            "gripper_table": lambda gripper: [("closing speed", "150 mm/s")],
+            "gripper_document": lambda gripper: {"name": gripper},
+        },
+        "running.bench": {"run_bench": fake.run_bench},
+        "running.machine": {"machine_facts": fake.machine_facts},
+        "running.inspection": {"inspect_dataset": fake.inspect_dataset, "recompute_dataset": fake.recompute_dataset},
+        "analysis.look": {"analyze_collections": fake.analyze_collections},
+        "analysis.compare": {"compare_collections": fake.compare_collections},
+        "analysis.subsets": {"balance_dataset": fake.balance_dataset, "filter_dataset": fake.filter_dataset},
+        "making.convert": {"convert": fake.convert},
+        "making.object_scales": {"make_scales": fake.make_scales},
+        "training.run": {"make_training_scripts": fake.make_training_scripts, "make_inference_config": fake.make_inference_config},
+        "making.relabel": {"relabel_dataset": fake.relabel_dataset},
+        "drawing.subjects": {
+            "open_view": fake.open_view,
+            "export": lambda view, path: (),
+            "serve": lambda view, on_ready: on_ready("http://127.0.0.1:8080"),
+        },
+        "drawing.replay": {
+            "run_replay": fake.run_replay,
+            "write_video": lambda replay, path, **options: None,
+            "write_plot": lambda replay, path, **options: None,
+        },
+        "drawing.viewer": {"show": lambda trace, gripper: None},
+    }
+    for module, functions in stand_ins.items():
+        for name, function in functions.items():
+            monkeypatch.setattr(f"graspgen_cli.{module}.{name}", function)
     monkeypatch.setenv("COLUMNS", "80")
     for name in [name for name in os.environ if name.startswith("GRASPGEN_")]:
         monkeypatch.delenv(name)

@@ -15,9 +15,9 @@ import trimesh
 
 from graspgen_cli.app import main
 from graspgen_cli.errors import InputError
-from graspgen_cli.execution import cluster
-from graspgen_cli.execution.cluster import MOST_RETRIES
-from graspgen_cli.execution.engines import Engine
+from graspgen_cli.running import ray_cluster as cluster
+from graspgen_cli.running.engines import Engine
+from graspgen_cli.running.ray_cluster import MOST_RETRIES
 from graspgen_cli.settings.models import ExecutionSettings
 from made_datasets import contents
 

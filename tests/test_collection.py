@@ -22,8 +22,8 @@ from foreign_files import (
     write_yaml,
 )
 from graspgen_cli.dataset.collection import Collection, Format, open_collection, read_entry
-from graspgen_cli.dataset.object_grasps import DamagedFile, ObjectGrasps
 from graspgen_cli.errors import GraspFileError, InputError
+from graspgen_cli.formats.object_grasps import DamagedFile, ObjectGrasps
 from graspgen_cli.records import Outcome
 from made_datasets import make_dataset
 

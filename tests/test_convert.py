@@ -18,12 +18,12 @@ from examples import OBJECTS as EXAMPLES
 from foreign_files import datagen_document, isaac_document, random_poses, write_acronym, write_datagen, write_webdataset, write_yaml
 from graspgen_cli.app import main
 from graspgen_cli.dataset.collection import open_collection
-from graspgen_cli.dataset.graspgen_json import read_grasp_file
-from graspgen_cli.dataset.gripper_frames import in_frame_of
-from graspgen_cli.dataset.object_grasps import DamagedFile, ObjectGrasps
 from graspgen_cli.dataset.paths import DatasetPaths
-from graspgen_cli.dataset.shard_writer import shard_uuids
+from graspgen_cli.formats.graspgen_json import read_grasp_file
+from graspgen_cli.formats.object_grasps import DamagedFile, ObjectGrasps
+from graspgen_cli.formats.webdataset import shard_uuids
 from graspgen_cli.grippers.find import load_gripper
+from graspgen_cli.making.convert import in_frame_of
 from graspgen_cli.records import GraspBatch, Outcome
 from made_datasets import make_dataset
 from trainer import read_dataset
@@ -102,8 +102,7 @@ def test_guesses_stay_guesses(tmp_path: Path) -> None:
 )
 def test_any_pose_comes_back(tmp_path_factory: Any, position: list[float], quaternion: list[float], confidence: float) -> None:
     """The law of the round trip: a unit quaternion, either sign, and a position come back to the last bit."""
-    from graspgen_cli.dataset.isaac_grasp import read_isaac_grasps
-    from graspgen_cli.dataset.isaac_text import isaac_text
+    from graspgen_cli.formats.isaac_grasp import isaac_text, read_isaac_grasps
 
     w, x, y, z = (np.array(quaternion) / np.linalg.norm(quaternion)).tolist()
     grasp = {"confidence": confidence, "position": position, "orientation": {"w": w, "xyz": [x, y, z]}}
@@ -334,7 +333,7 @@ def test_json_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_damage_between_the_two_readings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever happens to the source, the index lists what is there."""
     make_dataset(tmp_path / "a", OBJECTS)
-    from graspgen_cli.dataset import convert_plan as module
+    from graspgen_cli.making import convert as module
 
     real, seen = module.read_or_damage, []
 

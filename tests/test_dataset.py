@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graspgen_cli.dataset import index
-from graspgen_cli.dataset.graspgen_json import encode, read_grasp_file
 from graspgen_cli.dataset.object_map import own_files, read_object_map, write_object_map
 from graspgen_cli.dataset.paths import DatasetPaths, grasp_file_names
 from graspgen_cli.dataset.provenance import digest
 from graspgen_cli.errors import GraspFileError, OutputError
 from graspgen_cli.files import read_ahead, read_bounded, write_atomically
+from graspgen_cli.formats.graspgen_json import encode, read_grasp_file
 from graspgen_cli.objects.read import read_mesh
 from graspgen_cli.records import GraspBatch, GraspDataset, Outcome
 from made_datasets import document, grasp_dataset, make_dataset, make_older

@@ -16,13 +16,13 @@ import pytest
 import trimesh
 
 from graspgen_cli.app import main
-from graspgen_cli.dataset.graspgen_json import encode
 from graspgen_cli.dataset.inspect import Kind
 from graspgen_cli.dataset.object_map import read_object_map
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.errors import ExitCode
-from graspgen_cli.execution import machine
+from graspgen_cli.formats.graspgen_json import encode
 from graspgen_cli.records import Outcome
+from graspgen_cli.running import machine
 from made_datasets import GRIPPER, OFFSET, contents, document, grasp_dataset, make_dataset, make_older, signed
 
 Streams = pytest.CaptureFixture[str]
@@ -354,7 +354,7 @@ RUN = """
 import sys
 from pathlib import Path
 from graspgen_cli.dataset.paths import DatasetPaths
-from graspgen_cli.execution.ownership import owned
+from graspgen_cli.dataset.locks import owned
 with owned(DatasetPaths(Path(sys.argv[1]), sys.argv[2]), {"seed": 0}):
     print("at work", flush=True)
     sys.stdin.read()

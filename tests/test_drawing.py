@@ -12,12 +12,11 @@ import pytest
 import trimesh
 from PIL import Image
 
-from graspgen_cli.drawing import opengl
+from graspgen_cli.drawing import render as opengl
 from graspgen_cli.drawing.colours import OBJECT, OUTCOMES, PAPER
-from graspgen_cli.drawing.figures import Instances, gripper_figure, line_figure
-from graspgen_cli.drawing.marks import contact_points, pad_corners
+from graspgen_cli.drawing.figures import GraspScene, Instances, gripper_figure, line_figure
+from graspgen_cli.drawing.gripper_page import contact_points, pad_corners
 from graspgen_cli.drawing.render import Solid, camera_around, renderer
-from graspgen_cli.drawing.scene import GraspScene
 from graspgen_cli.drawing.still import grasp_model, grasp_picture, gripper_model
 from graspgen_cli.errors import OutputError
 from graspgen_cli.geometry.collision import GripperShape

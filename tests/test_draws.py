@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from graspgen_cli.analysis.draws import draws_document, draws_line, draws_of, total_draws
+from graspgen_cli.analysis.drift import draws_document, draws_line, draws_of, total_draws
 from graspgen_cli.records import GraspBatch, Measure, Outcome
 from made_datasets import grasp_dataset
 

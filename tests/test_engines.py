@@ -11,11 +11,11 @@ import pytest
 
 import fake_simulator
 from graspgen_cli.errors import SettingsError
-from graspgen_cli.execution import engines
-from graspgen_cli.execution.engines import Engine, choose_engine, gpus
-from graspgen_cli.execution.machine import container_cores, slurm_cores, usable_cores
+from graspgen_cli.running import engines
+from graspgen_cli.running.engines import Engine, choose_engine, gpus
+from graspgen_cli.running.machine import container_cores, slurm_cores, usable_cores
 from graspgen_cli.settings.models import BackendSettings, Executor
-from graspgen_cli.validate.backend import BACKENDS
+from graspgen_cli.validate.engine import BACKENDS
 
 WARP = BackendSettings(backend="mujoco-warp")
 
@@ -82,7 +82,7 @@ def test_gpus_are_found_by_their_drivers_files(tmp_path: Path) -> None:
 def test_choosing_an_engine_does_not_load_it() -> None:
     code = (
         "import sys\n"
-        "from graspgen_cli.execution.engines import choose_engine\n"
+        "from graspgen_cli.running.engines import choose_engine\n"
         "from graspgen_cli.settings.models import BackendSettings\n"
         "from graspgen_cli.execution import engines\n"
         "engines.gpus = lambda: ['nvidia0']\n"
@@ -113,7 +113,7 @@ def test_a_container_allows_so_many_cores(files: dict[str, str], cores: float, t
 
 def test_a_container_of_less_than_a_core_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cpu.max").write_text("50000 100000\n")
-    monkeypatch.setattr("graspgen_cli.execution.machine.CONTROL_GROUPS", tmp_path)
+    monkeypatch.setattr("graspgen_cli.running.machine.CONTROL_GROUPS", tmp_path)
     assert usable_cores() == 1
 
 
@@ -132,7 +132,7 @@ def test_slurm_gives_so_many_cores(environment: dict[str, str], cores: float) ->
 
 def test_a_task_of_slurm_takes_no_more_cores_than_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)))
-    monkeypatch.setattr("graspgen_cli.execution.machine.CONTROL_GROUPS", Path("/nowhere"))
+    monkeypatch.setattr("graspgen_cli.running.machine.CONTROL_GROUPS", Path("/nowhere"))
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "16")
     assert usable_cores() == 16
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "128")  # asked for on a node that is smaller

@@ -21,10 +21,10 @@ import trimesh
 
 from graspgen_cli import files
 from graspgen_cli.app import main
-from graspgen_cli.dataset.graspgen_json import read_grasp_file
+from graspgen_cli.dataset.locks import object_lock, open_object_locks, owned
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.errors import InputError
-from graspgen_cli.execution.ownership import object_lock, open_object_locks, owned
+from graspgen_cli.formats.graspgen_json import read_grasp_file
 
 GRASPS = "grasp_data/franka_panda"
 QUOTAS = ["--num-collision-free-grasps", "4", "--num-colliding-grasps", "2"]
@@ -74,7 +74,7 @@ def reference(objects: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 def test_a_lock_holds_between_processes_and_dies_with_its_process(tmp_path: Path) -> None:
     holder = (
         "import sys, time; from pathlib import Path; from graspgen_cli.dataset.paths import DatasetPaths\n"
-        "from graspgen_cli.execution.ownership import object_lock\n"
+        "from graspgen_cli.dataset.locks import object_lock\n"
         f"with object_lock(DatasetPaths(Path({str(tmp_path)!r}), 'g'), 'a.obj', wait=False) as mine:\n"
         "    print(mine, flush=True); time.sleep(60)"
     )
@@ -94,7 +94,7 @@ def test_a_lock_holds_between_processes_and_dies_with_its_process(tmp_path: Path
 def test_a_run_with_other_settings_is_told_who_is_there(tmp_path: Path) -> None:
     holder = (
         "import time; from pathlib import Path; from graspgen_cli.dataset.paths import DatasetPaths\n"
-        "from graspgen_cli.execution.ownership import owned\n"
+        "from graspgen_cli.dataset.locks import owned\n"
         f"with owned(DatasetPaths(Path({str(tmp_path)!r}), 'g'), {{'fps': 250, 'seed': 0}}): print('here', flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", holder], stdout=subprocess.PIPE, text=True)
@@ -123,7 +123,7 @@ def test_without_locks_nothing_is_cleared_away_that_another_run_might_need(tmp_p
     def no_locks(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr("graspgen_cli.execution.ownership.fcntl.lockf", no_locks)
+    monkeypatch.setattr("graspgen_cli.dataset.locks.fcntl.lockf", no_locks)
     cleaned: list[str] = []
     with owned(DatasetPaths(tmp_path, "g"), {"fps": 500}, clean=lambda: cleaned.append("alone")):
         pass
@@ -150,7 +150,7 @@ def test_a_process_that_gives_one_object_back_keeps_the_others(tmp_path: Path) -
             assert mine and other
         look = (
             "from pathlib import Path; from graspgen_cli.dataset.paths import DatasetPaths\n"
-            "from graspgen_cli.execution.ownership import open_object_locks\n"
+            "from graspgen_cli.dataset.locks import open_object_locks\n"
             f"locks = open_object_locks(DatasetPaths(Path({str(tmp_path)!r}), 'g'))\n"
             "with locks.held('a.obj') as a, locks.held('b.obj') as b: print(a, b)"
         )

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from examples import gripper_by_name
-from graspgen_cli.geometry.chords import meet, part_chords
-from graspgen_cli.geometry.collision import GripperShape, ObjectShape, in_collision, surfaces_touch
+from graspgen_cli.geometry.collision import GripperShape, ObjectShape, in_collision, meet, part_chords, surfaces_touch
 from graspgen_cli.geometry.poses import (
     inverse,
     is_rotation,

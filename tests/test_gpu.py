@@ -17,8 +17,7 @@ from graspgen_cli.guess.loop import make_guesses
 from graspgen_cli.records import Outcome
 from graspgen_cli.settings.models import GuessSettings, SimulationSettings
 from graspgen_cli.settings.randomization_models import RandomizationSettings
-from graspgen_cli.validate.backend import Backend, make_backend
-from graspgen_cli.validate.batches import ObjectTrials
+from graspgen_cli.validate.engine import Backend, ObjectTrials, make_backend
 from graspgen_cli.validate.protocols import SHAKES
 from graspgen_cli.validate.trials import run_trials
 
@@ -38,7 +37,7 @@ def gpu() -> Make:
     pytest.importorskip("mujoco_warp", reason="the GPU backend needs the packages of the extra gpu")
     if not wp.is_cuda_available():
         pytest.skip("no NVIDIA GPU here")
-    from graspgen_cli.validate.backends.mujoco_warp import MujocoWarpBackend
+    from graspgen_cli.validate.engines.mujoco_warp.engine import MujocoWarpBackend
 
     return lambda worlds: MujocoWarpBackend(threads=4, device="cuda:0", worlds=worlds)
 
@@ -69,7 +68,7 @@ def held(
 
 def held_together(backend: Backend, gripper: str) -> Held:
     """The same, with all objects in one go."""
-    from graspgen_cli.validate.backends.mujoco_warp import MujocoWarpBackend
+    from graspgen_cli.validate.engines.mujoco_warp.engine import MujocoWarpBackend
     from graspgen_cli.validate.judge import judge
 
     assert isinstance(backend, MujocoWarpBackend)

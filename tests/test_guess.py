@@ -15,10 +15,8 @@ from examples import EXAMPLES, GRIPPERS, OBJECTS
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.geometry.poses import is_rotation
 from graspgen_cli.grippers.find import builtin_grippers
-from graspgen_cli.guess.duplicates import near_duplicates
-from graspgen_cli.guess.loop import GuessResult, make_guesses
-from graspgen_cli.guess.openings import fit_openings
-from graspgen_cli.guess.place import Verdict, bite_points, place
+from graspgen_cli.guess.loop import GuessResult, make_guesses, near_duplicates
+from graspgen_cli.guess.place import Verdict, bite_points, fit_openings, place
 from graspgen_cli.guess.proposals import perpendicular_frame, propose, surface_points
 from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject
 from graspgen_cli.settings.models import GuessSettings, Sampler

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from examples import EXAMPLES, OBJECTS, gripper_by_name
 from graspgen_cli.app import main
-from graspgen_cli.dataset.graspgen_json import read_grasp_file
-from graspgen_cli.execution.hard_negatives import STEP, STEP_TURN, STEPS, add_hard_negatives
-from graspgen_cli.execution.rounds import ObjectState, ObjectWork, guess_missing
+from graspgen_cli.formats.graspgen_json import read_grasp_file
 from graspgen_cli.geometry.collision import ObjectShape
 from graspgen_cli.geometry.poses import inverse, rotation_angle
+from graspgen_cli.making.extras import STEP, STEP_TURN, STEPS, add_hard_negatives
+from graspgen_cli.making.rounds import ObjectState, ObjectWork, guess_missing
 from graspgen_cli.records import GraspBatch, Measure, Outcome
 from graspgen_cli.settings.commands import GraspCommand
 from graspgen_cli.validate.judge import judge
@@ -102,7 +102,7 @@ def test_they_do_not_count_when_it_is_estimated_how_many_guesses_will_hold() -> 
 def test_warp_finds_them_too_and_drops_them_again_alone() -> None:
     """What the reference says of them is another matter: the engines agree least at the boundary, which is where they are looked for."""
     pytest.importorskip("mujoco_warp", reason="the GPU backend needs the packages of the extra gpu")
-    from graspgen_cli.validate.backends.mujoco_warp import MujocoWarpBackend
+    from graspgen_cli.validate.engines.mujoco_warp.engine import MujocoWarpBackend
 
     shape, target, outcome = gripper_by_name("franka_panda"), box(0.03, 0.02, 0.02), np.array([Outcome.HELD], np.int8)
     held = replace(grasp_at_origin(shape.gripper), opening_width=np.array([0.04]), outcome=outcome)

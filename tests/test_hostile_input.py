@@ -16,10 +16,10 @@ import trimesh
 
 import graspgen_cli
 from graspgen_cli.app import main
-from graspgen_cli.dataset.graspgen_json import read_grasp_file
 from graspgen_cli.dataset.object_map import read_object_map
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.errors import ExitCode
+from graspgen_cli.formats.graspgen_json import read_grasp_file
 from made_datasets import GRIPPER, contents, document, make_dataset, signed
 
 Streams = pytest.CaptureFixture[str]
@@ -364,7 +364,7 @@ LARGE = """
 import os, resource, sys
 from pathlib import Path
 from graspgen_cli.app import main
-import graspgen_cli.execution.run, mujoco
+import graspgen_cli.running.run, mujoco
 used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), -1))
 for command in sys.argv[1].split(";"):

@@ -24,12 +24,11 @@ from graspgen_cli.grippers.find import builtin_grippers, load_gripper
 from graspgen_cli.records import GraspBatch, Outcome, TrialState
 from graspgen_cli.settings.commands import GraspCommand
 from graspgen_cli.settings.models import CollisionApproximation, SimulationSettings
-from graspgen_cli.validate.backend import make_backend
-from graspgen_cli.validate.backends.isaac_lab.backend import IsaacLabBackend, require_isaac_lab
-from graspgen_cli.validate.backends.isaac_lab.mechanism import coupling_effort, mechanism
-from graspgen_cli.validate.backends.isaac_lab.simulate import Job
-from graspgen_cli.validate.backends.isaac_lab.usd import write_gripper_usd, write_object_usd
-from graspgen_cli.validate.batches import ObjectTrials
+from graspgen_cli.validate.engine import ObjectTrials, make_backend
+from graspgen_cli.validate.engines.isaaclab.backend import IsaacLabBackend, require_isaac_lab
+from graspgen_cli.validate.engines.isaaclab.mechanism import coupling_effort, mechanism
+from graspgen_cli.validate.engines.isaaclab.simulate import Job
+from graspgen_cli.validate.engines.isaaclab.usd import write_gripper_usd, write_object_usd
 from graspgen_cli.validate.trials import run_trials
 from isaac_stand_in import InProcess, needs_usd
 from shapes import box
@@ -218,14 +217,14 @@ def test_without_isaac_lab_one_line_says_what_is_missing_and_how_to_get_it() -> 
 
 
 def test_isaac_lab_without_isaac_sim_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graspgen_cli.validate.backends.isaac_lab.backend.find_spec", lambda name: None if name == "isaacsim" else object())
+    monkeypatch.setattr("graspgen_cli.validate.engines.isaaclab.backend.find_spec", lambda name: None if name == "isaacsim" else object())
     with pytest.raises(InputError, match="isaaclab: Isaac Sim not installed"):
         require_isaac_lab()
 
 
 @pytest.mark.parametrize(("found", "fine"), [("2.3.2.post1", True), ("0.54.2", True), ("2.2.0", False), ("3.0.0", False)])
 def test_another_version_is_refused(isaac_lab: Any, monkeypatch: pytest.MonkeyPatch, found: str, fine: bool) -> None:
-    monkeypatch.setattr("graspgen_cli.validate.backends.isaac_lab.backend.version", lambda name: found)
+    monkeypatch.setattr("graspgen_cli.validate.engines.isaaclab.backend.version", lambda name: found)
     if fine:
         require_isaac_lab()
     else:
@@ -265,7 +264,7 @@ class CountedProcess:
 
 
 def test_the_process_is_replaced_after_so_many_objects(isaac_lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graspgen_cli.validate.backends.isaac_lab.backend._Process", CountedProcess)
+    monkeypatch.setattr("graspgen_cli.validate.engines.isaaclab.backend._Process", CountedProcess)
     backend = IsaacLabBackend(device="cpu", objects_per_worker=2)
     gripper, _, grasps, settings = trial(1)
     processes: list[Any] = []
@@ -280,7 +279,7 @@ def test_the_process_is_replaced_after_so_many_objects(isaac_lab: Any, monkeypat
 def test_a_runs_settings_say_whether_there_is_a_window_and_how_long_a_process_lives(
     isaac_lab: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("graspgen_cli.validate.backends.isaac_lab.backend._Process", CountedProcess)
+    monkeypatch.setattr("graspgen_cli.validate.engines.isaaclab.backend._Process", CountedProcess)
     gripper, _, grasps, _ = trial(1)
     trials = [
         ObjectTrials(n, replace(box(edge, 0.02, 0.02), content_hash=f"{edge}"), grasps) for n, edge in enumerate((0.02, 0.021, 0.022))
@@ -340,7 +339,7 @@ def test_an_error_within_isaac_lab_is_one_line_with_the_log(isaac_lab: Any) -> N
 
 OWNER = """
 import os, signal, sys
-from graspgen_cli.validate.backends.isaac_lab.backend import _Process
+from graspgen_cli.validate.engines.isaaclab.backend import _Process
 process = _Process("cpu", headed=False)
 process._pipe.recv()
 print(process._child.pid, process.log, flush=True)
@@ -361,5 +360,5 @@ def test_the_process_ends_with_its_owner(isaac_lab: Any) -> None:
 
 
 def test_nothing_heavy_is_loaded_before_the_process_runs() -> None:
-    modules = ", ".join(f"graspgen_cli.validate.backends.isaac_lab.{name}" for name in ("backend", "server", "simulate", "usd"))
+    modules = ", ".join(f"graspgen_cli.validate.engines.isaaclab.{name}" for name in ("backend", "server", "simulate", "usd"))
     assert loaded_after(f"import {modules}") & {"isaaclab", "isaacsim", "pxr", "torch"} == set()

@@ -23,8 +23,8 @@ from graspgen_cli.settings.disturbances import Shake, ShakeAxis, ShakeKind
 from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.settings.randomization_models import RandomizationSettings
-from graspgen_cli.validate.backend import make_backend
-from graspgen_cli.validate.backends.isaac_lab import description
+from graspgen_cli.validate.engine import make_backend
+from graspgen_cli.validate.engines.isaaclab import description
 from graspgen_cli.validate.judge import judge
 from graspgen_cli.validate.protocols import SHAKES
 from graspgen_cli.validate.scene import build_scene, pose_object_in_body, start_position

@@ -14,16 +14,16 @@ import pytest
 from numpy.typing import NDArray
 
 from graspgen_cli.app import main
-from graspgen_cli.dataset.graspgen_json import encode, read_grasp_file
 from graspgen_cli.dataset.object_map import write_object_map
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.dataset.provenance import digest, judged_by, simulation_provenance
+from graspgen_cli.formats.graspgen_json import encode, read_grasp_file
 from graspgen_cli.geometry.poses import pose
 from graspgen_cli.records import Floats, Measure, Outcome, TrialState
 from graspgen_cli.settings.commands import GraspCommand
 from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.backend import make_backend
+from graspgen_cli.validate.engine import make_backend
 from graspgen_cli.validate.judge import Rejudging, judge, measures
 from made_datasets import GRIPPER, OFFSET, grasp_dataset
 from shapes import box

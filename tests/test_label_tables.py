@@ -16,8 +16,8 @@ import pytest
 from examples import gripper_by_name
 from graspgen_cli.records import GraspBatch, Outcome
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.backends.mujoco_cpu import MujocoBackend
 from graspgen_cli.validate.contact import DEFAULT_CONTACT, ContactModel, Integrator
+from graspgen_cli.validate.engines.mujoco import MujocoBackend
 from graspgen_cli.validate.scene import Scene, build_scene
 from shapes import box
 

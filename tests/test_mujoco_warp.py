@@ -18,9 +18,8 @@ from graspgen_cli.guess.loop import make_guesses
 from graspgen_cli.objects.load import load_object
 from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject, TrialState
 from graspgen_cli.settings.models import CollisionApproximation, GuessSettings, SimulationSettings
-from graspgen_cli.validate.backend import make_backend
-from graspgen_cli.validate.backends.packing import FIELDS_OF_OBJECTS, joined_meshes, mesh_of_geoms, rows_of_objects
-from graspgen_cli.validate.batches import ObjectFailed, ObjectResults, ObjectTrials
+from graspgen_cli.validate.engine import ObjectFailed, ObjectResults, ObjectTrials, make_backend
+from graspgen_cli.validate.engines.mujoco_warp.packing import FIELDS_OF_OBJECTS, joined_meshes, mesh_of_geoms, rows_of_objects
 from graspgen_cli.validate.judge import judge
 from graspgen_cli.validate.scene import build_scene, in_body_frame
 
@@ -92,7 +91,7 @@ def states() -> Callable[..., list[tuple[TargetObject, GraspBatch, TrialState]]]
     """End states of the first guesses on some objects with the Robotiq 2F-85, all in one launch of few worlds on Warp's CPU device."""
     pytest.importorskip("mujoco_warp", reason="the GPU backend needs the packages of the extra gpu")
     from examples import gripper_by_name
-    from graspgen_cli.validate.backends.mujoco_warp import MujocoWarpBackend
+    from graspgen_cli.validate.engines.mujoco_warp.engine import MujocoWarpBackend
 
     shape = gripper_by_name("robotiq_2f_85")
 
@@ -154,20 +153,20 @@ def test_what_a_link_jams_is_left_to_the_reference(
 ) -> None:
     """In single precision a link has one point of contact where it has two, and gives way until the pads touch."""
     pytest.importorskip("mujoco_warp", reason="the GPU backend needs the packages of the extra gpu")
-    from graspgen_cli.validate.backends.mujoco_warp import MujocoWarpBackend
+    from graspgen_cli.validate.engines.mujoco_warp.engine import MujocoWarpBackend
 
     gripper, (target, grasps) = gripper_shape("robotiq_2f_85").gripper, jammed_box(tmp_path)
     backend = MujocoWarpBackend(threads=1, device="cpu", worlds=2)
     reference = make_backend("mujoco", threads=1).run(gripper, target, grasps, SETTINGS)
     assert (judge(reference) == Outcome.DROPPED).all()
     np.testing.assert_array_equal(backend.run(gripper, target, grasps, SETTINGS).pose_object_in_gripper, reference.pose_object_in_gripper)
-    monkeypatch.setattr("graspgen_cli.validate.backends.lane.JAMMED", np.inf)
+    monkeypatch.setattr("graspgen_cli.validate.engines.mujoco_warp.lane.JAMMED", np.inf)
     assert (judge(backend.run(gripper, target, grasps, SETTINGS)) == Outcome.HELD).all()
 
 
 def test_links_of_no_finger_are_those_that_the_fingers_do_not_carry(gripper_shape: Callable[[str], GripperShape]) -> None:
     pytest.importorskip("mujoco_warp", reason="the GPU backend needs the packages of the extra gpu")
-    from graspgen_cli.validate.backends.worlds import links_of_no_finger
+    from graspgen_cli.validate.engines.mujoco_warp.worlds import links_of_no_finger
 
     gripper = gripper_shape("robotiq_2f_85").gripper
     scene = build_scene(gripper, example_object("box.stl", pieces=True), SETTINGS)
@@ -181,7 +180,7 @@ def test_links_of_no_finger_are_those_that_the_fingers_do_not_carry(gripper_shap
 def test_an_object_of_which_no_scene_can_be_made_takes_no_other_along(gripper_shape: Callable[[str], GripperShape]) -> None:
     """Its only piece is flat, which the engine makes no hull of."""
     pytest.importorskip("mujoco_warp", reason="the GPU backend needs the packages of the extra gpu")
-    from graspgen_cli.validate.backends.mujoco_warp import MujocoWarpBackend, MujocoWarpSimulator
+    from graspgen_cli.validate.engines.mujoco_warp.engine import MujocoWarpBackend, MujocoWarpSimulator
 
     shape = gripper_shape("franka_panda")
     target, grasps = guesses(shape, "pear.obj", 2)
@@ -202,7 +201,7 @@ def test_where_a_buffer_overflows_the_reference_backend_decides(
     gripper_shape: Callable[[str], GripperShape],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("graspgen_cli.validate.backends.worlds.ROWS_A_WORLD", 8)
+    monkeypatch.setattr("graspgen_cli.validate.engines.mujoco_warp.worlds.ROWS_A_WORLD", 8)
     [(target, grasps, state)] = states(("pear.obj",))
     reference = make_backend("mujoco", threads=1).run(gripper_shape("robotiq_2f_85").gripper, target, grasps, SETTINGS)
     np.testing.assert_array_equal(state.pose_object_in_gripper, reference.pose_object_in_gripper)

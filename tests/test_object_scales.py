@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from foreign_files import datagen_document, isaac_document, write_datagen, write_shard, write_yaml
 from graspgen_cli.app import main
 from graspgen_cli.grippers.find import load_gripper
-from graspgen_cli.objects.make_scales import FIT, ScaleRule
+from graspgen_cli.making.object_scales import FIT, ScaleRule
 from graspgen_cli.objects.scales import read_scales
 
 SIZES = st.lists(st.floats(1e-3, 1e4), min_size=3, max_size=3).map(np.array)

@@ -15,12 +15,11 @@ import trimesh
 
 import fake_simulator
 from graspgen_cli.app import main
-from graspgen_cli.execution import devices, engines
-from graspgen_cli.execution.simulators import BatchDone, BatchFailed
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject
+from graspgen_cli.running import devices, engines
+from graspgen_cli.running.devices import BatchDone, BatchFailed
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.backend import BACKENDS
-from graspgen_cli.validate.batches import ObjectFailed, ObjectTrials
+from graspgen_cli.validate.engine import BACKENDS, ObjectFailed, ObjectTrials
 from made_datasets import contents
 
 SLIPPERY = ["--friction", "0.16", "--object-mass", "2"]
@@ -196,7 +195,7 @@ def test_a_part_gets_no_more_and_loses_what_is_dropped() -> None:
 def test_a_device_that_cannot_be_used_ends_the_run(
     run: Run, device: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("graspgen_cli.execution.engines.gpus", lambda: ["nvidia0"])
+    monkeypatch.setattr("graspgen_cli.running.engines.gpus", lambda: ["nvidia0"])
     run("--backend", "mujoco", "--device", device, "--workers", "1", code=3)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and f"--backend mujoco on {device}: " in lines[0] and said in lines[0]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from graspgen_cli.execution.processes import Died, Lifetime, TimedOut, run_in_processes
+from graspgen_cli.running.processes import Died, Lifetime, TimedOut, run_in_processes
 
 
 def handler(offset: int) -> Callable[[int], int]:

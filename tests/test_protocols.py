@@ -14,8 +14,7 @@ from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.records import Outcome
 from graspgen_cli.settings.disturbances import DEFAULT_TUGS
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.protocol import stages
-from graspgen_cli.validate.protocols import GRAVITY_TUGS, SHAKES, protocol_sequences
+from graspgen_cli.validate.protocols import GRAVITY_TUGS, SHAKES, protocol_sequences, stages
 from shapes import box
 from test_validate import outcome_of
 

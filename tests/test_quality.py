@@ -12,17 +12,17 @@ import orjson
 import pytest
 from scipy.spatial.transform import Rotation
 
-from graspgen_cli.dataset.graspgen_json import decode, encode, parse_document, read_grasp_file
 from graspgen_cli.errors import GraspFileError
+from graspgen_cli.formats.graspgen_json import decode, encode, parse_document, read_grasp_file
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.geometry.poses import pose
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Measure, Outcome
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.backend import make_backend
+from graspgen_cli.validate.engine import make_backend
 from graspgen_cli.validate.judge import judge, measures
+from graspgen_cli.validate.progress import Watch, farthest_motion
 from graspgen_cli.validate.trace import trace_trial
 from graspgen_cli.validate.trials import run_trials
-from graspgen_cli.validate.watch import Watch, farthest_motion
 from made_datasets import OFFSET, document, grasp_dataset, signed
 from shapes import box
 from test_validate import grasp_at_origin

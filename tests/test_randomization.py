@@ -17,10 +17,10 @@ from mujoco import batch
 from backend_contract import grasps_at_origin
 from examples import gripper_by_name
 from graspgen_cli.app import main
-from graspgen_cli.dataset.graspgen_json import encode, read_grasp_file
 from graspgen_cli.dataset.object_map import write_object_map
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.dataset.provenance import recorded_randomization, simulation_provenance
+from graspgen_cli.formats.graspgen_json import encode, read_grasp_file
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.geometry.poses import pose
 from graspgen_cli.records import GraspBatch, Gripper, Measure, Outcome, TargetObject, TrialState
@@ -28,12 +28,11 @@ from graspgen_cli.settings.commands import GraspCommand
 from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.settings.randomization_models import RandomizationSettings
-from graspgen_cli.validate.backend import Backend, make_backend
-from graspgen_cli.validate.backends.packing import FIELDS_OF_TRIALS
-from graspgen_cli.validate.backends.varied import varied_fields, vary
+from graspgen_cli.validate.engine import Backend, make_backend, rows
+from graspgen_cli.validate.engines.mujoco import varied_fields, vary
+from graspgen_cli.validate.engines.mujoco_warp.packing import FIELDS_OF_TRIALS
 from graspgen_cli.validate.judge import Rejudging, judge
 from graspgen_cli.validate.scene import build_scene
-from graspgen_cli.validate.states import rows
 from graspgen_cli.validate.trials import run_trials
 from graspgen_cli.validate.variation import Variation, drawn_trials, nominal_rows
 from made_datasets import GRIPPER, OFFSET, grasp_dataset
@@ -194,7 +193,7 @@ def test_the_reference_engine_simulates_what_varies(panda: Gripper) -> None:
 @pytest.mark.slow
 def test_so_does_the_gpu_engine() -> None:
     pytest.importorskip("mujoco_warp", reason="the GPU backend needs the packages of the extra gpu")
-    from graspgen_cli.validate.backends.mujoco_warp import MujocoWarpBackend
+    from graspgen_cli.validate.engines.mujoco_warp.engine import MujocoWarpBackend
 
     check_engine(MujocoWarpBackend(threads=1, device="cpu", worlds=8), gripper_by_name("franka_panda").gripper)
 

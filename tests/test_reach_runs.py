@@ -10,9 +10,9 @@ from manifold3d import Manifold
 
 from graspgen_cli.api import replay_trial
 from graspgen_cli.app import main
-from graspgen_cli.dataset.graspgen_json import read_grasp_file
-from graspgen_cli.execution.recompute import recompute_file
+from graspgen_cli.formats.graspgen_json import read_grasp_file
 from graspgen_cli.geometry.meshes import mesh_from_solid
+from graspgen_cli.running.recompute import recompute_file
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ import pytest
 import trimesh
 
 from graspgen_cli.app import main
-from graspgen_cli.dataset.graspgen_json import checksum, encode, read_grasp_file
 from graspgen_cli.errors import ExitCode
-from graspgen_cli.execution.recompute import Recomputation, recompute_file
+from graspgen_cli.formats.graspgen_json import checksum, encode, read_grasp_file
 from graspgen_cli.records import GraspDataset, Measure, Outcome
+from graspgen_cli.running.recompute import Recomputation, recompute_file
 from made_datasets import OFFSET
 
 SLIPPERY = ["--friction", "0.16", "--object-mass", "2", "--fps", "100", "--grip-force", "75", "--backend", "mujoco", "--workers", "1"]

@@ -17,9 +17,9 @@ from PIL import Image, ImageSequence
 from examples import OBJECTS
 from foreign_files import datagen_document
 from graspgen_cli.app import main
-from graspgen_cli.dataset.graspgen_json import read_grasp_file
 from graspgen_cli.drawing import film
 from graspgen_cli.drawing.colours import OBJECT, OUTCOMES
+from graspgen_cli.formats.graspgen_json import read_grasp_file
 from graspgen_cli.records import Outcome
 from made_datasets import document, signed
 from test_drawing import near, needs_opengl

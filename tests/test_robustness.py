@@ -12,16 +12,16 @@ import pytest
 import fake_simulator
 from examples import gripper_by_name
 from graspgen_cli.app import main
-from graspgen_cli.dataset.graspgen_json import read_grasp_file
-from graspgen_cli.execution import engines
-from graspgen_cli.execution.robustness import LARGEST, ROUNDS, add_robustness
-from graspgen_cli.execution.rounds import ObjectState, ObjectWork
+from graspgen_cli.formats.graspgen_json import read_grasp_file
 from graspgen_cli.geometry.collision import ObjectShape
+from graspgen_cli.making.extras import LARGEST, ROUNDS, add_robustness
+from graspgen_cli.making.rounds import ObjectState, ObjectWork
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Measure, Outcome, TargetObject, TrialState
+from graspgen_cli.running import engines
 from graspgen_cli.settings.commands import GraspCommand
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.backend import BACKENDS, Backend
-from graspgen_cli.validate.backends.mujoco_cpu import MujocoBackend
+from graspgen_cli.validate.engine import BACKENDS, Backend
+from graspgen_cli.validate.engines.mujoco import MujocoBackend
 from graspgen_cli.validate.judge import judge
 from graspgen_cli.validate.variation import Variation
 from shapes import box
@@ -74,7 +74,7 @@ def test_the_score_is_coulombs_force() -> None:
 @pytest.mark.slow
 def test_the_score_on_warp_is_that_of_the_reference() -> None:
     pytest.importorskip("mujoco_warp", reason="the GPU backend needs the packages of the extra gpu")
-    from graspgen_cli.validate.backends.mujoco_warp import MujocoWarpBackend
+    from graspgen_cli.validate.engines.mujoco_warp.engine import MujocoWarpBackend
 
     [[reference], _], [[found], _] = (
         scored(MujocoBackend(threads=1), count=1),

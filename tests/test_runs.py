@@ -13,7 +13,7 @@ import pytest
 import trimesh
 
 from graspgen_cli.app import main
-from graspgen_cli.dataset.graspgen_json import read_grasp_file
+from graspgen_cli.formats.graspgen_json import read_grasp_file
 from graspgen_cli.records import Outcome
 from trainer import FEWEST_POSITIVES, read_dataset
 
@@ -250,7 +250,7 @@ def test_finished_objects_are_walked_over_without_reading_a_file(run: Run, monke
     def read(path: Path) -> None:
         raise AssertionError(f"{path} was read")
 
-    monkeypatch.setattr("graspgen_cli.execution.object_run.read_grasp_file", read)
+    monkeypatch.setattr("graspgen_cli.making.make_object.read_grasp_file", read)
     monkeypatch.setattr("graspgen_cli.dataset.index.read_document", read, raising=False)
     run("guess", "d", *QUOTAS)
     assert contents(dataset) == before

@@ -19,10 +19,9 @@ from graspgen_cli.geometry.poses import inverse, pose
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Outcome
 from graspgen_cli.settings.disturbances import Shake, ShakeAxis, ShakeKind
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.backend import make_backend
+from graspgen_cli.validate.engine import make_backend
 from graspgen_cli.validate.judge import judge
-from graspgen_cli.validate.protocol import Stage, stage_title, stages
-from graspgen_cli.validate.protocols import SHAKES
+from graspgen_cli.validate.protocols import SHAKES, Stage, stage_title, stages
 from graspgen_cli.validate.scene import build_scene, start_position
 from graspgen_cli.validate.shaking import STILL, Bodies, displacement, inertial_wrench, motion_table
 from graspgen_cli.validate.trace import trace_trial
@@ -138,7 +137,7 @@ def place_of(gripper: Gripper, shake: Shake, time: float) -> Floats:
 def test_warp_applies_the_same_forces_in_its_precision() -> None:
     """Random bodies; a world in which the gripper stands still is left alone, and the motion goes on to its last row."""
     wp = pytest.importorskip("warp", reason="the GPU backend needs the packages of the extra gpu")
-    from graspgen_cli.validate.backends.warp_kernels import apply_motion
+    from graspgen_cli.validate.engines.mujoco_warp.kernels import apply_motion
 
     rng = np.random.Generator(np.random.Philox(3))
     count, worlds, motion = 4, 3, rng.normal(size=(5, 9))
@@ -245,7 +244,7 @@ def test_on_warp_it_slides_there_too(panda: Gripper) -> None:
     """One gripper, shaken alike; boxes that are 5 % too light and 5 % too heavy, side by side. Now and then the engine's single
     precision loses a contact for a step, which moves a box by a tenth of a millimetre."""
     pytest.importorskip("mujoco_warp", reason="the GPU backend needs the packages of the extra gpu")
-    from graspgen_cli.validate.backends.worlds import Worlds
+    from graspgen_cli.validate.engines.mujoco_warp.worlds import Worlds
 
     settings = settings_of(shaken_at(1.0, ShakeAxis.APPROACH, panda, frequency=1.0), friction=FRICTION)
     scenes = [build_scene(panda, HELD, settings.model_copy(update={"object_mass": share * MASS})) for share in (0.95, 1.05)]
@@ -266,7 +265,7 @@ def test_on_warp_it_slides_there_too(panda: Gripper) -> None:
 @pytest.mark.slow
 def test_warp_ends_shaken_trials_as_the_reference_does_alone_and_in_a_batch(panda: Gripper) -> None:
     pytest.importorskip("mujoco_warp", reason="the GPU backend needs the packages of the extra gpu")
-    from graspgen_cli.validate.backends.mujoco_warp import MujocoWarpBackend
+    from graspgen_cli.validate.engines.mujoco_warp.engine import MujocoWarpBackend
 
     settings, grasps = settings_of(*SHAKES, friction=0.06), off_centre(panda)[np.array([0, 2, 3])]
     warp, reference = MujocoWarpBackend(threads=1, device="cpu", worlds=6), make_backend("mujoco", threads=1)
@@ -282,7 +281,7 @@ def test_a_shaken_trial_that_warp_moves_to_another_world_goes_on_as_it_would_hav
     """Once the other one is over, the engine has it in the first world, in which nothing was shaken. The box slides, so that every force
     counts."""
     pytest.importorskip("mujoco_warp", reason="the GPU backend needs the packages of the extra gpu")
-    from graspgen_cli.validate.backends.worlds import Worlds
+    from graspgen_cli.validate.engines.mujoco_warp.worlds import Worlds
 
     settings = settings_of((2.0, ShakeKind.ROTATIONAL, ShakeAxis.CLOSING, 0.3, 2.0), friction=FRICTION, object_mass=MASS)
     scene, both = build_scene(panda, HELD, settings), np.arange(2)

@@ -15,8 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graspgen_cli.app import main
-from graspgen_cli.dataset.groups import find_texts, group_objects
-from graspgen_cli.dataset.splits import SplitPlan, assign_splits, update_splits
+from graspgen_cli.dataset.splits import SplitPlan, assign_splits, find_texts, group_objects, update_splits
 from graspgen_cli.errors import ExitCode, InputError, OutputError, SettingsError
 from made_datasets import make_dataset
 
@@ -219,7 +218,7 @@ def test_objects_of_which_an_expression_finds_the_same_are_a_group_and_others_ar
 
 
 def test_an_expression_that_would_run_for_years_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graspgen_cli.dataset.groups.PATIENCE", 1.5)
+    monkeypatch.setattr("graspgen_cli.dataset.splits.PATIENCE", 1.5)
     start = time.monotonic()
     with pytest.raises(SettingsError, match=r"--by-regex: .* takes more than 1.5 s") as caught:
         group_objects(["a" * 100 + "!"], by_regex="(a+)+$")

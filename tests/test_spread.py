@@ -20,15 +20,15 @@ from hypothesis import strategies as st
 
 import shapes
 from graspgen_cli.app import main
-from graspgen_cli.execution import pool
-from graspgen_cli.execution.pool import SharedCores
-from graspgen_cli.execution.processes import resident_bytes
-from graspgen_cli.execution.spread import is_mine
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.geometry.poses import pose
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
+from graspgen_cli.running import pool
+from graspgen_cli.running.pool import SharedCores
+from graspgen_cli.running.processes import resident_bytes
+from graspgen_cli.running.run import is_mine
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.backends.mujoco_cpu import MujocoBackend
+from graspgen_cli.validate.engines.mujoco import MujocoBackend
 from graspgen_cli.validate.variation import Variation
 from made_datasets import contents
 

@@ -14,12 +14,12 @@ import trimesh
 
 import fake_simulator
 from graspgen_cli.app import main
-from graspgen_cli.execution import engines
-from graspgen_cli.execution.reports import Phase
-from graspgen_cli.execution.simulators import Loaded
-from graspgen_cli.execution.standby import Standby, ready_engine, start_simulator
+from graspgen_cli.making.reports import Phase
+from graspgen_cli.running import engines
+from graspgen_cli.running.devices import Loaded
+from graspgen_cli.running.standby import Standby, ready_engine, start_simulator
 from graspgen_cli.settings.commands import GraspCommand
-from graspgen_cli.validate.backend import BACKENDS
+from graspgen_cli.validate.engine import BACKENDS
 
 TWO = GraspCommand.model_validate({"backend": "mujoco", "devices": "cpu:0,cpu:1"})
 
@@ -72,7 +72,7 @@ def command(folder: Path) -> list[str]:
 
 def test_a_run_takes_them_and_leaves_none_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
-    monkeypatch.setattr("graspgen_cli.execution.devices.start_simulator", lambda *args: started.append(args))
+    monkeypatch.setattr("graspgen_cli.running.devices.start_simulator", lambda *args: started.append(args))
     assert main(command(tmp_path)) == 0
     assert started == [] and not multiprocessing.active_children()
 
@@ -98,7 +98,7 @@ def test_one_that_was_killed_while_it_waited_ends_the_run_in_one_line(
         process.join()
         return process, pipe
 
-    monkeypatch.setattr("graspgen_cli.execution.standby.start_simulator", killed)
+    monkeypatch.setattr("graspgen_cli.running.standby.start_simulator", killed)
     assert main([*command(tmp_path), "--do-not-run-controls"]) == 3
     assert capsys.readouterr().err == "graspgen: --backend mujoco on cpu: its process ended with code -9 before it was ready\n"
 
@@ -107,7 +107,7 @@ def test_nothing_heavy_is_imported_before_they_are_started() -> None:
     code = (
         "import sys\n"
         "import graspgen_cli.commands.objects, graspgen_cli.commands.all_\n"
-        "import graspgen_cli.execution.standby\n"
+        "import graspgen_cli.running.standby\n"
         "print({'scipy', 'trimesh', 'mujoco', 'warp', 'mujoco_warp', 'embreex'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from analysed import COLLISION, DROPPED, HELD, UNSTABLE, UNVALIDATED, made, row_of_poses, write_dataset
 from foreign_files import isaac_document, write_datagen, write_webdataset, write_yaml
-from graspgen_cli.analysis.selection import balanced, conditions, matching
+from graspgen_cli.analysis.subsets import balanced, conditions, matching
 from graspgen_cli.app import main
 from graspgen_cli.dataset.collection import open_collection, read_entry
-from graspgen_cli.dataset.graspgen_json import encode, read_grasp_file
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.errors import ExitCode, SettingsError
+from graspgen_cli.formats.graspgen_json import encode, read_grasp_file
 from graspgen_cli.records import GraspBatch, Outcome
 from graspgen_cli.settings.analysis_models import BalanceSettings, FilterSettings
 from made_datasets import GRIPPER, OFFSET, contents, make_dataset

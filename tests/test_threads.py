@@ -13,7 +13,7 @@ COUNT = """
 import os
 import manifold3d
 import numpy as np
-from graspgen_cli.execution.threads import keep_geometry_on_one_thread
+from graspgen_cli.geometry.rays import keep_geometry_on_one_thread
 from graspgen_cli.geometry.meshes import mesh_from_solid
 from graspgen_cli.geometry.rays import RayCaster
 

@@ -14,8 +14,7 @@ import yaml
 from graspgen_cli.app import main
 from graspgen_cli.grippers.export import write_graspgen_config
 from graspgen_cli.grippers.find import load_gripper
-from graspgen_cli.training.scripts import GUIDE_RATIO
-from graspgen_cli.training.shell_variables import assigned, with_values
+from graspgen_cli.training.scripts import GUIDE_RATIO, assigned, with_values
 from made_datasets import make_dataset
 from stand_in_checkout import RATIO, make_checkout, make_run
 

@@ -16,9 +16,9 @@ from graspgen_cli.geometry.poses import pose
 from graspgen_cli.guess.loop import make_guesses
 from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject, TrialState
 from graspgen_cli.settings.models import GuessSettings, SimulationSettings
-from graspgen_cli.validate.backend import make_backend
+from graspgen_cli.validate.engine import make_backend
 from graspgen_cli.validate.judge import judge
-from graspgen_cli.validate.protocol import is_steady, stages
+from graspgen_cli.validate.protocols import is_steady, stages
 from graspgen_cli.validate.scene import build_scene
 from graspgen_cli.validate.trials import run_trials
 from shapes import box, sphere

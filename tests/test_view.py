@@ -16,12 +16,12 @@ from PIL import Image
 from examples import EXAMPLES, OBJECTS
 from foreign_files import isaac_document, write_datagen, write_webdataset, write_yaml
 from graspgen_cli.app import main
-from graspgen_cli.dataset.graspgen_json import read_grasp_file
+from graspgen_cli.drawing.figures import GraspScene
 from graspgen_cli.drawing.page import GraspPage
-from graspgen_cli.drawing.scene import GraspScene
+from graspgen_cli.drawing.subjects import GraspSource, open_source
 from graspgen_cli.drawing.web import web_server
 from graspgen_cli.errors import InputError
-from graspgen_cli.execution.scenes import GraspSource, open_source
+from graspgen_cli.formats.graspgen_json import read_grasp_file
 from graspgen_cli.geometry.poses import inverse, pose
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.objects.read import read_mesh

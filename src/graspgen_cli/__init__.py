@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from graspgen_cli.api import try_grasps as try_grasps
     from graspgen_cli.api import update_splits as update_splits
     from graspgen_cli.api import validate_grasps as validate_grasps
-    from graspgen_cli.dataset.graspgen_json import read_grasp_file as read_grasp_file
     from graspgen_cli.errors import GraspgenError as GraspgenError
-    from graspgen_cli.execution.reports import ObjectReport as ObjectReport
-    from graspgen_cli.execution.reports import RunSummary as RunSummary
-    from graspgen_cli.execution.reports import Status as Status
+    from graspgen_cli.formats.graspgen_json import read_grasp_file as read_grasp_file
     from graspgen_cli.geometry.finger_reach import FingerReach as FingerReach
     from graspgen_cli.geometry.finger_reach import finger_reach as finger_reach
     from graspgen_cli.grippers.find import load_gripper as load_gripper
+    from graspgen_cli.making.reports import ObjectReport as ObjectReport
+    from graspgen_cli.making.reports import RunSummary as RunSummary
+    from graspgen_cli.making.reports import Status as Status
     from graspgen_cli.objects.load import load_object as load_object
     from graspgen_cli.records import GraspBatch as GraspBatch
     from graspgen_cli.records import GraspDataset as GraspDataset
@@ -75,9 +75,9 @@ _PLACES = {
         "update_splits",
         "validate_grasps",
     ),
-    "graspgen_cli.dataset.graspgen_json": ("read_grasp_file",),
+    "graspgen_cli.formats.graspgen_json": ("read_grasp_file",),
     "graspgen_cli.errors": ("GraspgenError",),
-    "graspgen_cli.execution.reports": ("ObjectReport", "RunSummary", "Status"),
+    "graspgen_cli.making.reports": ("ObjectReport", "RunSummary", "Status"),
     "graspgen_cli.geometry.finger_reach": ("FingerReach", "finger_reach"),
     "graspgen_cli.grippers.find": ("load_gripper",),
     "graspgen_cli.objects.load": ("load_object",),

@@ -17,16 +17,16 @@ from graspgen_cli.settings.models import GuessSettings, Section, SimulationSetti
 if TYPE_CHECKING:
     from graspgen_cli.analysis.compare import Comparison
     from graspgen_cli.analysis.dataset_facts import DatasetAnalysis
-    from graspgen_cli.dataset.convert import Conversion
+    from graspgen_cli.analysis.subsets import Subset
     from graspgen_cli.dataset.splits import SplitPlan
-    from graspgen_cli.execution.gripper_run import PreparedGripper
-    from graspgen_cli.execution.inspection import Inspection
-    from graspgen_cli.execution.relabel_run import Relabelling
-    from graspgen_cli.execution.replay_run import Replay
-    from graspgen_cli.execution.reports import ObjectReport, RunSummary
-    from graspgen_cli.execution.subset_run import Subset
+    from graspgen_cli.drawing.replay import Replay
+    from graspgen_cli.making.convert import Conversion
+    from graspgen_cli.making.gripper_config import PreparedGripper
+    from graspgen_cli.making.relabel import Relabelling
+    from graspgen_cli.making.reports import ObjectReport, RunSummary
     from graspgen_cli.objects.scales import ScalesList
     from graspgen_cli.records import GraspBatch, Gripper, TargetObject
+    from graspgen_cli.running.inspection import Inspection
     from graspgen_cli.settings.commands import GraspCommand
     from graspgen_cli.settings.randomization_models import RandomizationSettings
     from graspgen_cli.training.inference import InferenceConfig
@@ -52,9 +52,9 @@ def make_dataset(*, on_report: OnReport | None = None, config: Path | None = Non
     on_report: called with each object's report as it is done. settings: those of the command.
     Raises SettingsError, InputError, GripperError or OutputError; one object's problem is in its report.
     """
-    from graspgen_cli.execution.gripper_run import write_gripper_config
-    from graspgen_cli.execution.reports import Phase, Status
-    from graspgen_cli.execution.run import update_dataset_splits
+    from graspgen_cli.making.gripper_config import write_gripper_config
+    from graspgen_cli.making.reports import Phase, Status
+    from graspgen_cli.running.run import update_dataset_splits
     from graspgen_cli.settings.commands import AllCommand
 
     resolved = _resolved(AllCommand, settings, config)
@@ -67,7 +67,7 @@ def make_dataset(*, on_report: OnReport | None = None, config: Path | None = Non
 
 def guess_grasps(*, on_report: OnReport | None = None, config: Path | None = None, **settings: object) -> RunSummary:
     """`graspgen guess`. Arguments and errors as for `make_dataset`."""
-    from graspgen_cli.execution.reports import Phase
+    from graspgen_cli.making.reports import Phase
     from graspgen_cli.settings.commands import GuessCommand
 
     return _run(_resolved(GuessCommand, settings, config).grasp_command(), Phase.GUESS, on_report)
@@ -75,7 +75,7 @@ def guess_grasps(*, on_report: OnReport | None = None, config: Path | None = Non
 
 def validate_grasps(*, on_report: OnReport | None = None, config: Path | None = None, **settings: object) -> RunSummary:
     """`graspgen validate`. Arguments and errors as for `make_dataset`."""
-    from graspgen_cli.execution.reports import Phase
+    from graspgen_cli.making.reports import Phase
     from graspgen_cli.settings.commands import GraspCommand
 
     return _run(_resolved(GraspCommand, settings, config), Phase.VALIDATE, on_report)
@@ -83,7 +83,7 @@ def validate_grasps(*, on_report: OnReport | None = None, config: Path | None = 
 
 def fill_grasps(*, on_report: OnReport | None = None, config: Path | None = None, **settings: object) -> RunSummary:
     """`graspgen fill`. Arguments and errors as for `make_dataset`."""
-    from graspgen_cli.execution.reports import Phase
+    from graspgen_cli.making.reports import Phase
     from graspgen_cli.settings.commands import FillCommand
 
     return _run(_resolved(FillCommand, settings, config).grasp_command(), Phase.FILL, on_report)
@@ -91,7 +91,7 @@ def fill_grasps(*, on_report: OnReport | None = None, config: Path | None = None
 
 def update_splits(*, config: Path | None = None, **settings: object) -> SplitPlan:
     """`graspgen splits`: the objects that were added to each list. Raises SettingsError, InputError or OutputError."""
-    from graspgen_cli.execution.run import update_dataset_splits
+    from graspgen_cli.running.run import update_dataset_splits
     from graspgen_cli.settings.commands import SplitsCommand
 
     return update_dataset_splits(_resolved(SplitsCommand, settings, config))
@@ -99,7 +99,7 @@ def update_splits(*, config: Path | None = None, **settings: object) -> SplitPla
 
 def prepare_gripper(*, config: Path | None = None, **settings: object) -> PreparedGripper:
     """`graspgen gripper-config`: a gripper that passed its checks, and its files. Raises SettingsError, GripperError or OutputError."""
-    from graspgen_cli.execution import gripper_run
+    from graspgen_cli.making import gripper_config as gripper_run
     from graspgen_cli.settings.commands import GripperCommand
 
     return gripper_run.prepare_gripper(_resolved(GripperCommand, settings, config))
@@ -107,7 +107,7 @@ def prepare_gripper(*, config: Path | None = None, **settings: object) -> Prepar
 
 def analyze_grasps(*, config: Path | None = None, **settings: object) -> DatasetAnalysis:
     """`graspgen analyze`: what the grasps hold, lack and have wrong. Raises SettingsError, InputError or GripperError."""
-    from graspgen_cli.execution.analysis_run import analyze_collections
+    from graspgen_cli.analysis.look import analyze_collections
     from graspgen_cli.settings.commands import AnalyzeCommand
 
     return analyze_collections(_resolved(AnalyzeCommand, settings, config), on_start=_ignore, on_object=_ignore).analysis
@@ -115,14 +115,14 @@ def analyze_grasps(*, config: Path | None = None, **settings: object) -> Dataset
 
 def compare_grasps(first: Path, second: Path, *, workers: int = 0) -> Comparison:
     """`graspgen compare`: two datasets side by side; `workers` 0 is one a core. Raises InputError."""
-    from graspgen_cli.execution.compare_run import compare_collections
+    from graspgen_cli.analysis.compare import compare_collections
 
     return compare_collections(Path(first), Path(second), workers=workers, on_start=_ignore, on_object=_ignore)
 
 
 def balance_grasps(*, config: Path | None = None, **settings: object) -> Subset:
     """`graspgen balance`: a copy with a chosen number and ratio. Raises SettingsError, InputError, GripperError or OutputError."""
-    from graspgen_cli.execution.subset_run import balance_dataset
+    from graspgen_cli.analysis.subsets import balance_dataset
     from graspgen_cli.settings.commands import BalanceCommand
 
     return balance_dataset(_resolved(BalanceCommand, settings, config), on_start=_ignore, on_object=_ignore)
@@ -130,7 +130,7 @@ def balance_grasps(*, config: Path | None = None, **settings: object) -> Subset:
 
 def filter_grasps(*, config: Path | None = None, **settings: object) -> Subset:
     """`graspgen filter`: a copy of the grasps that meet conditions. Errors as for `balance_grasps`."""
-    from graspgen_cli.execution.subset_run import filter_dataset
+    from graspgen_cli.analysis.subsets import filter_dataset
     from graspgen_cli.settings.commands import FilterCommand
 
     return filter_dataset(_resolved(FilterCommand, settings, config), on_start=_ignore, on_object=_ignore)
@@ -138,7 +138,7 @@ def filter_grasps(*, config: Path | None = None, **settings: object) -> Subset:
 
 def relabel_grasps(*, config: Path | None = None, **settings: object) -> Relabelling:
     """`graspgen relabel`: held grasps before and now, by object. Raises SettingsError, InputError, GripperError or OutputError."""
-    from graspgen_cli.execution.relabel_run import relabel_dataset
+    from graspgen_cli.making.relabel import relabel_dataset
     from graspgen_cli.settings.commands import RelabelCommand
 
     return relabel_dataset(_resolved(RelabelCommand, settings, config), on_start=_ignore, on_object=_ignore)
@@ -146,7 +146,7 @@ def relabel_grasps(*, config: Path | None = None, **settings: object) -> Relabel
 
 def convert_grasps(*, config: Path | None = None, **settings: object) -> Conversion:
     """`graspgen convert`: what was written, and what could not be. Raises SettingsError, InputError, GripperError or OutputError."""
-    from graspgen_cli.dataset.convert import convert
+    from graspgen_cli.making.convert import convert
     from graspgen_cli.settings.commands import ConvertCommand
 
     return convert(_resolved(ConvertCommand, settings, config), on_start=_ignore, on_object=_ignore)
@@ -154,7 +154,7 @@ def convert_grasps(*, config: Path | None = None, **settings: object) -> Convers
 
 def make_object_scales(*, config: Path | None = None, **settings: object) -> ScalesList:
     """`graspgen object-scales`: the list that was written, and the meshes left out. Errors as for `convert_grasps`."""
-    from graspgen_cli.execution.scales_run import make_scales
+    from graspgen_cli.making.object_scales import make_scales
     from graspgen_cli.settings.commands import ObjectScalesCommand
 
     return make_scales(_resolved(ObjectScalesCommand, settings, config), on_start=_ignore, on_object=_ignore)
@@ -162,16 +162,16 @@ def make_object_scales(*, config: Path | None = None, **settings: object) -> Sca
 
 def make_training_scripts(*, config: Path | None = None, **settings: object) -> TrainingScripts:
     """`graspgen training-scripts`: the scripts, and what they train on. Errors as for `convert_grasps`."""
-    from graspgen_cli.execution import training_run
     from graspgen_cli.settings.commands import TrainingScriptsCommand
+    from graspgen_cli.training import run as training_run
 
     return training_run.make_training_scripts(_resolved(TrainingScriptsCommand, settings, config))
 
 
 def make_inference_config(*, config: Path | None = None, **settings: object) -> InferenceConfig:
     """`graspgen inference-config`: the model's config file. Errors as for `convert_grasps`."""
-    from graspgen_cli.execution import training_run
     from graspgen_cli.settings.commands import InferenceConfigCommand
+    from graspgen_cli.training import run as training_run
 
     return training_run.make_inference_config(_resolved(InferenceConfigCommand, settings, config))
 
@@ -181,7 +181,7 @@ def export_view(export: Path, *, config: Path | None = None, **settings: object)
 
     Raises SettingsError, InputError, GripperError, GraspFileError or OutputError.
     """
-    from graspgen_cli.execution import view_run
+    from graspgen_cli.drawing import subjects as view_run
     from graspgen_cli.settings.commands import ViewCommand
 
     return view_run.export(view_run.open_view(_resolved(ViewCommand, settings, config)), Path(export))
@@ -192,7 +192,7 @@ def replay_trial(*, config: Path | None = None, **settings: object) -> Replay:
 
     Errors as for `export_view`, and ObjectError.
     """
-    from graspgen_cli.execution import replay_run
+    from graspgen_cli.drawing import replay as replay_run
     from graspgen_cli.settings.commands import ReplayCommand
 
     resolved = _resolved(ReplayCommand, settings, config)
@@ -206,7 +206,7 @@ def replay_trial(*, config: Path | None = None, **settings: object) -> Replay:
 
 def measure_machine(*, config: Path | None = None, **settings: object) -> dict[str, Any]:
     """`graspgen bench`: the document of ``--json``. Raises SettingsError, InputError, GripperError or ObjectError."""
-    from graspgen_cli.execution.bench import run_bench
+    from graspgen_cli.running.bench import run_bench
     from graspgen_cli.settings.commands import BenchCommand
 
     return run_bench(_resolved(BenchCommand, settings, config), on_note=_ignore)
@@ -214,7 +214,7 @@ def measure_machine(*, config: Path | None = None, **settings: object) -> dict[s
 
 def inspect_dataset(grasp_dataset: Path, *, object_dataset: Path | None = None, repair: bool = False) -> Inspection:
     """`graspgen doctor DATASET`: what is wrong with it, after the repair where that is wanted. Raises InputError or OutputError."""
-    from graspgen_cli.execution import inspection
+    from graspgen_cli.running import inspection
 
     return inspection.inspect_dataset(Path(grasp_dataset), meshes=object_dataset, repair=repair, on_start=_ignore, on_file=_ignore)
 
@@ -263,7 +263,7 @@ def try_grasps(
     in `grasps.quality` and decides the outcome.
     Raises SettingsError for an unknown backend, or one that cannot vary the physics, InputError where it is not installed.
     """
-    from graspgen_cli.validate.backend import make_backend
+    from graspgen_cli.validate.engine import make_backend
     from graspgen_cli.validate.trials import run_trials
 
     if not target.pieces:
@@ -275,8 +275,8 @@ def try_grasps(
 
 
 def _run(settings: GraspCommand, phase: str, on_report: OnReport | None) -> RunSummary:
-    from graspgen_cli.execution.reports import Phase
-    from graspgen_cli.execution.run import run_objects
+    from graspgen_cli.making.reports import Phase
+    from graspgen_cli.running.run import run_objects
 
     return run_objects(settings, phase=Phase(phase), on_start=_ignore, on_report=on_report or _ignore)
 

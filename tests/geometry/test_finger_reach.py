@@ -33,7 +33,7 @@ from graspgen_cli.records import Floats, GraspBatch, Gripper, TargetObject, Tria
 from graspgen_cli.settings.models import CollisionApproximation as Approximation
 from graspgen_cli.settings.models import GuessSettings, SimulationSettings
 from graspgen_cli.settings.reach_models import Reach
-from graspgen_cli.validate.backend import make_backend
+from graspgen_cli.validate.engine import make_backend
 from graspgen_cli.validate.trials import run_trials
 
 PANDA = FingerReach(clearance=0.00255, length=0.0069)

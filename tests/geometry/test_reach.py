@@ -27,7 +27,7 @@ from graspgen_cli.objects.load import load_object
 from graspgen_cli.records import GraspBatch, Outcome, TargetObject, TriangleMesh
 from graspgen_cli.settings.models import CollisionApproximation as Approximation
 from graspgen_cli.settings.models import GuessSettings, SimulationSettings
-from graspgen_cli.validate.backend import make_backend
+from graspgen_cli.validate.engine import make_backend
 from graspgen_cli.validate.trials import run_trials
 
 Point = tuple[float, float, float]

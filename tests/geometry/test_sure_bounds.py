@@ -11,9 +11,8 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from graspgen_cli.geometry.convex import allowed_gap, least_allowed_gap
-from graspgen_cli.geometry.gaps import CHECKED_SPACING, GapBound, spread_points
+from graspgen_cli.geometry.gaps import CHECKED_SPACING, GapBound, NearSamples, spread_points
 from graspgen_cli.geometry.meshes import face_areas, mesh_from_solid, triangle_mesh
-from graspgen_cli.geometry.near_samples import NearSamples
 from graspgen_cli.geometry.rays import RayCaster
 from graspgen_cli.records import Floats, TriangleMesh
 

@@ -11,8 +11,8 @@ from scipy.spatial import ConvexHull, cKDTree
 
 from graspgen_cli.geometry.meshes import is_closed
 from graspgen_cli.geometry.poses import inverse, is_rotation, transform_points
+from graspgen_cli.grippers.export import finger_turn, fingertip_advance
 from graspgen_cli.grippers.find import builtin_grippers, load_gripper
-from graspgen_cli.grippers.summary import finger_turn, fingertip_advance
 from graspgen_cli.records import Gripper
 
 ROBOTIQ_PIVOT = np.array([0.0306, 0.0549])

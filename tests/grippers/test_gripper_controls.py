@@ -11,9 +11,9 @@ import pytest
 from examples import OBJECTS
 from graspgen_cli.app import main
 from graspgen_cli.errors import ExitCode, GripperError
-from graspgen_cli.execution import controls
-from graspgen_cli.execution.controls import require_controls, run_control_trials
 from graspgen_cli.files import default_cache
+from graspgen_cli.making import controls
+from graspgen_cli.making.controls import require_controls, run_control_trials
 from graspgen_cli.records import Floats, Gripper
 from graspgen_cli.settings.models import SimulationSettings
 

@@ -19,9 +19,8 @@ from jaw_models import parallel_jaw
 from graspgen_cli.errors import OutputError
 from graspgen_cli.geometry.meshes import triangle_mesh
 from graspgen_cli.geometry.poses import pose
-from graspgen_cli.grippers.export import FileStatus, graspgen_mesh, graspgen_offset, obj_text, write_graspgen_config
+from graspgen_cli.grippers.export import FileStatus, finger_turn, graspgen_mesh, graspgen_offset, obj_text, write_graspgen_config
 from graspgen_cli.grippers.find import load_gripper
-from graspgen_cli.grippers.summary import finger_turn
 from graspgen_cli.records import Floats, Gripper
 
 

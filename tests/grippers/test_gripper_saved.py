@@ -13,7 +13,7 @@ from panda_files import write_urdf
 from graspgen_cli.commands.gripper_values import gripper_values
 from graspgen_cli.errors import GripperError, OutputError
 from graspgen_cli.grippers.find import builtin_grippers, load_gripper
-from graspgen_cli.grippers.saved import config_folder, save_gripper, saved_file, saved_grippers
+from graspgen_cli.grippers.gripper_file import config_folder, save_gripper, saved_file, saved_grippers
 from graspgen_cli.records import Gripper
 from graspgen_cli.settings.models import GripperSettings
 

@@ -1,16 +1,134 @@
-"""The report's charts, as plotly's plain values: which trace, which axis. What they look like on the page is style alone."""
+"""A small picture of a mesh, seen from above its front corner: a ray a pixel, so that no display is needed.
+
+One object with its grasps, as far as the report draws it in 3-D: the mesh and a line figure for each grasp.
+
+The report's charts, as plotly's plain values: which trace, which axis. What they look like on the page is style alone."""
 
 from __future__ import annotations
 
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
+from graspgen_cli.analysis.counts import reference_rates
 from graspgen_cli.analysis.dataset_facts import DatasetAnalysis
-from graspgen_cli.analysis.object_facts import DIRECTION_BANDS, DIRECTION_SECTORS, OPENING_STEP
-from graspgen_cli.analysis.reference import reference_rates
-from graspgen_cli.analysis.scene import Scene
-from graspgen_cli.records import Floats, Outcome
+from graspgen_cli.analysis.object_facts import DIRECTION_BANDS, DIRECTION_SECTORS, FARTHEST, OPENING_STEP, ObjectFacts
+from graspgen_cli.geometry.meshes import face_normals
+from graspgen_cli.geometry.poses import transform_points
+from graspgen_cli.geometry.rays import RayCaster
+from graspgen_cli.records import Floats, GraspBatch, Ints, Outcome, TriangleMesh
+
+SIZE = 72
+"""Pixels, each way."""
+_FINER = 2
+"""Every pixel is the mean of this many rays each way."""
+_FORWARD = np.array([-0.62, 0.62, -0.48]) / np.linalg.norm([-0.62, 0.62, -0.48])
+_RIGHT = np.cross(_FORWARD, [0.0, 0.0, 1.0]) / np.linalg.norm(np.cross(_FORWARD, [0.0, 0.0, 1.0]))
+_UP = np.cross(_RIGHT, _FORWARD)
+_LIGHT = np.array([0.35, -0.55, 0.76])
+_COLOUR, _EMPTY = np.array([148.0, 163.0, 184.0]), np.array([255.0, 255.0, 255.0])
+_AMBIENT = 0.45
+
+
+def thumbnail(mesh: TriangleMesh) -> bytes:
+    """A PNG of SIZE x SIZE pixels."""
+    center = (mesh.vertices.max(axis=0) + mesh.vertices.min(axis=0)) / 2
+    radius = float(np.linalg.norm(mesh.vertices - center, axis=1).max())
+    count = SIZE * _FINER
+    at = ((np.arange(count) + 0.5) / count * 2 - 1) * radius
+    x, y = np.meshgrid(at, -at)
+    origin = center - 2 * radius * _FORWARD + x.reshape(-1, 1) * _RIGHT + y.reshape(-1, 1) * _UP
+    _, face = RayCaster(mesh).first_hit(origin, np.broadcast_to(_FORWARD, origin.shape))
+    normal = face_normals(mesh.vertices[mesh.faces])
+    # Faces of meshes from elsewhere may be turned inside out.
+    lit = np.abs(normal @ _LIGHT)[face]
+    colour = np.where(face[:, None] < 0, _EMPTY, _COLOUR * (_AMBIENT + (1 - _AMBIENT) * lit)[:, None])
+    pixels = colour.reshape(SIZE, _FINER, SIZE, _FINER, 3).mean(axis=(1, 3))
+    content = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).quantize(32).save(content, "PNG", optimize=True)
+    return content.getvalue()
+
+
+def data_uri(png: bytes) -> str:
+    """The picture as the address of an <img> that needs no file."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+SHOWN = 3
+"""Objects drawn from either end of the row."""
+MOST_FIGURES = 32
+"""Grasps of each outcome that are drawn of an object."""
+MOST_FACES = 20_000
+_FINENESS = (96, 64, 48, 32, 24, 16)
+"""Cells along the longest side, tried until few enough faces are left."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """mesh: None where there is none to be read. figures: for each outcome that there is, the line figures (G, 7, 3) m in the object's
+    frame, not all of them where there are many."""
+
+    facts: ObjectFacts
+    mesh: TriangleMesh | None
+    figures: dict[Outcome, Floats]
+
+
+def worst_and_best(objects: Sequence[ObjectFacts]) -> tuple[list[ObjectFacts], list[ObjectFacts]]:
+    """The objects with the lowest and with the highest held rates, the worst and the best first; no object is in both."""
+    tested = [facts for facts in objects if facts.counts.tested]
+    row = sorted(tested, key=lambda facts: (facts.counts.held_rate, -facts.counts.tested, facts.source))
+    worst = row[: min(SHOWN, (len(row) + 1) // 2)]
+    return worst, row[len(worst) :][::-1][:SHOWN]
+
+
+def scene(facts: ObjectFacts, mesh: TriangleMesh | None, grasps: GraspBatch, *, width: float, depth: float) -> Scene:
+    """A scene of grasps whose poses are of GraspGen's frame (approach +Z, closing X).
+
+    width, depth: m, of the gripper; the width stands for openings that are not known.
+    """
+    figures = {}
+    for outcome in Outcome:
+        rows = np.flatnonzero(grasps.outcome == outcome)
+        if len(rows):
+            rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(MOST_FIGURES, len(rows))).astype(np.int64))]
+            openings = np.where(np.isnan(grasps.opening_width[rows]), width, grasps.opening_width[rows])
+            poses = np.clip(grasps.pose_gripper_in_object[rows], -FARTHEST, FARTHEST)
+            figures[outcome] = transform_points(poses, _gripper_lines(np.clip(openings, 0.0, FARTHEST), depth))
+    return Scene(facts, mesh and thinned(mesh), figures)
+
+
+def _gripper_lines(opening: Floats, depth: float) -> Floats:
+    """(N, 7, 3): base, wrist, along one finger to its tip, back and across to the tip of the other, in GraspGen's frame."""
+    points = np.zeros((len(opening), 7, 3))
+    points[:, :, 2] = depth * np.array([0.0, 0.5, 0.5, 1.0, 0.5, 0.5, 1.0])
+    points[:, :, 0] = opening[:, None] / 2 * np.array([0.0, 0.0, 1.0, 1.0, 1.0, -1.0, -1.0])
+    return points
+
+
+def thinned(mesh: TriangleMesh, most_faces: int = MOST_FACES) -> TriangleMesh:
+    """The mesh, or where it has more faces than that its vertices joined in the cells of a grid: good enough to be looked at."""
+    for cells in _FINENESS:
+        if len(mesh.faces) <= most_faces:
+            return mesh
+        low = mesh.vertices.min(axis=0)
+        size = float(np.ptp(mesh.vertices, axis=0).max()) / cells
+        cell = np.floor((mesh.vertices - low) / size).astype(np.int64)
+        _, first, joined = np.unique(cell, axis=0, return_index=True, return_inverse=True)
+        mesh = TriangleMesh(mesh.vertices[first], _whole(joined.reshape(-1)[mesh.faces]))
+    return mesh
+
+
+def _whole(faces: NDArray[np.int64]) -> Ints:
+    """The faces that still have three corners."""
+    a, b, c = faces.T
+    return faces[(a != b) & (b != c) & (c != a)].astype(np.int32)
+
 
 COLOURS = {
     Outcome.HELD: "#1b7f4b",

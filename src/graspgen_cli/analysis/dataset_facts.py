@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from graspgen_cli.analysis.counts import DatasetCounts, Shortfall, shortfalls, total_counts
+from graspgen_cli.analysis.counts import DatasetCounts, ReferenceRate, Shortfall, judged, reference_rates, shortfalls, total_counts
 from graspgen_cli.analysis.findings import BROKEN, Finding, FindingKind
 from graspgen_cli.analysis.object_facts import DIRECTION_BANDS, DIRECTION_SECTORS, OPENING_CLASSES, ObjectFacts
-from graspgen_cli.analysis.reference import ReferenceRate, judged, reference_rates
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,11 @@ import io
 import math
 from typing import Any
 
-from graspgen_cli.analysis.counts import OutcomeCounts
+from graspgen_cli.analysis.counts import OutcomeCounts, judged, rate_interval, reference_rates
 from graspgen_cli.analysis.dataset_facts import DatasetAnalysis, reference_of
-from graspgen_cli.analysis.draws import draws_document, total_draws
-from graspgen_cli.analysis.drift import drift_document, total_drift
+from graspgen_cli.analysis.drift import draws_document, drift_document, total_draws, total_drift
 from graspgen_cli.analysis.findings import Finding
 from graspgen_cli.analysis.object_facts import OPENING_STEP, ObjectFacts
-from graspgen_cli.analysis.reference import judged, rate_interval, reference_rates
 from graspgen_cli.records import Outcome
 
 OUTCOMES = tuple(outcome.label for outcome in (Outcome.HELD, Outcome.COLLISION, Outcome.DROPPED, Outcome.UNSTABLE, Outcome.UNVALIDATED))

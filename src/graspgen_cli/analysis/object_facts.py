@@ -1,4 +1,6 @@
-"""The numbers of one object's grasps: what a worker finds out, small enough to keep for every object of a large dataset."""
+"""How many grasps are one grasp for every purpose: an exact search that stays quick whatever the poses are.
+
+The numbers of one object's grasps: what a worker finds out, small enough to keep for every object of a large dataset."""
 
 from __future__ import annotations
 
@@ -7,15 +9,102 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from graspgen_cli.analysis.counts import ObjectCounts, count_grasps
-from graspgen_cli.analysis.draws import Draws, draws_of
-from graspgen_cli.analysis.drift import Drift, drift_of
+from graspgen_cli.analysis.drift import Draws, Drift, draws_of, drift_of
 from graspgen_cli.analysis.findings import Finding, FindingKind
-from graspgen_cli.analysis.nearness import near_duplicates
 from graspgen_cli.analysis.surface import SurfaceFacts
 from graspgen_cli.geometry.poses import is_rotation
 from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Outcome
+
+NEAR = 0.001
+"""m."""
+TURNED = math.radians(1.0)
+"""rad."""
+_STEP, _LARGEST = 1.001, 1e9
+"""From one grid to the next, and the largest coordinate for which what it has above 1 is more than any error of rounding."""
+_FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64).view(np.int64)
+"""Odd numbers that spread cells over the entries of a table, taken from the products' highest bits."""
+
+
+def near_duplicates(pose_graspgen_in_object: Floats, *, symmetric: bool) -> NDArray[np.bool_]:
+    """(N,) which grasps have another one so near that (d / NEAR)² + (angle / TURNED)² < 1, of poses (N, 4, 4) of GraspGen's frame.
+
+    symmetric: a half turn about the approach axis gives the same grasp. Grasps that generating keeps apart, by 1 mm or by 1°, never count.
+    """
+    places = pose_graspgen_in_object[:, :3, 3] / NEAR
+    candidates = np.flatnonzero(_may_have_neighbours(places))
+    near = candidates[_have_neighbours(places[candidates])]
+    result = np.zeros(len(pose_graspgen_in_object), bool)
+    result[near] = _have_neighbours(_points(pose_graspgen_in_object[near], symmetric=symmetric))
+    return result
+
+
+def _may_have_neighbours(points: Floats) -> NDArray[np.bool_]:
+    """(N,) which points (N, 3) share a cell with another one in one of four grids: all that have one within a distance of 1, and some
+    others. It leaves few to make a tree of, in a fifth of the time that a tree of all takes.
+
+    Cells are 4 wide, and each grid lies 1 farther along all axes than the one before. Each coordinate of two points so near is parted by
+    one grid at most, so that one grid is left that parts none of them.
+    """
+    number = len(points)
+    if number == 0 or np.abs(points).max() > _LARGEST:
+        return np.ones(number, bool)
+    bits = min(number.bit_length() + 5, 20)  # of 50 cells that are alone one has to share its entry of the table
+    last, order = np.empty(1 << bits, np.int32), np.arange(number, dtype=np.int32)
+    result = np.zeros(number, bool)
+    for shift in range(4):
+        cells = np.floor(points / (4 * _STEP) + shift / 4).astype(np.int64)
+        entry = (cells @ _FACTORS).view(np.uint64) >> np.uint64(64 - bits)
+        last[entry] = order
+        earlier = last[entry] != order
+        result |= earlier
+        result[last[entry[earlier]]] = True
+    return result
+
+
+def _have_neighbours(points: Floats) -> NDArray[np.bool_]:
+    """(N,) which points (N, D) have another one within a distance of 1."""
+    copies, copied = _equal_points(points)
+    single = np.flatnonzero(~copies)
+    result = copies | copied
+    if len(single) > 1:
+        # The nearest other point alone: pairs would be as many as the square of the grasps where all are near each other.
+        tree = cKDTree(points[single], balanced_tree=False, compact_nodes=False)
+        distance, _ = tree.query(points[single], k=2, distance_upper_bound=1.0)
+        result[single] |= np.isfinite(distance[:, 1])
+    return result
+
+
+def _equal_points(points: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(N,) which points equal one before them, and (N,) which have such a copy. No tree can divide equal points."""
+    order = np.argsort(points @ np.sqrt(np.arange(2.0, 2.0 + points.shape[1])), kind="stable")
+    row = points[order]
+    same = (row[1:] == row[:-1]).all(axis=1)
+    copies, copied = np.zeros((2, len(points)), bool)
+    copies[order[1:]], copied[order[:-1]] = same, same
+    return copies, copied
+
+
+def _points(poses: Floats, *, symmetric: bool) -> Floats:
+    """Poses as points whose distance is sqrt((d / NEAR)² + (angle / TURNED)²) for small angles.
+
+    Turning the axes x, y, z by a small angle moves them, as one vector of nine numbers, by √2 times the angle. The matrices x xᵀ and y yᵀ
+    do not know the sign of their axes, so that a half turn about z changes nothing; with √2 z beside them the distance is twice the angle.
+    """
+    x, y, z = (poses[:, :3, k] for k in range(3))
+    place = poses[:, :3, 3] / NEAR
+    if symmetric:
+        return np.concatenate([place, _line(x) / (2 * TURNED), _line(y) / (2 * TURNED), z * (math.sqrt(0.5) / TURNED)], axis=1)
+    return np.concatenate([place, *(axis / (math.sqrt(2.0) * TURNED) for axis in (x, y, z))], axis=1)
+
+
+def _line(axis: Floats) -> Floats:
+    """(N, 6): the matrix axis axisᵀ, its entries off the diagonal times √2 for standing twice in it."""
+    a, b, c = axis.T
+    return np.stack([a * a, b * b, c * c, math.sqrt(2) * a * b, math.sqrt(2) * a * c, math.sqrt(2) * b * c], axis=1)
+
 
 OPENING_STEP = 0.005
 """m: width of a class of the opening widths."""

@@ -9,7 +9,7 @@ from graspgen_cli.commands.gripper_config import note_files
 from graspgen_cli.commands.objects import exit_code, print_next, print_summary, process_objects, summary_document
 from graspgen_cli.console import Console
 from graspgen_cli.errors import ExitCode
-from graspgen_cli.execution.reports import Phase, RunSummary, Status
+from graspgen_cli.making.reports import Phase, RunSummary, Status
 from graspgen_cli.settings.commands import AllCommand
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def all_(settings: AllCommand, console: Console) -> ExitCode:
     files: tuple[ConfigFile, ...] = ()
 
     def write_config() -> None:
-        from graspgen_cli.execution.gripper_run import write_gripper_config
+        from graspgen_cli.making.gripper_config import write_gripper_config
 
         nonlocal files
         files = write_gripper_config(settings).files
@@ -30,7 +30,7 @@ def all_(settings: AllCommand, console: Console) -> ExitCode:
 
     phase = Phase.GUESS if settings.guess_only else Phase.ALL
     summary = process_objects(settings, phase=phase, console=console, before=write_config)
-    from graspgen_cli.execution.run import update_dataset_splits  # heavy: the simulators are started first
+    from graspgen_cli.running.run import update_dataset_splits  # heavy: the simulators are started first
 
     whole = settings.shard is None
     plan = update_dataset_splits(settings) if whole and _has_grasps(summary) else None

@@ -27,8 +27,8 @@ MOST_ROWS = 40
 
 def analyze(settings: AnalyzeCommand, console: Console) -> ExitCode:
     """Look at every object, print what was found and write it to the files that were asked for."""
-    from graspgen_cli.execution.analysis_outputs import require_report_package, write_outputs
-    from graspgen_cli.execution.analysis_run import analyze_collections
+    from graspgen_cli.analysis.look import analyze_collections
+    from graspgen_cli.analysis.report import require_report_package, write_outputs
 
     require_report_package(settings)
     with console.progress(lines=False) as progress:
@@ -74,8 +74,8 @@ def _print_objects(analysis: DatasetAnalysis, console: Console) -> None:
 
 
 def _row(facts: ObjectFacts, *, several: bool) -> list[str]:
+    from graspgen_cli.analysis.counts import judged
     from graspgen_cli.analysis.dataset_facts import reference_of
-    from graspgen_cli.analysis.reference import judged
 
     name = f"{facts.counts.object_id} ({facts.gripper})" if several else facts.counts.object_id
     coverage = facts.surface.coverage if facts.surface else None
@@ -101,8 +101,7 @@ def _rate(rate: float) -> str:
 
 def _print_reasons(analysis: DatasetAnalysis, console: Console) -> None:
     """Why grasps failed, and whether that is normal."""
-    from graspgen_cli.analysis.draws import draws_line, total_draws
-    from graspgen_cli.analysis.drift import drift_lines, total_drift
+    from graspgen_cli.analysis.drift import draws_line, drift_lines, total_draws, total_drift
 
     total = analysis.total
     causes = (
@@ -129,8 +128,7 @@ def _print_reasons(analysis: DatasetAnalysis, console: Console) -> None:
 
 def _compared(gripper: str, objects: Sequence[ObjectFacts]) -> str:
     """A gripper's held rate beside the reference."""
-    from graspgen_cli.analysis.counts import total_counts
-    from graspgen_cli.analysis.reference import reference_rates
+    from graspgen_cli.analysis.counts import reference_rates, total_counts
 
     total, rate = total_counts(facts.counts for facts in objects), reference_rates().get(gripper)
     text = f"{gripper}: {total.held} of {total.tested} tested held, {_rate(total.held_rate)}"

@@ -11,7 +11,7 @@ from graspgen_cli.settings.commands import BalanceCommand
 
 def balance(settings: BalanceCommand, console: Console) -> ExitCode:
     """Copy a random choice of each object's grasps."""
-    from graspgen_cli.execution.subset_run import balance_dataset
+    from graspgen_cli.analysis.subsets import balance_dataset
 
     return copy_subset("balance", balance_dataset, settings, console)
 

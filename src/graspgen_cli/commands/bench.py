@@ -22,7 +22,7 @@ APART = ("objects", "machine")
 def bench(settings: BenchCommand, console: Console) -> ExitCode:
     """Measure and print the figures, beside those of an earlier run if one is named."""
     earlier = None if settings.compare is None else _read(settings.compare)
-    from graspgen_cli.execution.bench import run_bench
+    from graspgen_cli.running.bench import run_bench
 
     found = run_bench(settings, on_note=console.note)
     ratios = None if earlier is None else _ratios(found, earlier)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def compare(settings: CompareCommand, console: Console) -> ExitCode:
     """Compare the two and print what differs."""
-    from graspgen_cli.execution.compare_run import compare_collections
+    from graspgen_cli.analysis.compare import compare_collections
 
     if len(settings.paths) != 2:
         raise SettingsError(f"compare takes two datasets, not {len(settings.paths)}; name both, as in `graspgen compare A B`")

@@ -11,12 +11,12 @@ from graspgen_cli.settings.commands import ConvertCommand
 from graspgen_cli.settings.handoff_models import ConvertFormat
 
 if TYPE_CHECKING:
-    from graspgen_cli.dataset.convert import Conversion
+    from graspgen_cli.making.convert import Conversion
 
 
 def convert(settings: ConvertCommand, console: Console) -> ExitCode:
     """Convert everything under the path, and say what was written, what was not, and what was assumed."""
-    from graspgen_cli.dataset.convert import convert as convert_grasps
+    from graspgen_cli.making.convert import convert as convert_grasps
 
     with console.progress() as progress:
         conversion = convert_grasps(settings, on_start=progress.start, on_object=progress.advance)

@@ -11,8 +11,8 @@ from graspgen_cli.errors import ExitCode
 from graspgen_cli.settings.commands import DoctorCommand
 
 if TYPE_CHECKING:
-    from graspgen_cli.execution.inspection import Inspection
-    from graspgen_cli.execution.machine import Fact
+    from graspgen_cli.running.inspection import Inspection
+    from graspgen_cli.running.machine import Fact
 
 
 def doctor(settings: DoctorCommand, console: Console) -> ExitCode:
@@ -35,7 +35,7 @@ def doctor(settings: DoctorCommand, console: Console) -> ExitCode:
 
 
 def _machine() -> list[Fact]:
-    from graspgen_cli.execution.machine import machine_facts
+    from graspgen_cli.running.machine import machine_facts
 
     return machine_facts()
 
@@ -52,8 +52,8 @@ def _print_machine(facts: list[Fact], console: Console) -> None:
 
 
 def _dataset(settings: DoctorCommand, console: Console) -> Inspection:
-    from graspgen_cli.execution.inspection import inspect_dataset, recompute_dataset
     from graspgen_cli.objects.scales import resolve_object_paths
+    from graspgen_cli.running.inspection import inspect_dataset, recompute_dataset
 
     meshes = settings.object_dataset if "object_dataset" in settings.model_fields_set else None
     with console.progress(lines=False) as progress:

@@ -11,7 +11,7 @@ from graspgen_cli.settings.commands import FilterCommand
 
 def filter_grasps(settings: FilterCommand, console: Console) -> ExitCode:
     """Copy the grasps that meet all conditions."""
-    from graspgen_cli.execution.subset_run import filter_dataset
+    from graspgen_cli.analysis.subsets import filter_dataset
 
     return copy_subset("filter", filter_dataset, settings, console)
 

@@ -11,15 +11,15 @@ from graspgen_cli.errors import ExitCode
 from graspgen_cli.settings.commands import GripperCommand, GripperConfigCommand
 
 if TYPE_CHECKING:
-    from graspgen_cli.execution.gripper_run import PreparedGripper
     from graspgen_cli.grippers.export import ConfigFile
+    from graspgen_cli.making.gripper_config import PreparedGripper
 
 
 def gripper_config(settings: GripperCommand, console: Console) -> ExitCode:
     """Do it all and print what was measured and what was done with each file; or name the grippers that there are."""
     if settings.list:
         return _list_grippers(console)
-    from graspgen_cli.execution.gripper_run import prepare_gripper
+    from graspgen_cli.making.gripper_config import prepare_gripper
 
     prepared = prepare_gripper(settings)
     note_files(prepared.files, settings, console)
@@ -42,7 +42,7 @@ def note_files(files: Sequence[ConfigFile], settings: GripperConfigCommand, cons
 
 
 def _print_gripper(prepared: PreparedGripper, console: Console) -> None:
-    from graspgen_cli.grippers.summary import gripper_table
+    from graspgen_cli.grippers.export import gripper_table
 
     console.table(("measured", ""), gripper_table(prepared.gripper), text=True)
     console.line()
@@ -59,7 +59,7 @@ def _print_gripper(prepared: PreparedGripper, console: Console) -> None:
 
 
 def _document(prepared: PreparedGripper) -> dict[str, object]:
-    from graspgen_cli.grippers.summary import gripper_document
+    from graspgen_cli.grippers.export import gripper_document
 
     return {
         "gripper": gripper_document(prepared.gripper),
@@ -70,7 +70,7 @@ def _document(prepared: PreparedGripper) -> dict[str, object]:
 
 
 def _list_grippers(console: Console) -> ExitCode:
-    from graspgen_cli.execution.gripper_run import known_grippers
+    from graspgen_cli.making.gripper_config import known_grippers
 
     known = known_grippers()
     if console.json:

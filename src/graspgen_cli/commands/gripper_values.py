@@ -14,8 +14,7 @@ def gripper_values(gripper: str) -> dict[str, object]:
 
     Raises GripperError for a file that is wrong; a gripper that is not there, or cannot be read, is for the command itself to report.
     """
-    from graspgen_cli.grippers.gripper_file import parse_gripper_file
-    from graspgen_cli.grippers.saved import saved_file
+    from graspgen_cli.grippers.gripper_file import parse_gripper_file, saved_file
 
     path = Path(gripper)
     is_file = path.suffix in (".yaml", ".yml")

@@ -10,7 +10,7 @@ from graspgen_cli.settings.commands import ObjectScalesCommand
 
 def object_scales(settings: ObjectScalesCommand, console: Console) -> ExitCode:
     """Write the list, and say how many objects are in it and which are not."""
-    from graspgen_cli.execution.scales_run import make_scales
+    from graspgen_cli.making.object_scales import make_scales
 
     with console.progress() as progress:
         listed = make_scales(settings, on_start=progress.start, on_object=progress.advance)

@@ -8,7 +8,7 @@ from typing import Any
 
 from graspgen_cli.console import Console
 from graspgen_cli.errors import ExitCode
-from graspgen_cli.execution.reports import ObjectReport, Phase, RunSummary, Status
+from graspgen_cli.making.reports import ObjectReport, Phase, RunSummary, Status
 from graspgen_cli.settings.commands import GraspCommand
 from graspgen_cli.settings.fields import flag
 from graspgen_cli.settings.models import DatasetSettings, GripperSettings, ObjectSettings, Section
@@ -19,10 +19,10 @@ MOST_NAMED = 20
 
 def process_objects(settings: GraspCommand, *, phase: Phase, console: Console, before: Callable[[], None] = lambda: None) -> RunSummary:
     """Run a phase over all objects and show how it goes. before: what is done first, while the simulators get ready."""
-    from graspgen_cli.execution.standby import ready_engine
+    from graspgen_cli.running.standby import ready_engine
 
     with ready_engine(settings, phase) as engine:
-        from graspgen_cli.execution.run import run_objects
+        from graspgen_cli.running.run import run_objects
 
         before()
         with console.progress() as progress:

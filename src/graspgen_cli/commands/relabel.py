@@ -11,7 +11,7 @@ from graspgen_cli.errors import ExitCode
 from graspgen_cli.settings.commands import RelabelCommand
 
 if TYPE_CHECKING:
-    from graspgen_cli.execution.relabel_run import Relabelling
+    from graspgen_cli.making.relabel import Relabelling
 
 _SHOWN = 20
 """Files that are named, at most; --json names all."""
@@ -19,7 +19,7 @@ _SHOWN = 20
 
 def relabel(settings: RelabelCommand, console: Console) -> ExitCode:
     """Judge every file again and print what changed."""
-    from graspgen_cli.execution.relabel_run import relabel_dataset
+    from graspgen_cli.making.relabel import relabel_dataset
 
     with console.progress() as progress:
         found = relabel_dataset(settings, on_start=progress.start, on_object=progress.advance)

@@ -11,12 +11,12 @@ from graspgen_cli.errors import ExitCode
 from graspgen_cli.settings.commands import ReplayCommand
 
 if TYPE_CHECKING:
-    from graspgen_cli.execution.replay_run import Replay
+    from graspgen_cli.drawing.replay import Replay
 
 
 def replay(settings: ReplayCommand, console: Console) -> ExitCode:
     """Try the grasp again, write what was asked for, and say how it ended."""
-    from graspgen_cli.execution.replay_run import run_replay, write_plot, write_video
+    from graspgen_cli.drawing.replay import run_replay, write_plot, write_video
 
     done = run_replay(settings)
     for note in done.notes:

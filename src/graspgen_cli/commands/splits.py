@@ -10,7 +10,7 @@ from graspgen_cli.settings.commands import SplitsCommand
 
 def splits(settings: SplitsCommand, console: Console) -> ExitCode:
     """Update the lists and print what was added."""
-    from graspgen_cli.execution.run import update_dataset_splits
+    from graspgen_cli.running.run import update_dataset_splits
 
     plan = update_dataset_splits(settings)
     if console.json:

@@ -11,7 +11,7 @@ from graspgen_cli.console import Console
 from graspgen_cli.errors import ExitCode
 
 if TYPE_CHECKING:
-    from graspgen_cli.execution.subset_run import Subset
+    from graspgen_cli.analysis.subsets import Subset
 
 
 def copy_subset(command: str, copy: Callable[..., Subset], settings: Any, console: Console) -> ExitCode:

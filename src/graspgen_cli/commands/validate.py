@@ -6,7 +6,7 @@ from graspgen_cli.commands.command import Command
 from graspgen_cli.commands.objects import finish, process_objects
 from graspgen_cli.console import Console
 from graspgen_cli.errors import ExitCode
-from graspgen_cli.execution.reports import Phase
+from graspgen_cli.making.reports import Phase
 from graspgen_cli.settings.commands import GraspCommand
 
 

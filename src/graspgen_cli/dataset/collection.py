@@ -16,14 +16,13 @@ from typing import Any
 
 import orjson
 
-from graspgen_cli.dataset.acronym import read_acronym
-from graspgen_cli.dataset.graspgen_json import decode, read_document, require_intact
-from graspgen_cli.dataset.isaac_grasp import read_isaac_grasps
-from graspgen_cli.dataset.object_grasps import FRAMES_KEY, ISAAC_KEY, DamagedFile, IsaacFields, ObjectGrasps, offset_pose
-from graspgen_cli.dataset.paths import GRASP_SUFFIX
-from graspgen_cli.dataset.shards import INDEX_NAME, Member, list_shard, list_shards, read_member
 from graspgen_cli.errors import GraspFileError, InputError
 from graspgen_cli.files import read_ahead, read_bounded
+from graspgen_cli.formats.acronym import read_acronym
+from graspgen_cli.formats.graspgen_json import decode, read_document, require_intact
+from graspgen_cli.formats.isaac_grasp import read_isaac_grasps
+from graspgen_cli.formats.object_grasps import FRAMES_KEY, GRASP_SUFFIX, ISAAC_KEY, DamagedFile, IsaacFields, ObjectGrasps, offset_pose
+from graspgen_cli.formats.webdataset import INDEX_NAME, Member, list_shard, list_shards, read_member
 from graspgen_cli.records import GraspDataset
 
 _LISTS = ("map_uuid_to_path.json", "map_uuid_to_path_simplified.json", INDEX_NAME)

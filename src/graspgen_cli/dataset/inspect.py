@@ -16,12 +16,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from graspgen_cli import __version__
-from graspgen_cli.dataset.graspgen_json import decode, read_document, require_intact
 from graspgen_cli.dataset.index import DatasetIndex, GraspEntry, Stamp, grasp_entry, grasp_stamps, mesh_entry
 from graspgen_cli.dataset.object_map import listed_entries, object_map
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.dataset.splits import listed_objects
 from graspgen_cli.errors import GraspFileError, InputError
+from graspgen_cli.formats.graspgen_json import decode, read_document, require_intact
 from graspgen_cli.geometry.poses import is_rotation, rounded
 from graspgen_cli.records import TRAINER_MINIMUM_POSITIVES, GraspBatch, Outcome
 

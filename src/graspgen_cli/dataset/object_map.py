@@ -8,8 +8,9 @@ from pathlib import Path
 import orjson
 
 from graspgen_cli.dataset.index import DatasetIndex, current_index, grasp_stamps
-from graspgen_cli.dataset.paths import GRASP_SUFFIX, DatasetPaths
+from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.files import read_bounded, write_atomically
+from graspgen_cli.formats.object_grasps import GRASP_SUFFIX
 
 
 def read_object_map(paths: DatasetPaths) -> dict[str, str]:

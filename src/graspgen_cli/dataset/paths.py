@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-GRASP_SUFFIX = ".grasps.json"
+from graspgen_cli.formats.object_grasps import GRASP_SUFFIX
+
 LONGEST_STEM = 120
 """bytes kept of a long base name: file systems allow 255 for the whole."""
 

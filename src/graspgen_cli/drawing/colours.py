@@ -1,9 +1,13 @@
 """The colours of every picture. Those of the outcomes are of Okabe and Ito's palette, which the colour-blind can tell apart
-(Okabe and Ito 2008, Color Universal Design)."""
+(Okabe and Ito 2008, Color Universal Design).
+
+What is written on pictures: the title, and which colour is which outcome."""
 
 from __future__ import annotations
 
-from graspgen_cli.records import Gripper, Outcome
+from PIL import Image, ImageDraw, ImageFont
+
+from graspgen_cli.records import GraspBatch, Gripper, Outcome
 
 Colour = tuple[int, int, int]
 """Red, green and blue, 0 to 255."""
@@ -38,3 +42,30 @@ def body_colour(gripper: Gripper, body: int) -> Colour:
 def css(colour: Colour) -> str:
     """The colour as a page's style names it."""
     return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+_PER_WIDTH = 1 / 55
+"""Size of the letters, as a share of the picture's width."""
+
+
+def with_legend(picture: Image.Image, grasps: GraspBatch, *, title: str) -> Image.Image:
+    """The picture with the title above and, below, how many grasps there are of each outcome, in its colour."""
+    drawing = ImageDraw.Draw(picture)
+    size = max(9, round(picture.width * _PER_WIDTH))
+    font = letters(size)
+    drawing.text((size, size), title, INK, font)
+    x, y = float(size), picture.height - 2.0 * size
+    for outcome in Outcome:
+        count = grasps.count(outcome)
+        if not count:
+            continue
+        drawing.rounded_rectangle((x, y, x + size, y + size), size / 4, OUTCOMES[outcome])
+        text = f"{outcome.label} {count}"
+        drawing.text((x + 1.5 * size, y + size / 2), text, INK, font, anchor="lm")
+        x += 1.5 * size + drawing.textlength(text, font) + 1.5 * size
+    return picture
+
+
+def letters(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The font of every picture."""
+    return ImageFont.load_default(size)

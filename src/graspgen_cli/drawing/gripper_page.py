@@ -1,4 +1,6 @@
-"""The live page of a gripper: its bodies at any opening, with axes, pads and bite point."""
+"""Where a gripper's axes, pads and bite point are at one of its openings.
+
+The live page of a gripper: its bodies at any opening, with axes, pads and bite point."""
 
 from __future__ import annotations
 
@@ -10,16 +12,36 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graspgen_cli.drawing.colours import BITE, FINGERS, body_colour
-from graspgen_cli.drawing.marks import contact_points, pad_corners
 from graspgen_cli.drawing.web import ANY_PORT, aim, rows_table, web_server
 from graspgen_cli.errors import GraspgenError
 from graspgen_cli.geometry.meshes import join_meshes
 from graspgen_cli.geometry.poses import inverse, quaternion_wxyz, transform_points
-from graspgen_cli.grippers.summary import gripper_table
+from graspgen_cli.grippers.export import gripper_table
 from graspgen_cli.records import Floats, Gripper
 
 if TYPE_CHECKING:
     import viser
+
+
+_BEFORE = 2e-4
+"""m."""
+
+
+def contact_points(gripper: Gripper, opening: int) -> Floats:
+    """(2, 3) m: the point of each pad that meets the object, in the base."""
+    return gripper.fingertip_in_base[opening] - gripper.bite * gripper.approach_axis_in_base
+
+
+def pad_corners(gripper: Gripper, opening: int) -> Floats:
+    """(2, 4, 3) m: the corners of both pads in the base: from the fingertip back along the approach axis, and as wide as a pad is; a
+    little before the fingers, so that they are seen."""
+    across = np.cross(gripper.approach_axis_in_base, gripper.closing_axis_in_base)
+    back = gripper.pad_size[0] * gripper.approach_axis_in_base
+    half = gripper.pad_size[1] / 2 * across
+    before = _BEFORE * np.stack([gripper.closing_axis_in_base, -gripper.closing_axis_in_base])
+    tips = gripper.fingertip_in_base[opening] + before
+    return np.stack([tips - half, tips + half, tips + half - back, tips - half - back], axis=1)
+
 
 _AXES = 1.1
 """Length of the axes, as a share of the gripper's depth."""

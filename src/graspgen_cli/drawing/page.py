@@ -1,4 +1,6 @@
-"""The live page of grasps: a list of objects, filters by outcome, and one grasp at a time in full and in numbers."""
+"""What is known of one grasp, in words and numbers.
+
+The live page of grasps: a list of objects, filters by outcome, and one grasp at a time in full and in numbers."""
 
 from __future__ import annotations
 
@@ -10,16 +12,37 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graspgen_cli.drawing.colours import CHOSEN, OUTCOMES, css
-from graspgen_cli.drawing.figures import Instances
-from graspgen_cli.drawing.numbers import grasp_numbers
-from graspgen_cli.drawing.scene import GraspScene
+from graspgen_cli.drawing.figures import GraspScene, Instances
 from graspgen_cli.drawing.web import add_figures, add_instances, add_object, aim, rows_table
 from graspgen_cli.errors import GraspgenError
-from graspgen_cli.records import Outcome
+from graspgen_cli.geometry.poses import quaternion_wxyz
+from graspgen_cli.records import Floats, Outcome
 from graspgen_cli.settings.view_models import FigureKind
 
 if TYPE_CHECKING:
     import viser
+
+
+def grasp_numbers(scene: GraspScene, row: int) -> list[tuple[str, str]]:
+    """What and how much, a row each, of the scene's grasp `row`."""
+    grasps = scene.dataset.grasps
+    pose, width = grasps.pose_gripper_in_object[row], float(grasps.opening_width[row])
+    rows = [
+        ("index in the file", str(int(scene.grasp[row]))),
+        ("outcome", Outcome(int(grasps.outcome[row])).label),
+        ("opening", "not given" if np.isnan(width) else f"{1000 * width:.1f} mm"),
+        ("position", f"{_vector(1000 * pose[:3, 3], 1)} mm"),
+        ("quaternion wxyz", _vector(quaternion_wxyz(pose[None, :3, :3])[0], 4)),
+    ]
+    if scene.gripper is not None:
+        rows.append(("approach direction", _vector(pose[:3, :3] @ scene.gripper.approach_axis_in_base, 3)))
+        rows.append(("closing direction", _vector(pose[:3, :3] @ scene.gripper.closing_axis_in_base, 3)))
+    return rows
+
+
+def _vector(values: Floats, decimals: int) -> str:
+    return ", ".join(f"{value + 0.0:.{decimals}f}" for value in np.round(values, decimals))
+
 
 _MOST_LISTED = 300
 """Objects in the list at a time: the search finds the others."""

@@ -10,7 +10,7 @@ from PIL import Image
 
 from graspgen_cli.drawing.colours import FINGERS, INK, OUTCOMES, Colour, css
 from graspgen_cli.errors import OutputError
-from graspgen_cli.validate.protocol import stage_title
+from graspgen_cli.validate.protocols import stage_title
 from graspgen_cli.validate.trace import TrialTrace
 
 if TYPE_CHECKING:

@@ -8,11 +8,9 @@ import numpy as np
 import trimesh
 from PIL import Image
 
-from graspgen_cli.drawing.colours import OBJECT, OUTCOMES, Colour, body_colour
-from graspgen_cli.drawing.figures import LINES, Instances
-from graspgen_cli.drawing.legend import with_legend
+from graspgen_cli.drawing.colours import OBJECT, OUTCOMES, Colour, body_colour, with_legend
+from graspgen_cli.drawing.figures import LINES, GraspScene, Instances
 from graspgen_cli.drawing.render import Solid, camera_around, renderer
-from graspgen_cli.drawing.scene import GraspScene
 from graspgen_cli.geometry.meshes import join_meshes
 from graspgen_cli.geometry.poses import pose
 from graspgen_cli.records import Gripper, Outcome, TriangleMesh

@@ -11,13 +11,12 @@ import numpy as np
 import trimesh
 from PIL import Image, ImageDraw
 
-from graspgen_cli.drawing.colours import INK, OBJECT, OUTCOMES, PAPER, Colour, body_colour
-from graspgen_cli.drawing.legend import letters
+from graspgen_cli.drawing.colours import INK, OBJECT, OUTCOMES, PAPER, Colour, body_colour, letters
 from graspgen_cli.drawing.render import Camera, Renderer, Solid, camera_around, renderer
 from graspgen_cli.geometry.meshes import bounds, extents, join_meshes, triangle_mesh
 from graspgen_cli.geometry.poses import pose, transform_points
 from graspgen_cli.records import Floats, Gripper, Outcome, TargetObject, TriangleMesh
-from graspgen_cli.validate.protocol import stage_title
+from graspgen_cli.validate.protocols import stage_title
 from graspgen_cli.validate.trace import TrialTrace
 
 _TOWARDS = np.array([0.35, 1.0, 0.3])

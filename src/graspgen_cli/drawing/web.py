@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graspgen_cli.drawing.colours import OBJECT, OUTCOMES, Colour
-from graspgen_cli.drawing.figures import Instances
-from graspgen_cli.drawing.scene import GraspScene
+from graspgen_cli.drawing.figures import GraspScene, Instances
 from graspgen_cli.drawing.still import TOWARDS
 from graspgen_cli.errors import OutputError
 from graspgen_cli.geometry.poses import quaternion_wxyz

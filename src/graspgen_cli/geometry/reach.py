@@ -13,7 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from graspgen_cli.geometry.boundaries import lids_of
-from graspgen_cli.geometry.cut_frames import brought, frames_to_cut_in
+from graspgen_cli.geometry.cutting import brought, frames_to_cut_in
 from graspgen_cli.geometry.finger_reach import FingerReach
 from graspgen_cli.geometry.gaps import Surface
 from graspgen_cli.geometry.meshes import (
@@ -24,11 +24,11 @@ from graspgen_cli.geometry.meshes import (
     is_closed,
     join_meshes,
     part_of,
+    pose_in_own_frame,
     solid_from_mesh,
     split_bodies,
     winding_number,
 )
-from graspgen_cli.geometry.own_frame import pose_in_own_frame
 from graspgen_cli.geometry.rays import RayCaster
 from graspgen_cli.geometry.touch import TouchTest, halved, has_hidden_parts
 from graspgen_cli.records import Floats, TriangleMesh

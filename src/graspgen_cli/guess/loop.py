@@ -1,21 +1,101 @@
-"""Guesses to quota: rounds of sampling and placing, each with a random generator of its own, never without a bound."""
+"""Near-duplicates: two poses that are one grasp for every purpose.
+
+The metric: the grippers' base origins are less than `NEAR` apart and one orientation is turned into the other by less than `TURNED`;
+for a symmetric gripper a half turn about its approach axis counts as no turn. Openings do not count.
+
+The pick-up filter: which free guesses can be carried out on an object that stands on a table. Geometry only, and off by default:
+GraspGen's own datasets hold grasps from all sides.
+
+Guesses to quota: rounds of sampling and placing, each with a random generator of its own, never without a bound."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
 
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape, in_collision
-from graspgen_cli.geometry.poses import DECIMALS
-from graspgen_cli.guess.pick_up import PICK_UP_VERDICTS, reject_for_pick_up
+from graspgen_cli.geometry.poses import DECIMALS, rotation_angle
 from graspgen_cli.guess.place import Placements, Verdict, place
 from graspgen_cli.guess.proposals import propose
-from graspgen_cli.records import Floats, GraspBatch, Outcome
+from graspgen_cli.records import Floats, GraspBatch, Gripper, Outcome
 from graspgen_cli.settings.models import GuessSettings, PickUpSettings
+
+NEAR = 0.001
+"""m."""
+TURNED = math.radians(1.0)
+"""rad."""
+
+
+def near_duplicates(gripper: Gripper, known: Floats, new: Floats) -> NDArray[np.bool_]:
+    """(N,) which of the poses `new` (N, 4, 4) are near-duplicates of a pose of `known` (M, 4, 4) or of an earlier one of `new` that is
+    none itself."""
+    poses = np.concatenate([known, new])
+    duplicate = np.zeros(len(poses), bool)
+    if len(new) == 0:
+        return duplicate[len(known) :]
+    pairs = cKDTree(poses[:, :3, 3]).query_pairs(NEAR, output_type="ndarray")
+    pairs = pairs[pairs[:, 1] >= len(known)]
+    same = _turn(gripper, poses[pairs[:, 0], :3, :3], poses[pairs[:, 1], :3, :3]) < TURNED
+    for first, second in sorted(map(tuple, pairs[same].tolist()), key=lambda pair: (pair[1], pair[0])):
+        duplicate[second] |= not duplicate[first]
+    return duplicate[len(known) :]
+
+
+def _turn(gripper: Gripper, first: Floats, second: Floats) -> Floats:
+    """(P,) rad between orientations (P, 3, 3), the smaller of both ways for a symmetric gripper."""
+    if len(first) == 0:
+        return np.zeros(0)
+    between = np.swapaxes(first, 1, 2) @ second
+    if not gripper.symmetric:
+        return rotation_angle(between)
+    half_turn = Rotation.from_rotvec(np.pi * gripper.approach_axis_in_base).as_matrix()
+    return np.minimum(rotation_angle(between), rotation_angle(between @ half_turn))
+
+
+PICK_UP_VERDICTS = (Verdict.OUTSIDE_APPROACH_CONE, Verdict.WRIST_BELOW_PADS, Verdict.TOO_NEAR_TABLE)
+"""The rules' verdicts; where a guess breaks several, the first counts."""
+_ANGLE_ERROR = 1e-9
+"""In a cosine: what rounding of the poses may add to an angle."""
+
+
+def reject_for_pick_up(found: Placements, shape: ObjectShape, gripper: GripperShape, settings: PickUpSettings) -> Placements:
+    """The placements with the verdict of the first rule broken for every free one that breaks any. The table is the plane across
+    `up_axis` through the object's lowest point."""
+    up = np.array(settings.up_axis) / np.linalg.norm(settings.up_axis)
+    verdict = found.verdict.copy()
+    for k in np.unique(found.opening[verdict == Verdict.FREE]):
+        rows = np.flatnonzero((verdict == Verdict.FREE) & (found.opening == k))
+        verdict[rows] = _judged(found.pose_gripper_in_object[rows], int(k), shape, gripper, settings, up)
+    return replace(found, verdict=verdict)
+
+
+def _judged(
+    poses: Floats, opening: int, shape: ObjectShape, gripper: GripperShape, settings: PickUpSettings, up: Floats
+) -> NDArray[np.int8]:
+    """(N,) verdicts of free poses (N, 4, 4) at one opening."""
+    model = gripper.gripper
+    verdict = np.full(len(poses), Verdict.FREE, np.int8)
+    up_in_gripper = np.swapaxes(poses[:, :3, :3], 1, 2) @ up  # (N, 3)
+    if settings.bottom_clearance is not None:
+        corners = np.concatenate([part.vertices for part in gripper.parts(opening)])
+        lowest = (up_in_gripper @ corners.T).min(axis=1) + poses[:, :3, 3] @ up
+        table = float((shape.mesh.vertices[np.unique(shape.mesh.faces)] @ up).min())
+        verdict[lowest - table < settings.bottom_clearance] = Verdict.TOO_NEAR_TABLE
+    if settings.wrist_up:
+        pads = model.fingertip_in_base[opening].mean(axis=0)
+        verdict[up_in_gripper @ pads > 0] = Verdict.WRIST_BELOW_PADS
+    if settings.approach_cone is not None:
+        downward = -up_in_gripper @ model.approach_axis_in_base
+        verdict[downward < np.cos(np.deg2rad(settings.approach_cone)) - _ANGLE_ERROR] = Verdict.OUTSIDE_APPROACH_CONE
+    return verdict
+
 
 FEWEST_CANDIDATES, MOST_CANDIDATES = 256, 4096
 """Bounds of the candidates of a try. More at once cost less each."""

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from graspgen_cli.errors import InputError
-from graspgen_cli.files import read_bounded
-from graspgen_cli.plain_yaml import load_plain_yaml
+from graspgen_cli.files import load_plain_yaml, read_bounded
 from graspgen_cli.settings.commands import InferenceConfigCommand
 from graspgen_cli.training.place import Placed, place_file
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Outcome, TargetObject, TrialState
 from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.backends.mujoco_cpu import MujocoBackend
+from graspgen_cli.validate.engines.mujoco import MujocoBackend
 from graspgen_cli.validate.judge import BOTH_FINGERS, judge
-from graspgen_cli.validate.protocol import Stage, stages
+from graspgen_cli.validate.progress import relative_motion
+from graspgen_cli.validate.protocols import Stage, stages
 from graspgen_cli.validate.scene import Scene, contacts, object_pose
 from graspgen_cli.validate.variation import Variation
-from graspgen_cli.validate.watch import relative_motion
 
 
 @dataclass(frozen=True, eq=False)

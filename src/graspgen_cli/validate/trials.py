@@ -11,9 +11,8 @@ from graspgen_cli.records import Floats, GraspBatch, Gripper, Measure, Outcome, 
 from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.settings.randomization_models import RandomizationSettings
-from graspgen_cli.validate.backend import Backend
+from graspgen_cli.validate.engine import Backend, rows
 from graspgen_cli.validate.judge import BOTH_FINGERS, judge, judge_fraction, measures
-from graspgen_cli.validate.states import rows
 from graspgen_cli.validate.variation import Variation, drawn_trials, nominal_rows
 
 _OF_TRIALS = ~np.isin(np.arange(len(Measure)), [Measure.OFFSET, Measure.OFFSET_TURN])

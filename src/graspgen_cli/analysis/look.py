@@ -1,0 +1,270 @@
+"""A worker of `analyze`: one entry read and looked at, with its mesh where that is asked for.
+
+What `analyze` does: every object of the collections read and looked at on all cores, one at a time in each."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from graspgen_cli.analysis.dataset_facts import (
+    DatasetAnalysis,
+    SplitFacts,
+    Thresholds,
+    duplicate_findings,
+    rate_findings,
+    split_facts,
+    split_findings,
+)
+from graspgen_cli.analysis.findings import Finding, FindingKind
+from graspgen_cli.analysis.object_facts import ObjectFacts, object_facts
+from graspgen_cli.analysis.surface import SurfaceFacts, out_of_reach, surface_facts
+from graspgen_cli.dataset.collection import Collection, Entry, fetch_entry, open_collection, read_entry
+from graspgen_cli.dataset.paths import DatasetPaths
+from graspgen_cli.dataset.splits import listed_objects
+from graspgen_cli.errors import GraspFileError, GripperError, InputError, NotFiniteError, ObjectError
+from graspgen_cli.formats.object_grasps import ObjectGrasps
+from graspgen_cli.geometry.collision import GripperShape, ObjectShape
+from graspgen_cli.geometry.poses import transform_points
+from graspgen_cli.grippers.find import load_gripper
+from graspgen_cli.objects.load import load_object
+from graspgen_cli.objects.scales import resolve_object_paths
+from graspgen_cli.records import Floats, TargetObject
+from graspgen_cli.running.processes import spread
+from graspgen_cli.settings.analysis_models import InputSettings
+from graspgen_cli.settings.commands import AnalyzeCommand
+from graspgen_cli.settings.models import GripperSettings
+
+FORWARD = np.eye(4)
+"""GraspGen's convention: a file that says nothing of its frame is taken to keep to it."""
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What came of one entry: facts is None where it cannot be read. record: how it was made, for files of ours."""
+
+    facts: ObjectFacts | None
+    findings: tuple[Finding, ...]
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How to look at an entry. meshes: folder of the meshes, where they are to be looked at as well. gripper: settings that say which
+    gripper it is, where the user did; else the file does."""
+
+    meshes: Path | None
+    gripper: GripperSettings | None
+
+
+@dataclass(frozen=True)
+class Looker:
+    """Looks at entries, and remembers the grippers that it has met."""
+
+    look: Look
+    grippers: dict[str, GripperShape | None] = field(default_factory=dict)
+
+    def known(self, name: str) -> GripperShape | None:
+        """The gripper of that name, or the one that the user says it is; None where nothing is known of it."""
+        if name not in self.grippers:
+            given = self.look.gripper
+            try:
+                found = load_gripper(given.gripper_config, options=given) if given else load_gripper(name)
+                self.grippers[name] = GripperShape(found)
+            except GripperError:
+                self.grippers[name] = None
+        return self.grippers[name]
+
+
+def make_looker(look: Look) -> Callable[[Entry], Looked]:
+    """What looks at entries, in this process or in a worker."""
+    spare_the_collector()
+    looker = Looker(look)
+    return lambda entry: look_at(entry, looker)
+
+
+def spare_the_collector() -> None:
+    """Lists of grasps are freed by counting references; to search their 100,000 objects for cycles would take as long as parsing them."""
+    gc.set_threshold(1_000_000)
+
+
+def look_at(entry: Entry, looker: Looker) -> Looked:
+    """Reads one entry and finds out about it; whatever is wrong with it is in the findings."""
+    source = str(entry.shown)
+    try:
+        grasps = read_entry(entry)
+    except GraspFileError as error:
+        kind = FindingKind.NOT_FINITE if isinstance(error, NotFiniteError) else FindingKind.UNREADABLE
+        return Looked(None, (Finding(kind, source, "", reason(error, source)),), {})
+    gripper = entry.gripper or grasps.dataset.gripper_name or "unknown"
+    known = looker.known(gripper)
+    frame = grasps.pose_graspgen_in_gripper
+    facts, found = object_facts(
+        grasps.dataset,
+        source=source,
+        gripper=gripper,
+        pose_graspgen_in_gripper=FORWARD if frame is None else frame,
+        symmetric=known is None or known.gripper.symmetric,
+    )
+    if looker.look.meshes is not None:
+        surface, more = _surface(grasps, source, known, looker.look.meshes)
+        facts, found = replace(facts, surface=surface), _without_guesses(found, surface) + more
+    return Looked(facts, tuple(found), _record(grasps))
+
+
+def reason(error: Exception, source: str) -> str:
+    """The message of an error without the file's name and the advice, which findings have in places of their own."""
+    return str(error).removeprefix(f"{source}: ").partition("; make it anew")[0]
+
+
+def _without_guesses(found: list[Finding], surface: SurfaceFacts | None) -> list[Finding]:
+    """Where the mesh was there to say it, what was concluded from the grasps alone is left out."""
+    return [finding for finding in found if surface is None or finding.kind is not FindingKind.FAR_AWAY]
+
+
+def _record(grasps: ObjectGrasps) -> dict[str, Any]:
+    """How a file says that it was made, without what differs from object to object."""
+    provenance = grasps.dataset.provenance
+    parts = {name: dict(record) for name in ("guess", "simulation") if isinstance(record := provenance.get(name), dict)}
+    for record in parts.values():
+        record.pop("object_digest", None)
+    return parts
+
+
+def _surface(grasps: ObjectGrasps, source: str, gripper: GripperShape | None, meshes: Path) -> tuple[SurfaceFacts | None, list[Finding]]:
+    """What the mesh says, and what is wrong by it."""
+    dataset = grasps.dataset
+    try:
+        target = read_target(dataset.object_id, dataset.scale, meshes)
+    except ObjectError as error:
+        return None, [Finding(FindingKind.OBJECT_MISSING, source, dataset.object_id, str(error))]
+    frame = grasps.pose_graspgen_in_gripper
+    if gripper is None or frame is None:
+        facts = _without_gripper(grasps, target)
+    else:
+        to_base = frame @ gripper.gripper.pose_base_in_graspgen
+        batch = replace(dataset.grasps, pose_gripper_in_object=dataset.grasps.pose_gripper_in_object @ to_base)
+        facts = surface_facts(ObjectShape(target), gripper, batch, _generator(dataset.object_id))
+    counts = ((FindingKind.FAR_AWAY, facts.unreachable, "grasps cannot touch the object"),
+              (FindingKind.IN_COLLISION, facts.colliding or 0, "good grasps are in collision with the mesh"))  # fmt: skip
+    total = len(dataset.grasps)
+    return facts, [Finding(kind, source, dataset.object_id, f"{n} of {total} {what}", n) for kind, n, what in counts if n]
+
+
+def _without_gripper(grasps: ObjectGrasps, target: TargetObject) -> SurfaceFacts:
+    """What can be said of a gripper of which only width and depth are known."""
+    dataset, frame = grasps.dataset, grasps.pose_graspgen_in_gripper
+    depth, width = np.nan_to_num([dataset.gripper_depth, dataset.gripper_width])
+    tip: Floats = np.array([[0.0, 0.0, depth]])
+    points = transform_points(dataset.grasps.pose_gripper_in_object @ (FORWARD if frame is None else frame), tip)[:, 0]
+    return SurfaceFacts(None, None, int(out_of_reach(target.mesh, points, max(float(width), 0.1)).sum()))
+
+
+def read_target(object_id: str, scale: float, meshes: Path) -> TargetObject:
+    """The object's mesh. Raises ObjectError where there is none, or the file names one outside the folder."""
+    parts = PurePosixPath(object_id).parts
+    if ".." in parts or parts[:1] == ("/",):
+        raise ObjectError(f"{object_id} leads out of the folder of the meshes")
+    return load_object(object_id, scale, root=meshes, approximation=None, cache=None)
+
+
+def _generator(object_id: str) -> np.random.Generator:
+    """The same points of an object's surface in every run."""
+    return np.random.Generator(np.random.Philox(int.from_bytes(hashlib.sha256(object_id.encode()).digest()[:8], "big")))
+
+
+@dataclass(frozen=True)
+class Analyzed:
+    """What was found, and where each object of it was read. entries: by source."""
+
+    analysis: DatasetAnalysis
+    entries: dict[str, Entry]
+
+
+def open_inputs(settings: InputSettings, *, dataset: Path, gripper: str | None) -> list[Collection]:
+    """The collections under the paths that were given, else the dataset's. gripper: the only one to be read, if there is one.
+
+    Raises InputError where one of them is nothing that holds grasps.
+    """
+    if not settings.paths:
+        if not dataset.exists():
+            raise InputError(f"{dataset}: no such dataset; run `graspgen all` first, or name another")
+        return [open_collection(dataset, gripper=gripper)]
+    datasets = gripper is not None
+    return [open_collection(path, gripper=gripper if datasets and (path / "grasp_data").is_dir() else None) for path in settings.paths]
+
+
+def analyze_collections(settings: AnalyzeCommand, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> Analyzed:
+    """Looks at every object. on_start is told how many there are, on_object of each by name.
+
+    Raises InputError where there is nothing to read, GripperError where the gripper that was named cannot be read.
+    """
+    named = "gripper_config" in settings.model_fields_set
+    gripper = load_gripper(settings.gripper_config, options=settings).name if named or not settings.paths else None
+    collections = open_inputs(settings, dataset=settings.grasp_dataset, gripper=gripper)
+    entries = list(dict.fromkeys(entry for collection in collections for entry in collection.entries))
+    on_start(len(entries))
+    meshes = _meshes(settings) if settings.geometry else None
+    look = Look(meshes, GripperSettings(**settings.model_dump(include=set(GripperSettings.model_fields))) if named else None)
+    looked = []
+    for entry, result in spread(entries, make_looker, (look,), workers=settings.workers, slow=meshes is not None, fetch=fetch_entry):
+        looked.append(result or _lost(entry))
+        on_object(entry.name)
+    objects = sorted((each.facts for each in looked if each.facts), key=lambda facts: (facts.gripper, facts.counts.object_id, facts.source))
+    found = [Finding(FindingKind.UNREADABLE, str(bad.path), "", bad.reason) for each in collections for bad in each.damaged]
+    found += [finding for each in looked for finding in each.findings]
+    splits, split_problems = _splits(collections, objects)
+    found += [*duplicate_findings(objects), *rate_findings(objects), *split_problems]
+    analysis = DatasetAnalysis(
+        paths=tuple(str(collection.path) for collection in collections),
+        objects=tuple(objects),
+        findings=tuple(sorted(found, key=lambda finding: (not finding.is_fault, finding.kind, finding.source, finding.object_id))),
+        splits=splits,
+        settings=_settings(looked),
+        thresholds=Thresholds(**settings.model_dump(include=set(Thresholds.__dataclass_fields__))),
+    )
+    return Analyzed(analysis, {str(entry.shown): entry for entry in entries})
+
+
+def _meshes(settings: AnalyzeCommand) -> Path:
+    return resolve_object_paths(object_scales_json=settings.object_scales_json, object_dataset=settings.object_dataset)[1]
+
+
+def _settings(looked: Sequence[Looked]) -> dict[str, dict[str, object]]:
+    """Digest -> the first record with it and the number of files, by number."""
+    times: dict[str, int] = {}
+    records: dict[str, dict[str, Any]] = {}
+    for each in looked:
+        if each.facts is not None and each.facts.settings:
+            times[each.facts.settings] = times.get(each.facts.settings, 0) + 1
+            records.setdefault(each.facts.settings, each.record)
+    return {digest: {"files": times[digest], **records[digest]} for digest in sorted(times, key=lambda key: (-times[key], key))}
+
+
+def _splits(collections: Sequence[Collection], objects: Sequence[ObjectFacts]) -> tuple[tuple[SplitFacts, ...], list[Finding]]:
+    """The training and validation lists of every dataset among the collections."""
+    facts, found = [], list[Finding]()
+    for collection in collections:
+        for gripper in collection.grippers:
+            folder = DatasetPaths(collection.path, gripper).splits
+            root = str(DatasetPaths(collection.path, gripper).grasps) + os.sep
+            known = sorted({each.counts.object_id for each in objects if each.source.startswith(root)})
+            try:
+                train, valid = listed_objects(folder, known=known)
+            except InputError as error:
+                found.append(Finding(FindingKind.SPLIT_BROKEN, str(folder), "", str(error)))
+                continue
+            facts.append(split_facts(gripper, str(folder), train=train, valid=valid, known=known))
+            found += split_findings(facts[-1])
+    return tuple(facts), found
+
+
+def _lost(entry: Entry) -> Looked:
+    return Looked(None, (Finding(FindingKind.UNREADABLE, str(entry.shown), "", "its worker process died; out of memory?"),), {})

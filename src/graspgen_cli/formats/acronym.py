@@ -1,0 +1,103 @@
+"""ACRONYM's HDF5 files: one object's grasps with the Franka hand, tried in FleX.
+
+Source: the ACRONYM dataset (Eppner, Mousavian, Fox, ICRA 2021) and its files: ``grasps/transforms`` (N, 4, 4) m in the frame of the scaled
+mesh, ``grasps/qualities/flex/object_in_gripper`` (N,) 0 or 1, ``object/file``, ``object/scale``, ``gripper/type``.
+
+Frames: the hand opens along X there, approach +Z, origin at the hand's flange. That is GraspGen's convention; the hand's own model
+(``panda_hand``) opens along Y, a quarter turn about Z apart.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graspgen_cli.errors import GraspFileError, InputError
+from graspgen_cli.files import LARGEST_FILE
+from graspgen_cli.formats.object_grasps import ObjectGrasps, finite
+from graspgen_cli.geometry.poses import is_rotation
+from graspgen_cli.records import GraspBatch, GraspDataset, Outcome
+
+WIDTH = 0.08
+"""m: widest opening of the Franka hand: ``gripper/configuration`` is 0.04 for each finger."""
+DEPTH = 0.1122
+"""m: from the origin to the fingertips, as ACRONYM draws the hand."""
+_MOST_GRASPS = 300_000
+_LONGEST_TEXT = 4096
+"""bytes."""
+_MALFORMED = (OSError, KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError, RuntimeError, MemoryError)
+"""What h5py raises for an arbitrary file."""
+
+
+def read_acronym(path: Path) -> ObjectGrasps:
+    """Reads an ACRONYM file. Raises InputError where h5py is not installed, GraspFileError for whatever is no such file."""
+    try:
+        import h5py
+    except ModuleNotFoundError:
+        raise InputError(f"{path}: reading HDF5 needs the package h5py; run: pip install 'graspgen-cli[formats]'") from None
+    try:
+        if not path.is_file() or path.stat().st_size > LARGEST_FILE:
+            raise ValueError(f"not a regular file of at most {LARGEST_FILE >> 20} MiB")
+        with h5py.File(path, "r") as file:
+            dataset = _decoded(file)
+    except _MALFORMED as error:
+        problem = " ".join(str(error).split()) or type(error).__name__
+        raise GraspFileError(f"{path}: not an ACRONYM file ({problem[:200]})") from error
+    return ObjectGrasps(dataset=dataset, gripper_frame="panda_hand turned to open along X", pose_graspgen_in_gripper=np.eye(4))
+
+
+def _decoded(file: Any) -> GraspDataset:
+    poses, held = _stored(file, "grasps/transforms"), _stored(file, "grasps/qualities/flex/object_in_gripper")
+    count = held.shape[0] if len(held.shape) == 1 else -1
+    # Shapes first: what is stored compressed can be any size.
+    if not 0 < count <= _MOST_GRASPS or poses.shape != (count, 4, 4) or poses.dtype.kind != "f" or held.dtype.kind not in "iub":
+        raise ValueError(f"transforms of shape {poses.shape} and flags of shape {held.shape}")
+    pose_gripper_in_object = np.asarray(poses[()], np.float64)
+    flags = np.asarray(held[()])
+    wrong = np.flatnonzero(~is_rotation(pose_gripper_in_object, tolerance=1e-3))
+    if len(wrong):
+        raise ValueError(f"grasp {wrong[0]} is no rigid transform")
+    if not np.isin(flags, (0, 1)).all():
+        raise ValueError("object_in_gripper is not 0 or 1 for each grasp")
+    scale = finite(_scalar(file, "object/scale"), "object/scale")
+    if scale <= 0:
+        raise ValueError("object/scale is not positive")
+    outcome = np.where(flags != 0, Outcome.HELD, Outcome.DROPPED).astype(np.int8)
+    return GraspDataset(
+        object_id=_text(file, "object/file"),
+        scale=scale,
+        gripper_name="franka_panda",
+        gripper_width=WIDTH,
+        gripper_depth=DEPTH,
+        grasps=GraspBatch(pose_gripper_in_object, np.full(count, np.nan), outcome),
+    )
+
+
+def _stored(file: Any, name: str) -> Any:
+    """A dataset whose values lie in this file: HDF5 can lead to any other file, and a chunk can unpack to more than memory holds."""
+    stored = file[name]
+    chunk = math.prod(stored.chunks or (1,)) * stored.dtype.itemsize
+    if stored.file.filename != file.filename or stored.external or stored.is_virtual:
+        raise ValueError(f"{name} lies in another file")
+    if chunk > LARGEST_FILE:
+        raise ValueError(f"{name} is stored in chunks of {chunk >> 20} MiB")
+    return stored
+
+
+def _scalar(file: Any, name: str) -> object:
+    stored = _stored(file, name)
+    if stored.size != 1 or stored.dtype.itemsize > _LONGEST_TEXT:
+        raise ValueError(f"{name} is not one value")
+    value = np.asarray(stored[()]).reshape(-1)[0]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _text(file: Any, name: str) -> str:
+    value = _scalar(file, name)
+    text = value.decode() if isinstance(value, bytes) else value
+    if not isinstance(text, str) or not text:
+        raise ValueError(f"{name} is not text")
+    return text

@@ -1,0 +1,162 @@
+"""Failed grasps next to held ones: a held grasp is moved in small steps until the simulation drops it, so that a discriminator sees where
+the boundary is.
+
+How much more than the protocol asks for a held grasp survives: the protocol again, with larger and larger forces."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from graspgen_cli.geometry.collision import in_collision
+from graspgen_cli.geometry.poses import about, pose
+from graspgen_cli.guess.loop import near_duplicates, try_generator
+from graspgen_cli.making.rounds import ObjectState, ObjectWork
+from graspgen_cli.records import Floats, GraspBatch, Measure, Outcome
+from graspgen_cli.settings.commands import GraspCommand
+from graspgen_cli.settings.judge_models import JudgeSettings
+from graspgen_cli.validate.trials import run_trials
+from graspgen_cli.validate.variation import Variation
+
+STEP, STEP_TURN = 0.002, math.radians(3.0)
+"""m and rad: how much farther from the held grasp each step is."""
+STEPS = 10
+"""Steps after which a walk is given up: what still holds there is no neighbour."""
+WALKS = 8
+"""Most walks from each held grasp; each has a direction of its own."""
+_SALT = "hard negatives"
+"""Keeps these draws apart from those of the guesses."""
+
+
+def add_hard_negatives(work: ObjectWork, state: ObjectState) -> ObjectState:
+    """Adds hard negatives until the object has as many as the settings ask for, or every held grasp was walked from often enough.
+
+    A grasp is taken where its walk first drops the object. Walks end where the gripper, at the grasp's opening, would be in collision.
+    """
+    held = state.grasps[state.grasps.outcome == Outcome.HELD]
+    walk = 0
+    while (missing := missing_hard_negatives(work.settings.hard_negatives, state.grasps)) > 0 and walk < WALKS * len(held):
+        # One walk from each held grasp before the second from any.
+        sources = np.arange(walk, min(walk + missing, WALKS * len(held)))
+        found, tested, tested_held = _walk(work, held[sources % len(held)], sources)
+        walk = int(sources[-1]) + 1
+        fresh = ~near_duplicates(work.gripper.gripper, state.grasps.pose_gripper_in_object, found.pose_gripper_in_object)
+        state = replace(
+            state,
+            grasps=GraspBatch.join([state.grasps, found[fresh]]),
+            tested=state.tested + tested,
+            tested_held=state.tested_held + tested_held,
+        )
+    return state
+
+
+def missing_hard_negatives(wanted: int, grasps: GraspBatch) -> int:
+    """How many are still to be found."""
+    return wanted - int((~np.isnan(grasps.measured[:, Measure.OFFSET]) & (grasps.outcome == Outcome.DROPPED)).sum())
+
+
+def _walk(work: ObjectWork, start: GraspBatch, number: NDArray[np.intp]) -> tuple[GraspBatch, int, int]:
+    """The first dropped grasps of one walk from each of `start`, in order, and how many grasps were tried and held. number: of
+    each walk, for its draws."""
+    model = work.gripper.gripper
+    direction, axis = _directions(work, number)
+    opening = model.nearest_opening(start.opening_width)
+    center = model.grip_center(opening)
+    walking, tested, held = np.arange(len(start)), 0, 0
+    found: dict[int, GraspBatch] = {}
+    for step in range(1, STEPS + 1):
+        motion = pose(Rotation.from_rotvec(step * STEP_TURN * axis[walking]).as_matrix(), step * STEP * direction[walking])
+        poses = start.pose_gripper_in_object[walking] @ about(center[walking], motion)
+        free = ~in_collision(work.shape, work.gripper, poses, opening[walking])
+        walking, poses = walking[free], poses[free]
+        if walking.size == 0:
+            break
+        result = _tried(work, replace(start[walking], pose_gripper_in_object=poses, outcome=np.zeros(len(walking), np.int8)), step)
+        tested, held = tested + len(walking), held + result.count(Outcome.HELD)
+        dropped = result.outcome == Outcome.DROPPED
+        found |= {int(walking[row]): result[np.array([row])] for row in np.flatnonzero(dropped)}
+        walking = walking[~dropped]
+    return GraspBatch.join([found[row] for row in sorted(found)]), tested, held
+
+
+def _tried(work: ObjectWork, grasps: GraspBatch, step: int) -> GraspBatch:
+    """The grasps with what their trials say, and how far they are from the held ones that they were made from."""
+    assert work.backend is not None
+    quality = np.full((len(grasps), len(Measure)), np.nan)
+    quality[:, Measure.OFFSET], quality[:, Measure.OFFSET_TURN] = round(step * STEP, 6), round(step * STEP_TURN, 5)
+    unlimited = work.settings.model_copy(update={"max_num_grasps": 0})
+    chosen = replace(grasps, quality=quality)
+    return run_trials(
+        work.backend, work.gripper.gripper, work.target, chosen, unlimited, criterion=work.settings, randomization=work.settings
+    ).grasps
+
+
+def _directions(work: ObjectWork, number: NDArray[np.intp]) -> tuple[Floats, Floats]:
+    """(N, 3) unit directions to move in and (N, 3) unit axes to turn about, in the gripper's base frame; a walk's depend on the seed, the
+    object and its number, on nothing else."""
+    draws = [try_generator(work.settings.seed, f"{_SALT}\0{work.target.object_id}", int(each)).normal(size=(2, 3)) for each in number]
+    unit = np.array(draws) / np.linalg.norm(draws, axis=2, keepdims=True)
+    return unit[:, 0], unit[:, 1]
+
+
+LARGEST = 32.0
+"""Times the protocol's force beyond which is not looked."""
+ROUNDS = 5
+"""Bisections, on a logarithmic scale: the score is known to a factor of 32^(1/32), 11 %."""
+
+
+def add_robustness(work: ObjectWork, state: ObjectState) -> ObjectState:
+    """Gives each held grasp that has none its score."""
+    wanted = (state.grasps.outcome == Outcome.HELD) & np.isnan(state.grasps.measured[:, Measure.ROBUSTNESS])
+    if not work.settings.robustness or not wanted.any():
+        return state
+    quality = state.grasps.measured.copy()
+    quality[wanted, Measure.ROBUSTNESS] = scores(work, state.grasps[wanted])
+    return replace(state, grasps=replace(state.grasps, quality=quality))
+
+
+def scores(work: ObjectWork, grasps: GraspBatch) -> Floats:
+    """(N,) the largest force, in g, with which each grasp was found to survive the whole protocol, by the settings' criterion.
+
+    Each bisection is one batch of trials, every grasp's with the force that is its turn, on the engine of the run.
+    """
+    survived = np.zeros(len(grasps), np.int64)  # rungs of a ladder of 2**ROUNDS, the lowest of which the grasps are known to hold
+    for bit in reversed(range(ROUNDS)):
+        higher = survived + (1 << bit)
+        survived = np.where(_holds(work, grasps, _times(higher)), higher, survived)
+    found: Floats = np.round(work.settings.force_magnitude * _times(survived), 4)
+    return found
+
+
+def robustness_record(settings: GraspCommand) -> dict[str, Any]:
+    """What a file says of its scores: how they were found, and by which criterion where it was not the usual one."""
+    criterion = settings.model_dump(mode="json", include=set(JudgeSettings.model_fields), exclude_none=True)
+    return {"largest": LARGEST, "rounds": ROUNDS, **criterion}
+
+
+def without_scores(state: ObjectState) -> ObjectState:
+    """The grasps as if no score had been found."""
+    quality = state.grasps.measured.copy()
+    quality[:, Measure.ROBUSTNESS] = np.nan
+    return replace(state, grasps=replace(state.grasps, quality=quality))
+
+
+def _times(rung: NDArray[np.int64]) -> Floats:
+    """(N,) how many times the protocol's force, at rungs (N,) of the ladder."""
+    times: Floats = LARGEST ** (rung / (1 << ROUNDS))
+    return times
+
+
+def _holds(work: ObjectWork, grasps: GraspBatch, strength: Floats) -> NDArray[np.bool_]:
+    """(N,) which of the grasps the protocol leaves held with so many times its force (N,)."""
+    assert work.backend is not None
+    settings = work.settings.model_copy(update={"max_num_grasps": 0})
+    tried = run_trials(
+        work.backend, work.gripper.gripper, work.target, grasps, settings, criterion=settings, variation=Variation.of_tugs(strength)
+    )
+    return tried.grasps.outcome == Outcome.HELD

@@ -1,0 +1,93 @@
+"""From a gripper's name or file to a gripper that is known to work, and its files for GraspGen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from graspgen_cli.dataset.paths import DatasetPaths
+from graspgen_cli.files import write_atomically
+from graspgen_cli.grippers.export import ConfigFile, write_graspgen_config
+from graspgen_cli.grippers.find import builtin_grippers, load_gripper
+from graspgen_cli.grippers.gripper_file import config_folder, save_gripper, saved_grippers
+from graspgen_cli.grippers.picture import gripper_picture
+from graspgen_cli.grippers.self_check import check_gripper
+from graspgen_cli.making.controls import run_control_trials
+from graspgen_cli.records import Gripper
+from graspgen_cli.settings.commands import GripperCommand, GripperConfigCommand
+from graspgen_cli.settings.models import DatasetSettings
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedGripper:
+    """A gripper that passed its checks, and what became of its files.
+
+    picture: the file it was drawn into; saved: the file under which its name is known from now on; None where that was not asked for.
+    """
+
+    gripper: Gripper
+    files: tuple[ConfigFile, ...]
+    picture: Path | None = None
+    saved: Path | None = None
+
+
+@dataclass(frozen=True)
+class KnownGrippers:
+    """The names that every command knows: built in, and saved by the user."""
+
+    builtin: tuple[str, ...]
+    saved: tuple[str, ...]
+    folder: Path
+    """Where the saved ones are."""
+
+
+def known_grippers() -> KnownGrippers:
+    """The built-in and the saved grippers."""
+    return KnownGrippers(builtin_grippers(), saved_grippers(), config_folder() / "grippers")
+
+
+def prepare_gripper(settings: GripperCommand) -> PreparedGripper:
+    """Does all that `gripper-config` does: checks, GraspGen's files, and as the settings say the picture and the copy to keep.
+
+    A gripper that is kept is read back at once, so that what is written is what its new name stands for.
+    Raises as write_gripper_config does.
+    """
+    chosen = settings.chosen()
+    gripper, saved = checked_gripper(chosen), None
+    if chosen.save is not None:
+        saved = save_gripper(gripper, chosen.save, taken=builtin_grippers(), overwrite=chosen.overwrite_gripper_config)
+        gripper = load_gripper(chosen.save)
+    files = _write_files(gripper, chosen)
+    picture = None
+    if chosen.draw_picture:
+        picture = gripper_config_folder(chosen, chosen) / f"{gripper.name}.png"
+        write_atomically(picture, gripper_picture(gripper))
+    return PreparedGripper(gripper, files, picture, saved)
+
+
+def write_gripper_config(settings: GripperConfigCommand) -> PreparedGripper:
+    """Checks the gripper and writes GraspGen's description of it, into its source tree where that exists, else into the dataset.
+
+    Raises GripperError where the gripper cannot be used, OutputError where the files cannot be written.
+    """
+    gripper = checked_gripper(settings)
+    return PreparedGripper(gripper, _write_files(gripper, settings))
+
+
+def checked_gripper(settings: GripperConfigCommand) -> Gripper:
+    """The gripper of the settings, after its self-check and control trials. Raises GripperError, one line."""
+    gripper = load_gripper(settings.gripper_config, options=settings)
+    check_gripper(gripper)
+    run_control_trials(gripper)
+    return gripper
+
+
+def _write_files(gripper: Gripper, settings: GripperConfigCommand) -> tuple[ConfigFile, ...]:
+    folder = gripper_config_folder(settings, settings)
+    return write_graspgen_config(gripper, folder, overwrite=settings.overwrite_gripper_config)
+
+
+def gripper_config_folder(source: GripperConfigCommand, dataset: DatasetSettings) -> Path:
+    """Where the gripper config goes."""
+    checkout = source.graspgen_source
+    return checkout / "config" / "grippers" if checkout.is_dir() else DatasetPaths(dataset.grasp_dataset, "").config

@@ -1,0 +1,186 @@
+"""Scales for a folder of meshes: metres a mesh unit, and by how much each object is made smaller so that it can be gripped.
+
+Objects and scales as grasps of any format state them, such as GraspGen's published dataset.
+
+Makes the list of objects and scales that every other command starts from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import orjson
+
+from graspgen_cli.dataset.collection import open_collection
+from graspgen_cli.errors import InputError, ObjectError, OutputError, SettingsError
+from graspgen_cli.files import write_atomically
+from graspgen_cli.formats.object_grasps import DamagedFile
+from graspgen_cli.grippers.find import load_gripper
+from graspgen_cli.objects.read import EXTENT_LIMITS, MESH_SUFFIXES, read_extents
+from graspgen_cli.objects.read_usd import USD_SUFFIXES
+from graspgen_cli.objects.scales import ScalesList, id_problem, scale_problem
+from graspgen_cli.records import Floats
+from graspgen_cli.settings.commands import ObjectScalesCommand
+from graspgen_cli.settings.handoff_models import NameSource
+
+FIT = 0.8
+"""Share of the widest opening that the smallest extent of an object may take: the rest is for the fingers' approach."""
+_MOST_FILES = 2_000_000
+
+
+@dataclass(frozen=True)
+class ScaleRule:
+    """How an object's scale follows from its size.
+
+    metres_per_unit: m. factors: lowest and highest of the random factors. max_extent, opening: m; None where they do not matter.
+    """
+
+    metres_per_unit: float
+    seed: int
+    factors: tuple[float, float] | None = None
+    max_extent: float | None = None
+    opening: float | None = None
+
+    def scale(self, object_id: str, extents: Floats) -> float:
+        """Metres a mesh unit of an object of these extents (3,), in mesh units: the unit, times the random factor, and no more than the
+        largest extent and the gripper's opening allow."""
+        scale = self.metres_per_unit * self._factor(object_id)
+        if self.max_extent is not None:
+            scale = min(scale, self.max_extent / float(extents.max()))
+        smallest = float(extents.min())
+        if self.opening is not None and smallest > 0:
+            scale = min(scale, FIT * self.opening / smallest)
+        return float(f"{scale:.9g}")
+
+    def _factor(self, object_id: str) -> float:
+        """The object's own random factor: it depends on the seed and its id, not on which other objects there are."""
+        if self.factors is None:
+            return 1.0
+        digest = hashlib.sha256(object_id.encode()).digest()
+        words = tuple(int.from_bytes(digest[i : i + 4], "little") for i in range(0, 32, 4))
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(self.seed, spawn_key=words)))
+        low, high = np.log(self.factors)
+        return float(np.exp(rng.uniform(low, high)))
+
+
+def scale_meshes(folder: Path, rule: ScaleRule, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> ScalesList:
+    """The scale of every mesh under a folder, by id, which is the path in it. Raises InputError where there is no mesh."""
+    object_ids = find_meshes(folder)
+    on_start(len(object_ids))
+    entries: list[tuple[str, float]] = []
+    problems: list[tuple[str, str]] = []
+    for object_id in object_ids:
+        try:
+            entries.append((object_id, _scale(folder, object_id, rule)))
+        except ObjectError as error:
+            problems.append((object_id, str(error)))
+        on_object(object_id)
+    return ScalesList(tuple(entries), tuple(problems))
+
+
+def find_meshes(folder: Path) -> list[str]:
+    """Paths, relative to the folder, of the mesh files in it and in its folders, sorted. Links to folders are not followed."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; name the folder of the meshes with --object-dataset")
+    known = (*MESH_SUFFIXES, *USD_SUFFIXES)
+    found: list[str] = []
+    for name, folders, files in os.walk(folder):
+        folders[:] = [each for each in folders if not each.startswith(".")]
+        inside = Path(name).relative_to(folder)
+        found += [(inside / file).as_posix() for file in files if Path(file).suffix.lower() in known and not file.startswith(".")]
+        if len(found) > _MOST_FILES:
+            raise InputError(f"{folder}: more than {_MOST_FILES} meshes; name a folder with fewer")
+    if not found:
+        raise InputError(f"{folder}: no meshes in it; there is {' '.join(known)}")
+    return sorted(found)
+
+
+def _scale(folder: Path, object_id: str, rule: ScaleRule) -> float:
+    wrong = id_problem(object_id)
+    if wrong:
+        raise ObjectError(f"{object_id!a} {wrong}")
+    extents = read_extents(folder / object_id)
+    largest = float(extents.max())
+    if largest <= 0:
+        raise ObjectError(f"{folder / object_id}: all its faces lie in one point; export the mesh again")
+    scale = rule.scale(object_id, extents)
+    low, high = EXTENT_LIMITS
+    if not low <= largest * scale <= high or scale_problem(scale):
+        size = f"{largest * scale:.3g} m"
+        raise ObjectError(f"{folder / object_id}: would be {size} large, not {low:g} to {high:g} m; give its --unit, or --max-extent")
+    return scale
+
+
+def scales_of_grasps(
+    path: Path, *, names: NameSource, suffix: str, on_start: Callable[[int], None], on_object: Callable[[str], None]
+) -> ScalesList:
+    """The scale at which the grasps of each object were made, by id. What cannot be read or used, and objects of which the files give
+    several scales, are in `problems`. Raises InputError where there is nothing to read."""
+    collection = open_collection(path)
+    on_start(len(collection.entries))
+    scales: dict[str, float] = {}
+    problems = [(damaged.path.name, f"{damaged.path}: {damaged.reason}") for damaged in collection.damaged]
+    for entry, (object_id, found) in zip(collection.entries, collection, strict=True):
+        name = _named(entry.name if names is NameSource.UUID else object_id, suffix)
+        if isinstance(found, DamagedFile):
+            problems.append((name, f"{found.path}: {found.reason}"))
+        else:
+            reason = _problem(name, found.dataset.scale, scales)
+            if reason:
+                problems.append((name, f"{entry.shown}: {name!a} {reason}"))
+            else:
+                scales[name] = found.dataset.scale
+        on_object(name)
+    return ScalesList(tuple(sorted(scales.items())), tuple(problems))
+
+
+def _named(name: str, suffix: str) -> str:
+    return name if PurePosixPath(name).suffix else name + suffix
+
+
+def _problem(name: str, scale: float, scales: dict[str, float]) -> str:
+    known = scales.get(name, scale)
+    different = f"has the scale {scale:g} here and {known:g} elsewhere; the first is kept" if known != scale else ""
+    return id_problem(name) or scale_problem(scale) or different
+
+
+def make_scales(settings: ObjectScalesCommand, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> ScalesList:
+    """Finds the objects, writes the scales file and returns what is in it, and what was left out.
+
+    on_start, on_object: told the number of objects, then each one's name. Raises SettingsError, InputError or OutputError where nothing
+    is written.
+    """
+    if settings.scales_file.exists() and not settings.overwrite_scales:
+        raise OutputError(f"{settings.scales_file}: exists; choose another --scales-file, or replace it with --overwrite-scales")
+    if settings.from_graspgen is not None:
+        listed = scales_of_grasps(
+            settings.from_graspgen,
+            names=settings.object_names,
+            suffix=settings.mesh_suffix or "",
+            on_start=on_start,
+            on_object=on_object,
+        )
+    else:
+        listed = scale_meshes(settings.object_dataset, _rule(settings), on_start=on_start, on_object=on_object)
+    if not listed.entries:
+        raise InputError(f"{settings.from_graspgen or settings.object_dataset}: no object can be used, {listed.problems[0][1]}")
+    write_atomically(settings.scales_file, orjson.dumps(dict(listed.entries), option=orjson.OPT_INDENT_2) + b"\n")
+    return listed
+
+
+def _rule(settings: ObjectScalesCommand) -> ScaleRule:
+    factors = settings.random_scale
+    if factors is not None and factors[0] > factors[1]:
+        raise SettingsError(f"--random-scale: {list(factors)} is not [low, high]; give the lower factor first")
+    gripper = load_gripper(settings.gripper_config, options=settings) if settings.fit_to_gripper else None
+    return ScaleRule(
+        metres_per_unit=settings.unit.metres,
+        seed=settings.seed,
+        factors=factors,
+        max_extent=settings.max_extent,
+        opening=None if gripper is None else gripper.width,
+    )

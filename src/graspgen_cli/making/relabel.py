@@ -1,0 +1,115 @@
+"""Another criterion for grasps that were tried before: new outcomes from the numbers in the files, without any simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graspgen_cli.dataset.locks import object_lock
+from graspgen_cli.dataset.object_map import read_object_map
+from graspgen_cli.dataset.paths import DatasetPaths
+from graspgen_cli.dataset.provenance import judged_by, recorded_criterion
+from graspgen_cli.errors import GraspFileError, InputError
+from graspgen_cli.files import write_atomically
+from graspgen_cli.formats.graspgen_json import decode, encode, read_document, require_intact
+from graspgen_cli.formats.object_grasps import offset_pose, offset_values
+from graspgen_cli.grippers.find import load_gripper
+from graspgen_cli.records import GraspDataset, Outcome
+from graspgen_cli.settings.commands import RelabelCommand
+from graspgen_cli.settings.judge_models import JudgeSettings
+from graspgen_cli.validate.judge import Rejudging
+
+
+@dataclass(frozen=True)
+class RelabelledObject:
+    """One object: its file's name, held grasps before and now, grasps that changed, and tried ones that could not be judged for want of
+    numbers."""
+
+    object_id: str
+    file: str
+    held_before: int
+    held: int
+    changed: int
+    without_numbers: int
+
+
+@dataclass(frozen=True)
+class Relabelling:
+    """What became of the dataset, and what is wrong with the files that could not be read, a line each."""
+
+    objects: tuple[RelabelledObject, ...]
+    broken: tuple[str, ...]
+
+
+def relabel_dataset(settings: RelabelCommand, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> Relabelling:
+    """Judges the grasps of every file of the gripper's dataset again, in place; the numbers stay, so that it can be undone.
+
+    Raises InputError where there is no dataset, OutputError where a file cannot be written.
+    """
+    paths = DatasetPaths(settings.grasp_dataset, load_gripper(settings.gripper_config, options=settings).name)
+    entries = read_object_map(paths)
+    if not entries:
+        raise InputError(f"{paths.grasps}: no grasp files; run `graspgen all` first, or name another --grasp-dataset")
+    criterion = JudgeSettings(**settings.model_dump(include=set(JudgeSettings.model_fields)))
+    on_start(len(entries))
+    objects, broken = [], []
+    for object_id, name in sorted(entries.items()):
+        try:
+            with object_lock(paths, object_id, wait=True):
+                objects.append(_relabel_file(paths.grasps / name, criterion, settings.randomize_threshold))
+        except GraspFileError as error:
+            broken.append(str(error))
+        on_object(object_id)
+    return Relabelling(tuple(objects), tuple(broken))
+
+
+def _relabel_file(path: Path, criterion: JudgeSettings, threshold: float) -> RelabelledObject:
+    """Writes the file with its new outcomes where anything in it changes. Raises GraspFileError where it is damaged."""
+    document = read_document(path)
+    require_intact(path, document)
+    before = decode(path, document)
+    rejudging = _rejudging(path, before, criterion, threshold)
+    now = relabelled(before, rejudging)
+    if now.provenance != before.provenance or (now.grasps.outcome != before.grasps.outcome).any():
+        offset = offset_pose((document.get("gripper") or {}).get("transform_offset_from_asset_to_graspgen_convention"))
+        write_atomically(path, encode(now, None if offset is None else offset_values(offset), beside=_not_ours(document)))
+    tried = np.isin(before.grasps.outcome, (Outcome.HELD, Outcome.DROPPED))
+    judged = rejudging.can_judge(before.grasps.outcome, before.grasps.measured)
+    return RelabelledObject(
+        object_id=before.object_id,
+        file=path.name,
+        held_before=before.grasps.count(Outcome.HELD),
+        held=now.grasps.count(Outcome.HELD),
+        changed=int((now.grasps.outcome != before.grasps.outcome).sum()),
+        without_numbers=int((tried & ~judged).sum()),
+    )
+
+
+def _rejudging(path: Path, dataset: GraspDataset, criterion: JudgeSettings, threshold: float) -> Rejudging:
+    simulation = dataset.provenance.get("simulation")
+    try:
+        by_draws = recorded_criterion(simulation if isinstance(simulation, dict) else {})
+    except ValueError as error:
+        raise GraspFileError(f"{path}: the record of its trials cannot be read; make it anew with --overwrite-grasps") from error
+    return Rejudging(criterion, by_draws, threshold)
+
+
+def relabelled(dataset: GraspDataset, rejudging: Rejudging) -> GraspDataset:
+    """The dataset as the criterion judges it; its record of the trials then names that criterion, as if they had been judged by it, unless
+    none of them has the numbers for it."""
+    grasps, simulation = dataset.grasps, dataset.provenance.get("simulation")
+    provenance: dict[str, Any] = dict(dataset.provenance)
+    judged = rejudging.can_judge(grasps.outcome, grasps.measured).any()
+    if judged and isinstance(simulation, dict) and isinstance(simulation.get("settings"), dict):
+        provenance["simulation"] = judged_by(simulation, rejudging.criterion, rejudging.threshold)
+    outcome = rejudging.judge(grasps.outcome, grasps.measured)
+    return replace(dataset, grasps=replace(grasps, outcome=outcome), provenance=provenance)
+
+
+def _not_ours(document: dict[str, Any]) -> dict[str, Any]:
+    """What else the file says, to be written again as it was."""
+    return {key: value for key, value in document.items() if key != "provenance"}

@@ -1,0 +1,290 @@
+"""How fast each phase is on this machine: measured on real objects, one phase after the other and then all of them as `all` runs them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from graspgen_cli import __version__
+from graspgen_cli.errors import InputError, ObjectError
+from graspgen_cli.files import CACHE_VARIABLE
+from graspgen_cli.geometry.collision import GripperShape, ObjectShape
+from graspgen_cli.grippers.find import load_gripper
+from graspgen_cli.guess.loop import make_guesses
+from graspgen_cli.making.reports import Phase, RunSummary
+from graspgen_cli.objects.load import load_object
+from graspgen_cli.objects.scales import read_scales, resolve_object_paths
+from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject, TrialState
+from graspgen_cli.running.devices import Devices
+from graspgen_cli.running.engines import Engine, choose_engine
+from graspgen_cli.running.machine import cpu_model, gpu_names, installed_version, usable_cores
+from graspgen_cli.running.pool import Counter, SharedCores
+from graspgen_cli.running.processes import SPAWN, run_in_processes
+from graspgen_cli.running.run import run_objects
+from graspgen_cli.settings.commands import BenchCommand
+from graspgen_cli.settings.judge_models import JudgeSettings
+from graspgen_cli.settings.models import BackendName, SimulationSettings
+from graspgen_cli.validate.engine import ObjectTrials
+from graspgen_cli.validate.judge import judge
+from graspgen_cli.validate.protocols import TUG, protocol_sequences
+
+GUESSES = 1000
+"""Guesses that are timed on each object."""
+PAPER_OBJECTS, PAPER_GRASPS = 8454, 2048
+"""GraspGen's own set, for the projection: grasps tried of each object."""
+PACKAGES = ("mujoco-core", "numpy", "manifold3d", "python-fcl", "embreex", "mujoco-warp", "warp-lang")
+
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """One object. preparation: s, without a cache; guesses_rate: accepted guesses a second on one core; grasps: those to be tried."""
+
+    target: TargetObject
+    grasps: GraspBatch
+    preparation: float
+    guesses_rate: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Tried:
+    """The trials of all objects on one engine. seconds: wall time with everything warm."""
+
+    states: list[TrialState]
+    seconds: float
+
+
+def run_bench(settings: BenchCommand, *, on_note: Note) -> dict[str, Any]:
+    """Measures and returns plain values whose keys say the unit; `on_note` is told what is being done.
+
+    Preparing and guessing are timed on one core, objects prepared without a cache; trials on all workers, or the GPU, once everything
+    is warm; the whole run as `all` does it, into a folder that is thrown away.
+    Raises InputError where no object of the list can be used, and what `protocol_sequences` and `choose_engine` raise.
+    """
+    tugs, shakes = protocol_sequences(settings.protocol, settings.tug_sequences, settings.shake_sequences)
+    settings = settings.model_copy(update={"protocol": TUG, "tug_sequences": tugs, "shake_sequences": shakes})
+    engines = {engine.name: engine for engine in (Engine(BackendName.MUJOCO.value), choose_engine(settings))}
+    gripper = load_gripper(settings.gripper_config, options=settings)
+    machine = _machine()
+    with threadpool_limits(1, user_api="blas"):
+        measured = list(_measure_objects(settings, gripper, on_note))
+    if not measured:
+        raise InputError(f"{settings.object_scales_json}: no object of the list can be used")
+    tried = {}
+    for name, engine in engines.items():
+        on_note(f"trying {sum(len(each.grasps) for each in measured)} grasps with {name}")
+        tried[name] = _on_devices(measured, gripper, engine, settings) if engine.devices else _on_cores(measured, gripper, engine, settings)
+    on_note(f"the whole run with {engine.name}")
+    return {"machine": machine, "gripper": gripper.name, **_figures(measured, tried, engines, settings), **_whole_run(settings, engine)}
+
+
+def _measure_objects(settings: BenchCommand, gripper: Gripper, on_note: Note) -> Iterator[_Measured]:
+    scales_file, root = resolve_object_paths(object_scales_json=settings.object_scales_json, object_dataset=settings.object_dataset)
+    shape = GripperShape(gripper)
+    for object_id, scale in read_scales(scales_file).entries:
+        on_note(f"preparing and guessing {object_id}")
+        try:
+            start = time.perf_counter()
+            target = load_object(
+                object_id,
+                scale,
+                root=root,
+                approximation=settings.collision_approximation,
+                cache=None,
+                max_surface_gap=settings.max_surface_gap,
+                reach=shape.reach(settings.reach),
+            )
+            preparation = time.perf_counter() - start
+        except ObjectError as error:
+            on_note(str(error))
+            continue
+        grasps, rate = _guess(target, shape, settings)
+        yield _Measured(target, grasps[: settings.trials], preparation, rate)
+
+
+def _guess(target: TargetObject, gripper: GripperShape, settings: BenchCommand) -> tuple[GraspBatch, float]:
+    """Guesses free of collision, and the rate of the best of three times."""
+    shape, best = ObjectShape(target), float("inf")
+    for _ in range(3):
+        start = time.perf_counter()
+        result = make_guesses(
+            shape,
+            gripper,
+            settings,
+            object_id=target.object_id,
+            num_free=max(GUESSES, settings.trials),
+            num_colliding=0,
+            first_try=0,
+            max_tries=settings.max_guess_tries,
+        )
+        best = min(best, time.perf_counter() - start)
+    return result.grasps, len(result.grasps) / best
+
+
+def _on_cores(measured: Sequence[_Measured], gripper: Gripper, engine: Engine, settings: BenchCommand) -> _Tried:
+    """An object a task, as a run does it; from when the first worker began to when the last one was done."""
+    count = min(settings.workers or usable_cores(), len(measured))
+    busy = SPAWN.RawValue("i", count)
+
+    def note_busy(number: int) -> None:
+        busy.value = number
+
+    work = [(each.target, each.grasps) for each in measured]
+    simulation = SimulationSettings(**settings.model_dump(include=set(SimulationSettings.model_fields)))
+    done = [
+        result
+        for _, result in run_in_processes(
+            work, make_trials, (gripper, engine.name, simulation, work[0], busy), count=count, on_busy=note_busy
+        )
+        if isinstance(result, tuple)
+    ]
+    if len(done) < len(work):
+        raise InputError(f"{len(work) - len(done)} of {len(work)} worker tasks died; run again with fewer --workers")
+    return _Tried([state for state, _, _ in done], max(end for _, _, end in done) - min(start for _, start, _ in done))
+
+
+Work = tuple[TargetObject, GraspBatch]
+
+
+def make_trials(
+    gripper: Gripper, backend: str, settings: SimulationSettings, like: Work, busy: Counter
+) -> Callable[[Work], tuple[TrialState, float, float]]:
+    """For a worker process, warm from a first trial: states of an object's trials, and when they began and ended by the machine's
+    monotonic clock (s)."""
+    engine = SharedCores(backend, busy)
+    engine.run(gripper, like[0], like[1][:1], settings)
+
+    def work(task: Work) -> tuple[TrialState, float, float]:
+        start = time.monotonic()
+        with threadpool_limits(1, user_api="blas"):
+            state = engine.run(gripper, *task, settings)
+        return state, start, time.monotonic()
+
+    return work
+
+
+def _on_devices(measured: Sequence[_Measured], gripper: Gripper, engine: Engine, settings: BenchCommand) -> _Tried:
+    """All objects at once, twice: the first time the engine may have to compile."""
+    trials = [ObjectTrials(number, each.target, each.grasps) for number, each in enumerate(measured)]
+    devices = Devices(engine, gripper, settings)
+    try:
+        devices.start()
+        for _ in range(2):
+            start = time.perf_counter()
+            results = list(devices.try_all(trials))
+            seconds = time.perf_counter() - start
+    finally:
+        devices.stop()
+    for result in results:
+        if isinstance(result.results, str):
+            raise InputError(f"--backend {engine.name}: {measured[result.number].target.object_id}: {result.results}")
+    return _Tried([result.results for result in results if isinstance(result.results, TrialState)], seconds)
+
+
+def _figures(
+    measured: Sequence[_Measured], tried: dict[str, _Tried], engines: dict[str, Engine], criterion: JudgeSettings
+) -> dict[str, Any]:
+    preparation = [each.preparation for each in measured]
+    guesses = [each.guesses_rate for each in measured]
+    grasps = sum(len(each.grasps) for each in measured)
+    cpu = statistics.mean(each.preparation + PAPER_GRASPS / each.guesses_rate for each in measured if each.guesses_rate)
+    return {
+        "preparation_s_per_object": round(statistics.median(preparation), 3),
+        "longest_preparation_s": round(max(preparation), 3),
+        "accepted_guesses_per_s": round(statistics.median(guesses)),
+        "slowest_accepted_guesses_per_s": round(min(guesses)),
+        "validated_grasps_per_s": {name: round(grasps / each.seconds, 1) for name, each in tried.items()},
+        "world_steps_per_s": {name: round(sum(int(s.steps.sum()) for s in each.states) / each.seconds) for name, each in tried.items()},
+        "held_fraction": {name: round(_held(each, criterion) / grasps, 4) for name, each in tried.items()},
+        "projected_hours": {
+            name: round(projected_hours(cpu, grasps / each.seconds, overlapping=bool(engines[name].devices)), 2)
+            for name, each in tried.items()
+        },
+        "objects": {each.target.object_id: _object_figures(each) for each in measured},
+    }
+
+
+def projected_hours(cpu: float, rate: float, *, overlapping: bool) -> float:
+    """Hours for GraspGen's own set, each of whose grasps is guessed and tried once, if its objects are like those that were measured.
+
+    cpu: s of one core for an object's preparation and guesses. rate: grasps validated a second. overlapping: whether the trials leave
+    the cores to the rest of the work, so that the slower of the two decides; otherwise both take turns.
+    """
+    rest, trials = PAPER_OBJECTS * cpu / usable_cores(), PAPER_OBJECTS * PAPER_GRASPS / rate
+    return (max(rest, trials) if overlapping else rest + trials) / 3600
+
+
+def _held(tried: _Tried, criterion: JudgeSettings) -> int:
+    return sum(int((judge(state, criterion) == Outcome.HELD).sum()) for state in tried.states)
+
+
+def _object_figures(each: _Measured) -> dict[str, Any]:
+    return {
+        "faces": len(each.target.mesh.faces),
+        "pieces": len(each.target.pieces),
+        "preparation_s": round(each.preparation, 3),
+        "accepted_guesses_per_s": round(each.guesses_rate),
+    }
+
+
+def _whole_run(settings: BenchCommand, engine: Engine) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder, _cache_in(Path(folder) / "cache"):
+        chosen = settings.grasp_command().model_copy(
+            update={"grasp_dataset": Path(folder) / "dataset", "backend": BackendName(engine.name)}
+        )
+        start = time.perf_counter()
+        summary: RunSummary = run_objects(chosen, phase=Phase.ALL, on_start=lambda _: None, on_report=lambda _: None)
+        seconds = time.perf_counter() - start
+    return {
+        "whole_run_backend": engine.name,
+        "whole_run_s": round(seconds, 2),
+        "whole_run_objects_per_s": round(len(summary.reports) / seconds, 3),
+        "whole_run_validated_grasps_per_s": round(sum(report.tested for report in summary.reports) / seconds, 1),
+        "peak_rss_mb": round(_peak_rss()),
+    }
+
+
+@contextlib.contextmanager
+def _cache_in(folder: Path) -> Iterator[None]:
+    """A cache of convex pieces of its own and empty, for this process and its workers."""
+    before = os.environ.get(CACHE_VARIABLE)
+    os.environ[CACHE_VARIABLE] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[CACHE_VARIABLE]
+        else:
+            os.environ[CACHE_VARIABLE] = before
+
+
+def _peak_rss() -> float:
+    """MB: the most memory that this process, or the largest of its workers that have ended, had at any time."""
+    largest = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return largest / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _machine() -> dict[str, Any]:
+    """What a reader of the figures needs to know."""
+    return {
+        "cpu": cpu_model(),
+        "cores": usable_cores(),
+        "python": platform.python_version(),
+        "gpus": gpu_names(),
+        "graspgen": __version__,
+        "packages": {name: found for name in PACKAGES if (found := installed_version(name))},
+        "load_before": round(os.getloadavg()[0], 2),
+    }
