@@ -84,7 +84,7 @@ def test_choosing_an_engine_does_not_load_it() -> None:
         "import sys\n"
         "from graspgen_cli.running.engines import choose_engine\n"
         "from graspgen_cli.settings.models import BackendSettings\n"
-        "from graspgen_cli.execution import engines\n"
+        "from graspgen_cli.running import engines\n"
         "engines.gpus = lambda: ['nvidia0']\n"
         "engines._is_installed = lambda module: True\n"
         "assert choose_engine(BackendSettings()).devices == ('cuda:0',)\n"

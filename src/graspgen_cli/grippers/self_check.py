@@ -1,7 +1,7 @@
 """Refuses a gripper with which no grasp can be made, and says why in one line.
 
 Measuring a model (see `measure`) finds what the model says; this looks at whether what it says can be a two-finger gripper. Whether it
-really holds something is for the control trials in `execution.gripper_run`.
+really holds something is for the control trials in `making.controls`.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ NEEDS = {BackendName.MUJOCO_WARP: ("mujoco_warp", "gpu"), BackendName.ISAACLAB: 
 """The package that an engine needs, and the extra that brings it."""
 
 ON_DEVICES = frozenset({BackendName.MUJOCO_WARP.value, BackendName.ISAACLAB.value})
-"""Engines that get the grasps of many objects at once, in a process for each device (see `execution.simulators`)."""
+"""Engines that get the grasps of many objects at once, in a process for each device (see `running.devices`)."""
 
 
 @dataclass(frozen=True)

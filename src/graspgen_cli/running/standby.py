@@ -52,7 +52,7 @@ def ready_engine(settings: GraspCommand, phase: Phase) -> Iterator[Engine]:
 
 
 def start_simulator(engine: str, device: str) -> Simulation:
-    """A process that gets ready to simulate on a device; see `execution.simulators`."""
+    """A process that gets ready to simulate on a device; see `running.devices`."""
     return start_process(_serve, (BACKENDS[engine], device))
 
 
