@@ -1,6 +1,6 @@
-"""What the labels of benchmarks/labels.py say: how many turn over, and the tables of docs/validity.md.
+"""What the labels of benchmarks/labels.py say: how many turn over, and the tables of docs/label_study.md.
 
-python benchmarks/label_tables.py benchmarks/results/labels.json --page docs/validity.md
+python benchmarks/label_tables.py benchmarks/results/labels.json --page docs/label_study.md
 """
 
 from __future__ import annotations

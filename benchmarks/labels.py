@@ -1,6 +1,6 @@
 """How stable labels are: the same guesses tried under many settings of the simulation, and how many labels each setting turns over.
 
-    python benchmarks/labels.py FOLDER [--output FILE] [--page docs/validity.md]
+    python benchmarks/labels.py FOLDER [--output FILE] [--page docs/label_study.md]
     python benchmarks/labels.py FOLDER --objects mug.obj box.stl --grippers franka_panda --grasps 24 --variants reference default
 
 Every object, gripper and setting is a task of a pool with one process a core. What is done is kept in FOLDER, and a second call goes on

@@ -1,6 +1,6 @@
 """How far the convex pieces of the example objects stand off their meshes, as a table.
 
-python benchmarks/pieces.py [OBJECT_SCALES.json] [--max-surface-gap M] [--gripper NAME] [--page docs/validity.md]
+python benchmarks/pieces.py [OBJECT_SCALES.json] [--max-surface-gap M] [--gripper NAME] [--page docs/label_study.md]
 """
 
 from __future__ import annotations

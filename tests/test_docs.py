@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -69,7 +70,7 @@ def words_of(page: Path) -> list[list[str]]:
 def graspgen_commands(page: Path) -> Iterator[list[str]]:
     """What `graspgen` is called with, also within a container."""
     for words in words_of(page):
-        if "graspgen" in words:
+        if "graspgen" in words and words[0] not in ("git", "cd"):
             at = [number for number, word in enumerate(words, 1) if word == "graspgen" and words[number - 2] != "--to"][-1]
             ended = [number for number, word in enumerate(words) if number >= at and word in (">", "<")]
             yield words[at : ended[0] if ended else None]
@@ -139,6 +140,18 @@ def test_data_and_code_can_be_read(page: Path) -> None:
     for text in blocks(page, "python"):
         taken = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom) and node.module == "graspgen_cli"]
         assert {alias.name for node in taken for alias in node.names} <= set(graspgen_cli.__all__)
+
+
+def test_the_grasp_file_of_the_readme_can_be_read(tmp_path: Path) -> None:
+    file = tmp_path / "mug.grasps.json"
+    file.write_text(blocks(ROOT / "README.md", "json")[0])
+    read = graspgen_cli.read_grasp_file(file)
+    assert read.grasps.count(graspgen_cli.Outcome.HELD) == len(read.grasps) == 1
+    assert np.linalg.norm(read.grasps.pose_gripper_in_object[0, :3, :3], axis=0) == pytest.approx(1)
+
+
+def test_the_readme_is_read_in_two_minutes() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").split()) <= 600
 
 
 def test_the_example_in_memory_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,6 @@
 """Makes every picture of the README and of these pages with the commands that a user has: ``python docs/pictures/make_pictures.py``.
 
-Needs ``pip install 'graspgen-cli[view,replay]'``, and for the picture of the live page also playwright and Chromium.
+Needs ``pip install '.[view,replay]'``, and for the picture of the live page also playwright and Chromium.
 """
 
 from __future__ import annotations
@@ -77,10 +77,10 @@ def main() -> None:
             graspgen(f"view {gripper} --export docs/{gripper}.png", folder)
         graspgen("view results --object mug --picture-width 900 --export docs/mug_grasps.png", folder)
         graspgen("view results --object hammer --grasp 4 --figure gripper --picture-width 900 --export docs/hammer_grasp.png", folder)
+        graspgen("balance results --num-held 4 --num-failed 0 --output-dataset few", folder)
+        graspgen("view few --object bottle --figure gripper --picture-width 900 --export docs/held_grasps.png", folder)
         graspgen("replay results --object mug --video docs/mug_held.png", folder)
         graspgen("replay results --object bottle --outcome dropped --video docs/bottle_dropped.png", folder)
-        graspgen("replay results --object bottle --outcome dropped --video docs/bottle_dropped.gif --slow-motion 2", folder)
-        graspgen("replay results --object bottle --outcome dropped --plot docs/bottle_forces.png", folder)
         screenshot(folder)
 
 

@@ -18,7 +18,7 @@ class Integrator(StrEnum):
 
 @dataclass(frozen=True)
 class ContactModel:
-    """How hard the object is and how its contacts are solved. The defaults are what every command uses; docs/validity.md says why.
+    """How hard the object is and how its contacts are solved. The defaults are what every command uses; docs/judging.md says why.
 
     The engine makes contacts softer where a step is longer than half of the time constant, so that finer steps of one model come to
     the same motion, and coarser ones do not.

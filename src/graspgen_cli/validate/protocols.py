@@ -125,7 +125,7 @@ SHAKES: Shakes = (
     (2.5, ShakeKind.ROTATIONAL, ShakeAxis.CLOSING, 0.5, 2.0),
 )
 """What the paper on ACRONYM does, with amplitudes that it does not state: up to 1 g along the approach, as the usual tugs, and about as
-much 0.1 m from the axis of the turning (see docs/validity.md)."""
+much 0.1 m from the axis of the turning (see docs/judging.md)."""
 
 
 class _FileTug(BaseModel):
