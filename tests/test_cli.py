@@ -84,11 +84,7 @@ class FakeRun:
 
     def inspect_dataset(self, root: Path, **options: Any) -> SimpleNamespace:
         self.note("doctor", {"root": root, **options})
-        return SimpleNamespace(grippers=("g",), files=2, findings=(), repaired=(), recomputed=(), mendable=0)
-
-    def recompute_dataset(self, found: SimpleNamespace, root: Path, count: int, **options: Any) -> SimpleNamespace:
-        self.note("recompute", {"root": root, "count": count, **options})
-        return found
+        return SimpleNamespace(grippers=("g",), files=2, findings=(), repaired=(), mendable=0)
 
     def analyze_collections(self, settings: AnalyzeCommand, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> Any:
         self.note("analyze", settings)
@@ -174,7 +170,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRun]:
         },
         "running.bench": {"run_bench": fake.run_bench},
         "running.machine": {"machine_facts": fake.machine_facts},
-        "running.inspection": {"inspect_dataset": fake.inspect_dataset, "recompute_dataset": fake.recompute_dataset},
+        "running.inspection": {"inspect_dataset": fake.inspect_dataset},
         "analysis.look": {"analyze_collections": fake.analyze_collections},
         "analysis.compare": {"compare_collections": fake.compare_collections},
         "analysis.subsets": {"balance_dataset": fake.balance_dataset, "filter_dataset": fake.filter_dataset},
@@ -230,7 +226,6 @@ def names(fake: FakeRun) -> list[str]:
         (["relabel"], ["relabel"]),
         (["doctor"], ["machine"]),
         (["doctor", "results"], ["doctor"]),
-        (["doctor", "results", "--recompute", "2"], ["doctor", "recompute"]),
         (["doctor", "results", "--machine"], ["machine", "doctor"]),
         (["bench"], ["bench"]),
         (["all", "--shard", "0/3"], ["gripper-config", "objects all"]),

@@ -1,4 +1,4 @@
-"""What a run takes to be out of reach is on record, and counts again where the run is made again."""
+"""What a run takes to be out of reach is on record, and counts again where a trial is replayed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from graspgen_cli.api import replay_trial
 from graspgen_cli.app import main
 from graspgen_cli.formats.graspgen_json import read_grasp_file
 from graspgen_cli.geometry.meshes import mesh_from_solid
-from graspgen_cli.running.recompute import recompute_file
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +36,6 @@ def test_a_file_says_what_was_out_of_reach_where_that_is_not_the_usual(meshes: P
     recorded = [made[part]["settings"].get("reach") for part in ("guess", "simulation")]
     assert recorded == ([None, None] if reach == "gripper" else ["closed", "closed"])
     assert (made["object"]["pieces"] == 1) == (reach == "gripper")
-    assert recompute_file(file, meshes=meshes).differences == ()
     replay = replay_trial(grasp_dataset=file, object_dataset=meshes)
     assert len(replay.target.pieces) == made["object"]["pieces"] and replay.agrees
     other = replay_trial(grasp_dataset=file, object_dataset=meshes, reach="closed" if reach == "gripper" else "gripper")

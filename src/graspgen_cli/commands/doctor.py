@@ -52,8 +52,7 @@ def _print_machine(facts: list[Fact], console: Console) -> None:
 
 
 def _dataset(settings: DoctorCommand, console: Console) -> Inspection:
-    from graspgen_cli.objects.scales import resolve_object_paths
-    from graspgen_cli.running.inspection import inspect_dataset, recompute_dataset
+    from graspgen_cli.running.inspection import inspect_dataset
 
     meshes = settings.object_dataset if "object_dataset" in settings.model_fields_set else None
     with console.progress(lines=False) as progress:
@@ -61,25 +60,15 @@ def _dataset(settings: DoctorCommand, console: Console) -> Inspection:
         def advance(name: str, _: object) -> None:
             progress.advance(name)
 
-        found = inspect_dataset(settings.grasp_dataset, meshes=meshes, repair=settings.repair, on_start=progress.start, on_file=advance)
-    if not settings.recompute:
-        return found
-    with console.progress(lines=False) as progress:
-        progress.start(min(settings.recompute, found.files))
-        # The examples are found where the run that made their grasps found them.
-        _, root = resolve_object_paths(object_scales_json=settings.object_scales_json, object_dataset=settings.object_dataset)
-        return recompute_dataset(found, settings.grasp_dataset, settings.recompute, meshes=root, on_file=progress.advance)
+        return inspect_dataset(settings.grasp_dataset, meshes=meshes, repair=settings.repair, on_start=progress.start, on_file=advance)
 
 
 def _document(found: Inspection, root: Path) -> dict[str, object]:
     listed = [
         {"gripper": each.gripper, "path": str(each.path), "finding": str(each.kind), "detail": each.detail} for each in found.findings
     ]
-    recomputed = [
-        {"path": str(each.path), "grasps": each.grasps, "differences": each.differences, "notes": each.notes} for each in found.recomputed
-    ]
-    told = {"findings": listed, "repaired": found.repaired, "recomputed": recomputed}
-    return {"path": str(root), "grippers": found.grippers, "files": found.files, **told}
+    counts = {"path": str(root), "grippers": found.grippers, "files": found.files}
+    return {**counts, "findings": listed, "repaired": found.repaired}
 
 
 def _print(found: Inspection, settings: DoctorCommand, console: Console) -> None:
@@ -90,13 +79,6 @@ def _print(found: Inspection, settings: DoctorCommand, console: Console) -> None
         rows = [(_relative(each.path, root), str(each.kind), each.detail) for each in found.findings]
         console.table(("file", "finding", ""), rows, text=True)
         console.line()
-    for each in found.recomputed:
-        for note in each.notes:
-            console.line(f"{_relative(each.path, root)}: not made again: {note}" if not each.grasps else f"{each.path.name}: {note}")
-    if found.recomputed:
-        same = sum(bool(each.grasps) and not each.differences for each in found.recomputed)
-        grasps = sum(each.grasps for each in found.recomputed)
-        console.line(f"files made again: {len(found.recomputed)}, grasps: {grasps}, files with the same numbers throughout: {same}")
     console.line(f"grasp files: {found.files}, grippers: {len(found.grippers)}, findings: {len(found.findings)}")
     if found.mendable and not settings.repair:
         console.note(f"--repair mends {found.mendable} of them: broken files move to {root / 'quarantine'}, maps are made anew")
@@ -114,14 +96,12 @@ COMMAND = Command(
         "Without a dataset: the packages, the simulation, the optional parts, the cache and the GPU of this machine. With one: reads every "
         "file of every gripper in it, and compares the map and the splits with them; with --object-dataset also the meshes. Exit code 1 "
         "where anything is found. --repair makes anew what is derived from the grasp files and moves broken ones to quarantine/ in the "
-        "dataset; nothing is deleted but temporary files of runs that were killed. --recompute makes files again from their own records "
-        "and the meshes, guesses, trials and labels, and compares every number."
+        "dataset; nothing is deleted but temporary files of runs that were killed."
     ),
     examples=(
         "graspgen doctor",
         "graspgen doctor results",
         "graspgen doctor results --object-dataset objects --json",
         "graspgen doctor results --repair",
-        "graspgen doctor results --recompute 3 --object-dataset objects",
     ),
 )

@@ -55,7 +55,6 @@ class Kind(StrEnum):
     SPLIT_LACKS = "in no split"
     TEMPORARY = "temporary file"
     ARCHIVE = "tar archive"
-    NOT_REPRODUCED = "not reproduced"
 
 
 BROKEN = (Kind.UNREADABLE, Kind.DAMAGED, Kind.MALFORMED, Kind.NOT_RIGID)

@@ -11,14 +11,11 @@ from typing import Any
 import orjson
 
 from graspgen_cli import __version__
-from graspgen_cli.settings.commands import GraspCommand
-from graspgen_cli.settings.judge_models import HardNegativeSettings, JudgeSettings
+from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import (
     GripperSettings,
     GuessSettings,
-    LimitSettings,
     PickUpSettings,
-    QuotaSettings,
     Section,
     SimulationSettings,
 )
@@ -32,10 +29,7 @@ BACKEND_PACKAGES = {"mujoco-warp": ("mujoco-warp", "warp-lang"), "isaaclab": ("i
 _NOT_PHYSICS = ("max_num_envs", "max_num_grasps")
 """Settings that change how much is tested or how fast, never what a trial says."""
 
-_OF_QUOTAS = {*QuotaSettings.model_fields, *LimitSettings.model_fields, *HardNegativeSettings.model_fields, "max_num_grasps"}
 _OF_GRIPPER = {"base_frame", "finger_colliders", "approach_axis", "open_configuration", "grip_force", "closing_speed"}
-GUESS_ONLY = "guess_only"
-"""In the record of a run: whether it stopped after the guesses."""
 _SEED, _THRESHOLD = "randomize_seed", "randomize_threshold"
 
 Record = dict[str, Any]
@@ -112,24 +106,6 @@ def judged_by(simulation: Record, criterion: JudgeSettings, threshold: float | N
     record = {**simulation, "settings": settings | _criterion(criterion)}
     record.pop("digest", None)
     return {**record, "digest": digest(record)}
-
-
-def quota_history(before: object, settings: GraspCommand, *, guess_only: bool, fills: bool) -> list[Record]:
-    """What decided how many guesses were made and tried, run after run: that of the runs before, from a file's record, and this one's.
-
-    A run that only goes on where the one before stopped is one with it. fills: whether this run makes guesses where they are missing.
-    """
-    runs = [dict(run) for run in before if isinstance(run, dict)] if isinstance(before, list) else []
-    if not fills:
-        # The grasps were only tried again; hard negatives may have been added.
-        return [*runs[:-1], {**runs[-1], "hard_negatives": settings.hard_negatives}] if runs and settings.hard_negatives else runs
-    values: Record = settings.model_dump(mode="json", include=_OF_QUOTAS) | _criterion(settings)
-    if settings.randomize:
-        values[_THRESHOLD] = settings.randomize_threshold
-    same = bool(runs) and {k: v for k, v in runs[-1].items() if k != GUESS_ONLY} == values
-    if same and GUESS_ONLY not in runs[-1]:
-        return runs
-    return [*(runs[:-1] if same else runs), {**values, GUESS_ONLY: True} if guess_only else values]
 
 
 def gripper_options(settings: GripperSettings) -> Record:

@@ -12,7 +12,7 @@ import numpy as np
 from graspgen_cli.dataset.collection import Entry
 from graspgen_cli.dataset.locks import ObjectLocks
 from graspgen_cli.dataset.paths import DatasetPaths
-from graspgen_cli.dataset.provenance import Record, differences, gripper_options, guess_provenance, quota_history, simulation_provenance
+from graspgen_cli.dataset.provenance import Record, differences, gripper_options, guess_provenance, simulation_provenance
 from graspgen_cli.errors import GraspgenError
 from graspgen_cli.files import default_cache, write_atomically
 from graspgen_cli.formats.graspgen_json import encode, read_grasp_file
@@ -256,9 +256,6 @@ def _provenance(task: ObjectTask, work: ObjectWork, state: ObjectState, existing
     made: Record = {
         # Poses that were made otherwise, or elsewhere, and were only tried again, keep what the file said of them.
         "guess": before.get("guess") if existing is not None and task.settings.load_guesses else guess,
-        "quotas": quota_history(
-            before.get("quotas"), task.settings, guess_only=task.phase is Phase.GUESS, fills=_fills(task, existing, guess)
-        ),
         "tries": state.tries,
         "object": {"repairs": list(target.repairs)},
     }

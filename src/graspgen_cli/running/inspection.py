@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from graspgen_cli.dataset.index import GraspEntry, grasp_stamps
@@ -21,7 +21,6 @@ from graspgen_cli.dataset.inspect import (
 from graspgen_cli.dataset.locks import owned
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.dataset.repair import quarantine_broken, rebuild_derived, remove_temporary
-from graspgen_cli.running.recompute import Recomputation, recompute_some
 
 MENDABLE = (*BROKEN, Kind.SHARED_FILE, Kind.MAP_BROKEN, Kind.MAP_DANGLING, Kind.MAP_LACKS, Kind.MAP_WRONG, Kind.TEMPORARY)
 """What `--repair` can do something about."""
@@ -29,14 +28,12 @@ MENDABLE = (*BROKEN, Kind.SHARED_FILE, Kind.MAP_BROKEN, Kind.MAP_DANGLING, Kind.
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found. findings: what is wrong still, after the repair if there was one. repaired: what was done, a line each.
-    recomputed: of the files that were made again."""
+    """What was found. findings: what is wrong still, after the repair if there was one. repaired: what was done, a line each."""
 
     grippers: tuple[str, ...]
     files: int
     findings: tuple[Finding, ...]
     repaired: tuple[str, ...]
-    recomputed: tuple[Recomputation, ...] = ()
 
     @property
     def mendable(self) -> int:
@@ -71,19 +68,6 @@ def inspect_dataset(
         findings += found
         repaired += done
     return Inspection(tuple(grippers), files, tuple(findings), tuple(repaired))
-
-
-def recompute_dataset(found: Inspection, root: Path, count: int, *, meshes: Path, on_file: Callable[[str], None]) -> Inspection:
-    """The inspection with what comes of making `count` of the grasp files again."""
-    paths = [DatasetPaths(root, gripper).grasps / name for gripper in found.grippers for name in grasp_stamps(DatasetPaths(root, gripper))]
-    recomputed = []
-    for result in recompute_some(paths, count, meshes=meshes):
-        on_file(result.path.name)
-        recomputed.append(result)
-    findings = [
-        Finding(result.path.parent.name, result.path, Kind.NOT_REPRODUCED, line) for result in recomputed for line in result.differences
-    ]
-    return replace(found, findings=(*found.findings, *findings), recomputed=tuple(recomputed))
 
 
 @contextlib.contextmanager

@@ -373,9 +373,6 @@ class DoctorSettings(Section):
     repair: bool = Field(
         False, description="Rebuild what is derived from the grasp files, and move broken ones to quarantine/ in the dataset."
     )
-    recompute: Count = Field(
-        0, description="Make the numbers of so many grasp files, evenly over the dataset, again from file and mesh, and compare them."
-    )
 
 
 class BenchSettings(Section):
