@@ -91,7 +91,8 @@ def _flags(commands: dict[str, Command[Any]]) -> str:
         for section, names in fields_by_section(command.settings):
             takers.setdefault(section, []).append(name)
             fields[section] = names
-    lines = ["## Flags", "", "| flag | takes | default | meaning | commands |", "|---|---|---|---|---|"]
+    lines = ["## Flags", "", "The last column names the commands that take the flag; `all` is `graspgen all`.", ""]
+    lines += ["| flag | takes | default | meaning | commands |", "|---|---|---|---|---|"]
     lines += ["| **All commands** | | | | |", *_common_rows()]
     for section, names in fields.items():
         lines.append(f"| **{heading(section)}** | | | | |")
@@ -100,7 +101,7 @@ def _flags(commands: dict[str, Command[Any]]) -> str:
 
 
 def _common_rows() -> list[str]:
-    takes = {"config": " a path"}
+    takes = {"config": " path"}
     return [f"| `{flag(name)}` |{takes.get(name, '')} | | {text} | all commands |" for name, text in COMMON_HELP.items()]
 
 
@@ -110,7 +111,14 @@ def _row(section: type[Section], name: str, commands: str) -> str:
         default = "on" if section.model_fields[name].default else "off"
         return f"| `{flag(name)}`, `{off_flag(section, name)}` | | {default} | {description} | {commands} |"
     default = default_text(section, name)
-    return f"| `{flag(name)}` | {allowed(section, name)} |{f' `{default}`' if default else ''} | {description} | {commands} |"
+    return f"| `{flag(name)}` | {_takes(section, name)} |{f' `{default}`' if default else ''} | {description} | {commands} |"
+
+
+def _takes(section: type[Section], name: str) -> str:
+    """The values of a flag in few words: the description gives the form of JSON, and a bound of 10⁹ only guards against typing errors."""
+    if kind(section, name) is Kind.JSON:
+        return "JSON"
+    return allowed(section, name).removeprefix("a ").removesuffix(f" to {10**9}")
 
 
 def _section(name: str, summary: str, command: Command[Any]) -> str:
