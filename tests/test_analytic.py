@@ -239,6 +239,7 @@ def agreement(first: GraspBatch, second: GraspBatch) -> float:
 MOTION = pose(Rotation.from_rotvec([0.3, -1.1, 2.0]).as_matrix(), np.array([0.2, -0.4, 0.1]))
 
 
+@pytest.mark.slow
 def test_a_label_does_not_depend_on_the_frame_of_the_object(panda: GripperShape, tool: tuple[TargetObject, GraspBatch, GraspBatch]) -> None:
     held, grasps, before = tool
     again = labels(panda, moved(held, MOTION), replace(grasps, pose_gripper_in_object=MOTION @ grasps.pose_gripper_in_object))
@@ -258,6 +259,7 @@ def test_nor_does_it_where_the_pieces_are_cut_in_the_other_frame(panda: GripperS
     assert agreement(labels(panda, held, grasps), again) >= 0.99
 
 
+@pytest.mark.slow
 def test_a_label_does_not_depend_on_the_order_of_the_pieces(panda: GripperShape, tool: tuple[TargetObject, GraspBatch, GraspBatch]) -> None:
     held, grasps, before = tool
     assert agreement(before, labels(panda, replace(held, pieces=held.pieces[::-1]), grasps)) >= 0.99

@@ -154,6 +154,7 @@ def test_the_readme_is_read_in_two_minutes() -> None:
     assert len((ROOT / "README.md").read_text("utf-8").split()) <= 600
 
 
+@pytest.mark.slow
 def test_the_example_in_memory_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(ROOT)
     exec(blocks(DOCS / "api.md", "python")[1], {})

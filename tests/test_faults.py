@@ -130,6 +130,7 @@ def test_without_locks_nothing_is_cleared_away_that_another_run_might_need(tmp_p
     assert not cleaned
 
 
+@pytest.mark.slow
 def test_a_run_clears_away_what_its_own_dead_workers_left(objects: Path, tmp_path: Path, reference: dict[str, bytes]) -> None:
     """As a node of a cluster that dies while it writes: the run goes on elsewhere and ends well."""
     out = tmp_path / "out"

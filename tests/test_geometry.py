@@ -88,6 +88,7 @@ def test_ray_hits_a_box_where_it_stands() -> None:
     np.testing.assert_array_equal(rays.leaving(face, np.tile([1.0, 0, 0], (3, 1))), [False, True, False])
 
 
+@pytest.mark.slow
 @given(seeds)
 def test_inside_of_a_sphere_is_its_radius(seed: int) -> None:
     rng = np.random.Generator(np.random.Philox(seed))

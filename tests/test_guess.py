@@ -92,9 +92,12 @@ def chords_at(level: np.ndarray, height: np.ndarray, place: np.ndarray, between:
     return np.maximum(last - first, 0.0)
 
 
+QUICK = {("box.stl", "franka_panda"), ("mug.obj", "robotiq_2f_85"), ("banana.obj", "onrobot_rg6")}
+PAIRS = {*product(EXAMPLES, GRIPPERS), *product(("mug.obj", "banana.obj", "box.stl"), ("onrobot_rg6", "smc_mhc2_25"))}
+
+
 @pytest.mark.parametrize(
-    ("object_id", "gripper_name"),
-    [*product(EXAMPLES, GRIPPERS), *product(("mug.obj", "banana.obj", "box.stl"), ("onrobot_rg6", "smc_mhc2_25"))],
+    ("object_id", "gripper_name"), [*sorted(QUICK), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in sorted(PAIRS - QUICK))]
 )
 def test_every_guess_of_every_example_is_what_it_says(
     object_id: str, gripper_name: str, gripper_shape: Callable[[str], GripperShape], example: Callable[..., TargetObject]

@@ -67,6 +67,7 @@ def test_each_lies_as_far_as_it_says_from_a_held_grasp(made: Path) -> None:
         assert np.abs(angle - measured[Measure.OFFSET_TURN]).min() < 1e-4
 
 
+@pytest.mark.slow
 def test_the_same_every_time(made: Path, tmp_path: Path) -> None:
     assert run("validate", tmp_path, "--hard-negatives", "3").read_bytes() == made.read_bytes()
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -68,9 +69,15 @@ def modules() -> Iterator[tuple[str, Path]]:
         yield path.relative_to(PACKAGE).parts[0].removesuffix(".py"), path
 
 
+@cache
+def tree(path: Path) -> ast.Module:
+    """A module's syntax, parsed once for all tests."""
+    return ast.parse(path.read_text("utf-8"))
+
+
 def imported_parts(path: Path) -> Iterator[tuple[int, str]]:
     """Line and part of the package of every import in a module, those within functions too."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.ImportFrom):
             found = [node.module or ""] if node.module != "graspgen_cli" else [f"graspgen_cli.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
@@ -99,52 +106,67 @@ def test_imports_point_one_way() -> None:
 
 
 def test_no_module_reaches_its_package_by_a_relative_import() -> None:
-    relative = [path for _, path in modules() for node in ast.walk(ast.parse(path.read_text("utf-8"))) if getattr(node, "level", 0)]
+    relative = [path for _, path in modules() for node in ast.walk(tree(path)) if getattr(node, "level", 0)]
     assert relative == []
+
+
+def loaded_step_by_step(*statements: str) -> list[set[str]]:
+    """The top-level modules that a fresh interpreter holds after each of the statements."""
+    tell = "print('loaded', *{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
+    code = "\n".join(["import sys", *(f"{statement}\n{tell}" for statement in statements)])
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    return [set(line.split()[1:]) for line in done.stderr.splitlines() if line.startswith("loaded ")]
 
 
 def loaded_after(statement: str) -> set[str]:
     """The top-level modules that a fresh interpreter holds after a statement."""
-    code = f"import sys\n{statement}\nprint(*sorted({{name.partition('.')[0] for name in sys.modules}}), file=sys.stderr)"
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
-    return set(done.stderr.split())
+    return loaded_step_by_step(statement)[0]
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "import graspgen_cli.app",
-        "import graspgen_cli.settings.cascade",
-        "import graspgen_cli.making.reports",
-        "import graspgen_cli.commands.convert, graspgen_cli.commands.object_scales",
-        "import graspgen_cli.commands.training_scripts, graspgen_cli.commands.inference_config",
-        "import graspgen_cli.commands.all_, graspgen_cli.commands.analyze, graspgen_cli.commands.bench",
-        "import graspgen_cli.commands.compare, graspgen_cli.commands.balance, graspgen_cli.commands.filter_",
-        "from graspgen_cli.app import main; assert main(['--help']) == 0",
-        "from graspgen_cli.app import main; assert main(['all', '--help']) == 0",
-        "from graspgen_cli.app import main; assert main(['all', '--fps', 'x']) == 2",
-    ],
-)
-def test_the_command_line_starts_light(statement: str) -> None:
-    assert loaded_after(statement) & set(HEAVY) == set()
+HELP = "from graspgen_cli.app import main; assert main(['--help']) == 0"
+LIGHT = [
+    "import graspgen_cli.app",
+    HELP,
+    "import graspgen_cli.settings.cascade",
+    "import graspgen_cli.making.reports",
+    "import graspgen_cli.commands.convert, graspgen_cli.commands.object_scales",
+    "import graspgen_cli.commands.training_scripts, graspgen_cli.commands.inference_config",
+    "import graspgen_cli.commands.all_, graspgen_cli.commands.analyze, graspgen_cli.commands.bench",
+    "import graspgen_cli.commands.compare, graspgen_cli.commands.balance, graspgen_cli.commands.filter_",
+    "assert main(['all', '--help']) == 0",
+    "assert main(['all', '--fps', 'x']) == 2",
+]
+RECORDS = "import graspgen_cli.records, graspgen_cli.settings.models"
+DRAWING = "import graspgen_cli.drawing.subjects, graspgen_cli.drawing.replay, graspgen_cli.drawing.viewer"
+FORMATS = "import graspgen_cli.making.convert, graspgen_cli.formats.acronym"
 
 
-def test_no_module_needs_an_optional_package_to_be_imported() -> None:
-    imports = "import graspgen_cli.drawing.subjects, graspgen_cli.drawing.replay, graspgen_cli.drawing.viewer"
-    assert loaded_after(imports) & set(OPTIONAL) - {"glfw", "OpenGL"} == set()
+@pytest.fixture(scope="module")
+def loaded() -> dict[str, set[str]]:
+    """What one interpreter holds after each of the statements above, one after the other."""
+    statements = [*LIGHT, RECORDS, DRAWING, FORMATS]
+    return dict(zip(statements, loaded_step_by_step(*statements), strict=True))
 
 
-def test_help_does_not_even_load_the_settings() -> None:
-    assert "pydantic" not in loaded_after("from graspgen_cli.app import main; assert main(['--help']) == 0")
+def test_the_command_line_starts_light(loaded: dict[str, set[str]]) -> None:
+    assert {statement: found for statement in LIGHT if (found := loaded[statement] & set(HEAVY))} == {}
 
 
-def test_formats_are_known_without_their_libraries() -> None:
-    assert loaded_after("import graspgen_cli.making.convert, graspgen_cli.formats.acronym") & {"h5py", "webdataset"} == set()
+def test_help_does_not_even_load_the_settings(loaded: dict[str, set[str]]) -> None:
+    assert "pydantic" not in loaded[HELP]
 
 
-def test_the_test_above_can_fail() -> None:
-    assert {"numpy", "pydantic"} <= loaded_after("import graspgen_cli.records, graspgen_cli.settings.models")
+def test_the_tests_above_can_fail(loaded: dict[str, set[str]]) -> None:
+    assert {"numpy", "pydantic"} <= loaded[RECORDS]
+
+
+def test_no_module_needs_an_optional_package_to_be_imported(loaded: dict[str, set[str]]) -> None:
+    assert loaded[DRAWING] & set(OPTIONAL) - {"glfw", "OpenGL"} == set()
+
+
+def test_formats_are_known_without_their_libraries(loaded: dict[str, set[str]]) -> None:
+    assert loaded[FORMATS] & {"h5py", "webdataset"} == set()
 
 
 def test_the_work_has_the_interface_that_the_commands_call() -> None:

@@ -38,6 +38,7 @@ real_isaac_lab = importlib.util.find_spec("isaaclab") is not None
 
 
 @needs_usd
+@pytest.mark.slow
 class TestContract(BackendContract):
     tolerance = 1e-5  # single precision, at several metres from the origin
 
@@ -101,6 +102,7 @@ def test_the_settings_that_graspdatagen_used(isaac_lab: Any, device: str, ccd: b
     assert scene.gripper.spawn.activate_contact_sensors and scene.target.spawn.activate_contact_sensors
 
 
+@pytest.mark.slow
 @needs_usd
 @pytest.mark.parametrize("name", builtin_grippers())
 def test_the_gripper_in_usd_is_the_gripper(name: str, tmp_path: Path) -> None:
@@ -359,6 +361,7 @@ def test_the_process_ends_with_its_owner(isaac_lab: Any) -> None:
     Path(log).unlink(missing_ok=True)
 
 
+@pytest.mark.slow
 def test_nothing_heavy_is_loaded_before_the_process_runs() -> None:
     modules = ", ".join(f"graspgen_cli.validate.engines.isaaclab.{name}" for name in ("backend", "server", "simulate", "usd"))
     assert loaded_after(f"import {modules}") & {"isaaclab", "isaacsim", "pxr", "torch"} == set()

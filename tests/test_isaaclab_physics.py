@@ -63,6 +63,7 @@ def real_trials() -> list[tuple[TargetObject, GraspBatch]]:
 # --- overlap ----------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GRIPPERS)
 def test_the_overlap_is_that_of_the_geometry(isaac_lab: Any, name: str) -> None:
     """Of a box that is held and pulled no further: where the trial ends, the engine's own collision detection finds as much."""
@@ -122,6 +123,7 @@ def test_real_objects_overlap_as_on_mujoco_and_get_its_labels(isaac_lab: Any, pa
 # --- draws ------------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["franka_panda", pytest.param("robotiq_2f_85", marks=pytest.mark.slow)])
 def test_each_part_of_a_draw_counts(isaac_lab: Any, name: str) -> None:
     check_that_all_counts(InProcess(), gripper_by_name(name).gripper)
@@ -180,6 +182,7 @@ def test_real_objects_hold_as_many_draws_as_on_mujoco(isaac_lab: Any, panda: Gri
 # --- shakes -----------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_shaken_boxes_are_held_and_lost_as_on_mujoco(isaac_lab: Any, panda: Gripper) -> None:
     ours, theirs = both(panda, PINCHED, off_centre(panda)[np.array([0, 2, 3])], settings_of(*SHAKES, friction=0.06, fps=100))
     assert set(judge(theirs).tolist()) == {HELD, DROPPED}

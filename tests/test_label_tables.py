@@ -99,6 +99,7 @@ def test_another_model_of_contact_is_compared_with_its_own_finest_steps(tables: 
     assert "| soft, coarse | 40.0 %" not in text and "| soft, fine |" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["labels.py", "label_tables.py", "pieces.py"])
 def test_the_scripts_start(script: str) -> None:
     said = subprocess.run([sys.executable, BENCHMARKS / script, "--help"], capture_output=True, text=True, check=True)

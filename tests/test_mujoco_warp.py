@@ -33,6 +33,7 @@ def with_room(gripper: Gripper, pieces: int) -> mujoco.MjModel:
     return build_scene(gripper, replace(target, pieces=target.pieces * pieces), SETTINGS).model
 
 
+@pytest.mark.slow
 def test_joined_meshes_are_those_of_a_scene_that_has_them_all(gripper_shape: Callable[[str], GripperShape]) -> None:
     """Every vertex, polygon, map and graph, by the addresses that the engine follows."""
     gripper = gripper_shape("robotiq_2f_85").gripper
@@ -164,6 +165,7 @@ def test_what_a_link_jams_is_left_to_the_reference(
     assert (judge(backend.run(gripper, target, grasps, SETTINGS)) == Outcome.HELD).all()
 
 
+@pytest.mark.slow
 def test_links_of_no_finger_are_those_that_the_fingers_do_not_carry(gripper_shape: Callable[[str], GripperShape]) -> None:
     pytest.importorskip("mujoco_warp", reason="the GPU backend needs the packages of the extra gpu")
     from graspgen_cli.validate.engines.mujoco_warp.worlds import links_of_no_finger

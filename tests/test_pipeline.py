@@ -95,6 +95,7 @@ def test_randomised_trials_are_the_same_whoever_makes_them(run: Run, reference: 
     assert contents(run(*CPU, "--workers", "2", *flags)) == alone
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("batch_engine")
 def test_objects_share_batches_and_come_round_again_to_the_bytes_of_one_process(
     run: Run, reference: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -183,6 +184,7 @@ def test_a_part_gets_no_more_and_loses_what_is_dropped() -> None:
     assert [each.number for each in theirs.recv()] == [0] and not theirs.poll()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("batch_engine")
 @pytest.mark.parametrize(
     ("device", "said"),

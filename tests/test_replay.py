@@ -45,6 +45,7 @@ def box_file(dataset: Path) -> Path:
     return next(dataset.rglob("box*.grasps.json"))
 
 
+@pytest.mark.slow
 def test_every_grasp_of_a_file_ends_as_the_file_says(made_dataset: Path, replay: Answer) -> None:
     outcomes = read_grasp_file(box_file(made_dataset)).grasps.outcome
     tried = np.flatnonzero(outcomes != Outcome.COLLISION)
@@ -166,6 +167,7 @@ def test_the_last_frame_of_a_video_shows_how_it_ended(
     assert overlap(dropped[0], dropped[-1]) < 0.4
 
 
+@pytest.mark.slow
 @needs_opengl
 def test_a_strip_shows_the_moments_above_the_plot(made_dataset: Path, tmp_path: Path, replay: Answer) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
@@ -176,6 +178,7 @@ def test_a_strip_shows_the_moments_above_the_plot(made_dataset: Path, tmp_path: 
     assert badge(np.asarray(picture)[:, -360:].astype(float), Outcome.DROPPED) > 300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".png", pytest.param(".svg", marks=pytest.mark.slow), pytest.param(".pdf", marks=pytest.mark.slow)])
 def test_the_plot_marks_the_failure_and_is_the_same_every_time(made_dataset: Path, tmp_path: Path, replay: Answer, suffix: str) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")

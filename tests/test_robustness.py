@@ -118,6 +118,7 @@ def test_it_goes_into_the_file_where_it_is_asked_for(tmp_path: Path) -> None:
     assert "robustness" not in plain.provenance
 
 
+@pytest.mark.slow
 def test_a_score_says_by_which_criterion_it_was_found_and_is_found_anew_for_another(tmp_path: Path) -> None:
     """Relabelling brings another criterion; the scores stay, marked as those of the first, until they are asked for again."""
     dataset = ["--grasp-dataset", str(tmp_path / "out"), "--gripper-config", "franka_panda"]

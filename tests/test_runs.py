@@ -92,6 +92,7 @@ def test_guess_then_validate_gives_the_bytes_of_all(run: Run, whole: Path) -> No
     assert parts == contents(whole)
 
 
+@pytest.mark.slow
 def test_two_workers_and_another_order_give_the_same_bytes(run: Run, whole: Path, objects: Path, tmp_path: Path) -> None:
     backwards = tmp_path / "list.json"
     backwards.write_text(json.dumps(dict(reversed(json.loads((objects / "list.json").read_text()).items()))))
@@ -118,6 +119,7 @@ def ring(objects: Path, tmp_path: Path) -> Path:
     return tmp_path / "ring.json"
 
 
+@pytest.mark.slow
 def test_the_gap_of_the_pieces_is_on_record_and_its_bound_is_kept(run: Run, ring: Path) -> None:
     usual, tight = (
         read_grasp_file(run("validate", name, *FEW, *flags, scales=ring) / GRASPS / "ring.1.0.grasps.json").provenance
@@ -146,6 +148,7 @@ def test_guesses_are_untested_and_positive(run: Run) -> None:
     assert (grasps.count(Outcome.UNVALIDATED), grasps.count(Outcome.COLLISION)) == (8, 4)
 
 
+@pytest.mark.slow
 def test_existing_files_are_kept_filled_or_made_anew_as_asked(run: Run, copied: Path) -> None:
     before = contents(copied)
     assert contents(run("all", "a", *QUOTAS, "--seed", "5")) == before

@@ -134,6 +134,7 @@ def place_of(gripper: Gripper, shake: Shake, time: float) -> Floats:
     return pose(Rotation.from_rotvec(place * gripper.closing_axis_in_base).as_matrix(), np.zeros(3))
 
 
+@pytest.mark.slow
 def test_warp_applies_the_same_forces_in_its_precision() -> None:
     """Random bodies; a world in which the gripper stands still is left alone, and the motion goes on to its last row."""
     wp = pytest.importorskip("warp", reason="the GPU backend needs the packages of the extra gpu")
@@ -217,6 +218,7 @@ def test_a_shaken_box_slides_where_its_inertia_exceeds_the_friction_of_both_pads
     assert slide(panda, beyond) == pytest.approx(farthest_slide(beyond, pads_limit(panda)), rel=0.15)
 
 
+@pytest.mark.slow
 def test_a_turned_box_slides_where_its_inertia_exceeds_the_friction_of_both_pads(panda: Gripper) -> None:
     """About a line through the base, at the distance r: m A r (2 pi f)², the centrifugal force being small where the angle is."""
     lever = float(np.linalg.norm(grasp_at_origin(panda).pose_gripper_in_object[0, :3, 3]))
@@ -302,6 +304,7 @@ def test_a_shaken_trial_that_warp_moves_to_another_world_goes_on_as_it_would_hav
 # --- stages -----------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_shake_is_never_cut_short(panda: Gripper) -> None:
     """So slow that the box hardly moves for a second at a time, and yet it is lost in the end."""
     strong, weak = (shaken_at(share, ShakeAxis.BINORMAL, panda, frequency=0.25) for share in (1.3, 0.5))
@@ -314,6 +317,7 @@ def test_a_shake_is_never_cut_short(panda: Gripper) -> None:
     assert held.steps[0] > 16 * 100 and lost.loss_time[0] == sure.loss_time[0]
 
 
+@pytest.mark.slow
 def test_a_shaken_trial_is_the_same_alone_and_in_any_batch(panda: Gripper) -> None:
     settings, grasps = settings_of(*SHAKES, friction=0.06, fps=100), off_centre(panda)
     backend = make_backend("mujoco", threads=2)

@@ -69,6 +69,7 @@ def aged_index(objects: Path, out: Path) -> dict[str, object]:
     return json.loads((out / "index/franka_panda.json").read_text())
 
 
+@pytest.mark.slow
 def test_shards_one_after_the_other_make_the_dataset_of_one_run(objects: Path, reference: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for number in (2, 0, 1):

@@ -32,11 +32,13 @@ def threads_started(first: str) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted in /proc")
 def test_the_geometry_libraries_start_no_threads_in_a_worker() -> None:
     assert threads_started("keep_geometry_on_one_thread()") == ["0", "True"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists() or len(os.sched_getaffinity(0)) < 2, reason="takes two cores, and /proc")
 def test_left_alone_they_start_some() -> None:
     assert int(threads_started("")[0]) > 0

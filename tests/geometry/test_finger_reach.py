@@ -155,6 +155,7 @@ def test_all_of_a_box_into_which_balls_get_can_be_touched(slit: float) -> None:
     assert reachable(mesh, PANDA).touched is mesh
 
 
+@pytest.mark.slow
 def test_a_vented_ball_takes_one_piece_instead_of_many() -> None:
     mesh = vented_ball(2.2)
     full = filled(mesh)
@@ -187,6 +188,7 @@ def test_the_smallest_lid_of_a_boundary_closes_it_and_follows_it() -> None:
     assert area(triangle_mesh(collar.vertices, lids[(lids < 80).all(axis=1)])) == pytest.approx(0.002 * 0.013 * 1.2 * np.pi, rel=0.01)
 
 
+@pytest.mark.slow
 def test_what_is_behind_vents_gets_no_pieces() -> None:
     mesh = assembly()
     result = reachable(mesh, PANDA)
@@ -305,6 +307,7 @@ def first_contacts(mesh: TriangleMesh, part: TriangleMesh, rng: np.random.Genera
 ROD = cuboid(0.0065, 0.0065, 0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "part"),
     [
@@ -426,6 +429,7 @@ def test_labels_and_mass_are_those_of_the_object_with_all_its_pieces(tmp_path: P
     assert len(np.unique(one)) == 2
 
 
+@pytest.mark.slow
 def test_no_guess_is_made_on_what_is_left_out_nor_on_a_lid(tmp_path: Path) -> None:
     hand = gripper_by_name("franka_panda")
     target = loaded(exported(assembly(), tmp_path), hand.reach(Reach.GRIPPER))
@@ -435,6 +439,7 @@ def test_no_guess_is_made_on_what_is_left_out_nor_on_a_lid(tmp_path: Path) -> No
     assert max(surface.distance(point) for point in contact) < 1e-9
 
 
+@pytest.mark.slow
 def test_grippers_with_the_same_outcome_share_what_is_kept(tmp_path: Path) -> None:
     folder, cache = exported(hollow_box(2.2), tmp_path), tmp_path / "cache"
     found = [loaded(folder, reach, cache) for reach in (PANDA, FingerReach(0.0028, 0.0075), None)]

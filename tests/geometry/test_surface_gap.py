@@ -35,6 +35,7 @@ def shared(pieces: tuple[TriangleMesh, ...], place: Place) -> float:
     return sum((Manifold.hull_points(piece.vertices) ^ finger).volume() for piece in pieces)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FINGERS)
 def test_a_finger_goes_where_the_object_leaves_room(name: str) -> None:
     object_id, place = FINGERS[name]
