@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -56,10 +55,9 @@ class FakeRun:
         self.preparation = 0.5
 
     def run_objects(
-        self, settings: GraspCommand, *, phase: Phase, on_start: Callable[[int], None], on_report: Callable[..., None], engine: str
+        self, settings: GraspCommand, *, phase: Phase, on_start: Callable[[int], None], on_report: Callable[..., None]
     ) -> RunSummary:
         self.note(f"objects {phase}", settings)
-        assert engine == f"ready for {phase}"
         on_start(len(self.reports))
         for each in self.reports:
             on_report(each)
@@ -163,7 +161,6 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRun]:
             "write_gripper_config": fake.write_gripper_config,
             "known_grippers": fake.known_grippers,
         },
-        "running.standby": {"ready_engine": lambda settings, phase: nullcontext(f"ready for {phase}")},
         "grippers.export": {
             "gripper_table": lambda gripper: [("closing speed", "150 mm/s")],
             "gripper_document": lambda gripper: {"name": gripper},

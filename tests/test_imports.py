@@ -173,15 +173,14 @@ def test_the_work_has_the_interface_that_the_commands_call() -> None:
     """tests/test_cli.py puts fakes in the place of these modules."""
     from graspgen_cli.analysis import look as analysis_run
     from graspgen_cli.making import gripper_config as gripper_run
-    from graspgen_cli.running import run, standby
+    from graspgen_cli.running import run
 
     functions = (run.run_objects, run.update_dataset_splits, analysis_run.analyze_collections, gripper_run.write_gripper_config)
     parameters = [list(inspect.signature(function).parameters) for function in functions]
-    of_run = ["settings", "phase", "on_start", "on_report", "engine"]
+    of_run = ["settings", "phase", "on_start", "on_report"]
     assert parameters == [of_run, ["settings"], ["settings", "on_start", "on_object"], ["settings"]]
     assert list(inspect.signature(gripper_run.prepare_gripper).parameters) == ["settings"]
     assert not inspect.signature(gripper_run.known_grippers).parameters
-    assert list(inspect.signature(standby.ready_engine).parameters) == ["settings", "phase"]
 
 
 @pytest.mark.slow

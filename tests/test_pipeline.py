@@ -203,6 +203,17 @@ def test_a_device_that_cannot_be_used_ends_the_run(
     assert len(lines) == 1 and f"--backend mujoco on {device}: " in lines[0] and said in lines[0]
 
 
+@pytest.mark.usefixtures("batch_engine")
+def test_an_engine_that_cannot_be_imported_is_one_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(BACKENDS, "mujoco", "no_such_engine:Engine")
+    run(*CPU, "--workers", "1", "--do-not-run-controls", code=3)
+    assert capsys.readouterr().err == (
+        "graspgen: --backend mujoco on cpu: unexpected ModuleNotFoundError: No module named 'no_such_engine'\n"
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("batch_engine")
 def test_what_a_lost_worker_had_in_hand_is_begun_again(

@@ -19,19 +19,13 @@ if TYPE_CHECKING:
 
 def all_(settings: AllCommand, console: Console) -> ExitCode:
     """Gripper config, then the objects, then the splits, then the summary."""
-    files: tuple[ConfigFile, ...] = ()
+    from graspgen_cli.making.gripper_config import write_gripper_config
+    from graspgen_cli.running.run import update_dataset_splits
 
-    def write_config() -> None:
-        from graspgen_cli.making.gripper_config import write_gripper_config
-
-        nonlocal files
-        files = write_gripper_config(settings).files
-        note_files(files, settings, console)
-
+    files = write_gripper_config(settings).files
+    note_files(files, settings, console)
     phase = Phase.GUESS if settings.guess_only else Phase.ALL
-    summary = process_objects(settings, phase=phase, console=console, before=write_config)
-    from graspgen_cli.running.run import update_dataset_splits  # heavy: the simulators are started first
-
+    summary = process_objects(settings, phase=phase, console=console)
     whole = settings.shard is None
     plan = update_dataset_splits(settings) if whole and _has_grasps(summary) else None
     if console.json:

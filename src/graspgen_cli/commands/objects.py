@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
 from typing import Any
 
 from graspgen_cli.console import Console
@@ -17,20 +16,16 @@ MOST_NAMED = 20
 """Objects that the summary names; ``--json`` has them all."""
 
 
-def process_objects(settings: GraspCommand, *, phase: Phase, console: Console, before: Callable[[], None] = lambda: None) -> RunSummary:
-    """Run a phase over all objects and show how it goes. before: what is done first, while the simulators get ready."""
-    from graspgen_cli.running.standby import ready_engine
+def process_objects(settings: GraspCommand, *, phase: Phase, console: Console) -> RunSummary:
+    """Run a phase over all objects and show its progress."""
+    from graspgen_cli.running.run import run_objects
 
-    with ready_engine(settings, phase) as engine:
-        from graspgen_cli.running.run import run_objects
+    with console.progress() as progress:
 
-        before()
-        with console.progress() as progress:
+        def advance(report: ObjectReport) -> None:
+            progress.advance(report_line(report), validated=report.tested, failed=report.status is Status.FAILED)
 
-            def advance(report: ObjectReport) -> None:
-                progress.advance(report_line(report), validated=report.tested, failed=report.status is Status.FAILED)
-
-            return run_objects(settings, phase=phase, on_start=progress.start, on_report=advance, engine=engine)
+        return run_objects(settings, phase=phase, on_start=progress.start, on_report=advance)
 
 
 def report_line(report: ObjectReport) -> str:

@@ -28,17 +28,11 @@ from graspgen_cli.errors import InputError
 from graspgen_cli.records import Gripper, TrialState
 from graspgen_cli.running.engines import Engine
 from graspgen_cli.running.object_threads import GoOn
-from graspgen_cli.running.processes import death, stop_process
-from graspgen_cli.running.standby import start_simulator
+from graspgen_cli.running.processes import death, start_process, stop_process
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.engine import ObjectFailed, ObjectResults, ObjectTrials, Simulator, told
+from graspgen_cli.validate.engine import BACKENDS, ObjectFailed, ObjectResults, ObjectTrials, Simulator, told
 
 _Batches = queue.SimpleQueue[list[ObjectTrials] | None]
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """The engine is imported; the process waits for the gripper and the settings of the simulation."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +69,9 @@ def _named(place: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def serve_simulator(pipe: Connection, place: str, device: str) -> None:
-    """The life of a simulator process: a Gripper with SimulationSettings in, then lists of ObjectTrials; Loaded, Opened, then for each go
-    ObjectResults or ObjectFailed and BatchDone or BatchFailed out. A simulator that takes more has what comes meanwhile in the same go.
+def serve_simulator(pipe: Connection, place: str, device: str, gripper: Gripper, settings: SimulationSettings) -> None:
+    """The life of a simulator process: lists of ObjectTrials in; Opened, then for each go ObjectResults or ObjectFailed and BatchDone or
+    BatchFailed out. A simulator that takes more has what comes meanwhile in the same go.
 
     It ends when the other end of the pipe is closed, or its owner dies.
 
@@ -86,7 +80,7 @@ def serve_simulator(pipe: Connection, place: str, device: str) -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what an engine prints is no result
     with contextlib.suppress(OSError):
         try:
-            simulator = _opened(pipe, place, device)
+            simulator: Simulator = _named(place).open_simulator(gripper, settings, device=device)
         except Exception as error:  # where it is that the owner is gone, so is the pipe to say so
             pipe.send(OpenFailed(told(error)))
             return
@@ -95,14 +89,6 @@ def serve_simulator(pipe: Connection, place: str, device: str) -> None:
         threading.Thread(target=_read_ahead, args=(pipe, batches), daemon=True).start()
         while (batch := batches.get()) is not None:
             _simulate(pipe, simulator, batch, batches)
-
-
-def _opened(pipe: Connection, place: str, device: str) -> Simulator:
-    engine = _named(place)
-    pipe.send(Loaded())
-    gripper, settings = pipe.recv()
-    simulator: Simulator = engine.open_simulator(gripper, settings, device=device)
-    return simulator
 
 
 def _simulate(pipe: Connection, simulator: Simulator, batch: list[ObjectTrials], batches: _Batches) -> None:
@@ -250,8 +236,8 @@ class Devices:
             stop_process(device.process, device.pipe)
 
     def _started(self, name: str) -> _Device:
-        ready = self._engine.standby and self._engine.standby.take(name)
-        return _Device(name, *(ready or start_simulator(self._engine.name, name)))
+        arguments = (BACKENDS[self._engine.name], name, self._gripper, self._settings)
+        return _Device(name, *start_process(serve_simulator, arguments))
 
     def _next_batch(self) -> Batch:
         """From the front of those that wait: as many as fit, the first one whatever its size."""
@@ -267,8 +253,6 @@ class Devices:
 
     def _take(self, device: _Device, message: object) -> Iterator[GoOn]:
         match message:
-            case Loaded():
-                _send(device, (self._gripper, self._settings))
             case Opened(takes_more):
                 device.ready, device.takes_more = True, takes_more
             case OpenFailed(reason):

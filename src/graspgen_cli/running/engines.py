@@ -5,17 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from graspgen_cli.errors import SettingsError
 from graspgen_cli.running.machine import DISTRIBUTION
 from graspgen_cli.settings.models import BackendName, BackendSettings, Executor
 from graspgen_cli.validate.engine import BACKENDS
-
-if TYPE_CHECKING:
-    from graspgen_cli.running.standby import Standby
 
 FIRST_GPU = "cuda:0"
 NEEDS = {BackendName.MUJOCO_WARP: ("mujoco_warp", "gpu"), BackendName.ISAACLAB: ("isaaclab", "isaaclab")}
@@ -29,13 +25,12 @@ ON_DEVICES = frozenset({BackendName.MUJOCO_WARP.value, BackendName.ISAACLAB.valu
 class Engine:
     """The engine of a run.
 
-    name: as in BACKENDS and in the provenance. devices: where it simulates, a simulator process each; empty for an engine that each
-    worker has to itself. standby: processes for them that were started before.
+    name: as in BACKENDS and in the provenance. devices: one simulator process for each; empty for an engine that runs inside each
+    worker.
     """
 
     name: str
     devices: tuple[str, ...] = ()
-    standby: Standby | None = field(default=None, compare=False)
 
 
 def choose_engine(settings: BackendSettings, *, executor: Executor = Executor.LOCAL) -> Engine:

@@ -161,19 +161,17 @@ def run_objects(
     phase: Phase,
     on_start: Callable[[int], None],
     on_report: Callable[[ObjectReport], None],
-    engine: Engine | None = None,
 ) -> RunSummary:
     """Guesses and tries the grasps of every object of the list, as `phase` says, and brings the trainer's map up to date.
 
-    engine: where it was chosen before, that of the settings.
     Raises InputError, GripperError or OutputError if nothing can be done at all; one object's problem is in its report.
     """
     started = time.time()
+    engine = choose_engine(settings, executor=settings.executor)
     gripper = load_gripper(settings.gripper_config, options=settings)
     scales, root, sources = _objects_and_sources(settings, gripper)
     paths = DatasetPaths(settings.grasp_dataset, gripper.name)
     phase, settings = _effective(phase, settings)
-    engine = engine or choose_engine(settings, executor=settings.executor)
     if phase is Phase.GUESS:
         engine = Engine(engine.name)  # no device is needed
     if phase is not Phase.GUESS and settings.run_controls:
