@@ -15,13 +15,15 @@ from pathlib import Path
 from graspgen_cli.errors import InputError
 from graspgen_cli.records import Gripper
 from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.tables import EngineRow
 from graspgen_cli.validate.engine import More, ObjectResults, ObjectTrials
 from graspgen_cli.validate.engines.mujoco import MujocoBackend
 
 FAULT, LOG = "GRASPGEN_TEST_FAULT", "GRASPGEN_TEST_LOG"
 LAUNCH = 0.1
 """s that a batch takes however small it is, as on a GPU."""
-PLACE = "fake_simulator:FakeBatchEngine"
+ROW = EngineRow(place="fake_simulator:FakeBatchEngine", first_device="cuda:0", has_our_contacts=True)
+"""It stands for mujoco or mujoco-warp."""
 
 
 class FakeSimulator:

@@ -12,11 +12,11 @@ import trimesh
 
 import fake_simulator
 from graspgen_cli.errors import InputError
-from graspgen_cli.running import bench, engines
+from graspgen_cli.running import bench
 from graspgen_cli.running.bench import projected_hours, run_bench
 from graspgen_cli.settings.commands import BenchCommand
 from graspgen_cli.settings.disturbances import DEFAULT_TUGS
-from graspgen_cli.validate.engine import BACKENDS
+from graspgen_cli.tables import ENGINES
 
 UNITS = ("_s", "_mb", "_per_s", "_hours", "_fraction", "_per_object")
 
@@ -49,17 +49,16 @@ def settings(tmp_path: Path) -> BenchCommand:
 def numbers(document: dict[str, Any]) -> Iterator[tuple[str, float]]:
     for name, value in document.items():
         if isinstance(value, dict):
-            yield from ((name if part in BACKENDS else part, number) for part, number in numbers(value))
+            yield from ((name if part in ENGINES else part, number) for part, number in numbers(value))
         elif isinstance(value, int | float):
             yield name, value
 
 
 @pytest.mark.slow
 def test_every_key_says_its_unit_and_every_engine_is_measured(settings: BenchCommand, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(BACKENDS, "mujoco-warp", fake_simulator.PLACE)
-    monkeypatch.setattr(engines, "_is_installed", lambda module: True)
+    monkeypatch.setitem(ENGINES, "mujoco-warp", fake_simulator.ROW)
     notes: list[str] = []
-    found = run_bench(settings.model_copy(update={"backend": engines.BackendName.MUJOCO_WARP, "device": "cpu"}), on_note=notes.append)
+    found = run_bench(settings.model_copy(update={"backend": "mujoco-warp", "device": "cpu"}), on_note=notes.append)
     assert json.loads(json.dumps(found)) == found
     assert set(found["objects"]) == {"box.obj"} and any("gone.obj: no such file" in note for note in notes)
     for name in ("validated_grasps_per_s", "world_steps_per_s", "held_fraction", "projected_hours"):

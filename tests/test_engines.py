@@ -9,13 +9,11 @@ from pathlib import Path
 
 import pytest
 
-import fake_simulator
 from graspgen_cli.errors import SettingsError
 from graspgen_cli.running import engines
 from graspgen_cli.running.engines import Engine, choose_engine, gpus
 from graspgen_cli.running.machine import container_cores, slurm_cores, usable_cores
 from graspgen_cli.settings.models import BackendSettings, Executor
-from graspgen_cli.validate.engine import BACKENDS
 
 WARP = BackendSettings(backend="mujoco-warp")
 
@@ -23,7 +21,6 @@ WARP = BackendSettings(backend="mujoco-warp")
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A machine with a GPU on which mujoco-warp is installed."""
-    monkeypatch.setitem(BACKENDS, "mujoco-warp", fake_simulator.PLACE)
     monkeypatch.setattr(engines, "_is_installed", lambda module: True)
     monkeypatch.setattr(engines, "gpus", lambda: ["nvidia0"])
     return monkeypatch
@@ -60,12 +57,6 @@ def test_devices_are_different_and_named(devices: str) -> None:
 @pytest.mark.usefixtures("machine")
 def test_isaac_lab_is_one_process_a_device() -> None:
     assert choose_engine(BackendSettings(backend="isaaclab")) == Engine("isaaclab", ("cuda:0",))
-
-
-def test_an_engine_that_is_not_there_is_named_with_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(BACKENDS, "isaaclab", raising=False)
-    with pytest.raises(SettingsError, match="--backend isaaclab: there is auto, mujoco"):
-        choose_engine(BackendSettings(backend="isaaclab"))
 
 
 def test_gpus_are_found_by_their_drivers_files(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ ORDER = (
     ("formats",),
     ("geometry",),
     ("settings",),
-    ("records", "files"),
+    ("records", "files", "tables"),
     ("console", "errors"),
 )
 """The parts of the package in their order: a part may import the parts of later rows. Parts of one row do not import each other."""

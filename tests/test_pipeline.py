@@ -19,7 +19,8 @@ from graspgen_cli.records import GraspBatch, Gripper, TargetObject
 from graspgen_cli.running import devices, engines
 from graspgen_cli.running.devices import BatchDone, BatchFailed
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.engine import BACKENDS, ObjectFailed, ObjectTrials
+from graspgen_cli.tables import ENGINES, EngineRow
+from graspgen_cli.validate.engine import ObjectFailed, ObjectTrials
 from made_datasets import contents
 
 SLIPPERY = ["--friction", "0.16", "--object-mass", "2"]
@@ -69,8 +70,7 @@ def reference_with_extras(run: Run) -> dict[str, bytes]:
 @pytest.fixture
 def batch_engine(monkeypatch: pytest.MonkeyPatch, reference: dict[str, bytes]) -> None:
     """`mujoco` is an engine that tries many objects at once."""
-    monkeypatch.setitem(BACKENDS, "mujoco", fake_simulator.PLACE)
-    monkeypatch.setattr(engines, "ON_DEVICES", {"mujoco"})
+    monkeypatch.setitem(ENGINES, "mujoco", fake_simulator.ROW)
 
 
 CPU = ["--backend", "mujoco", "--device", "cpu"]
@@ -90,8 +90,7 @@ def test_randomised_trials_are_the_same_whoever_makes_them(run: Run, reference: 
     alone = contents(run("--backend", "mujoco", "--workers", "1", *flags))
     assert contents(run("--backend", "mujoco", "--workers", "3", *flags)) == alone
     assert all(b'"held_fraction"' in content for name, content in alone.items() if name.endswith("grasps.json"))
-    monkeypatch.setitem(BACKENDS, "mujoco", fake_simulator.PLACE)
-    monkeypatch.setattr(engines, "ON_DEVICES", {"mujoco"})
+    monkeypatch.setitem(ENGINES, "mujoco", fake_simulator.ROW)
     assert contents(run(*CPU, "--workers", "2", *flags)) == alone
 
 
@@ -207,7 +206,7 @@ def test_a_device_that_cannot_be_used_ends_the_run(
 def test_an_engine_that_cannot_be_imported_is_one_line(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(BACKENDS, "mujoco", "no_such_engine:Engine")
+    monkeypatch.setitem(ENGINES, "mujoco", EngineRow(place="no_such_engine:Engine", first_device="cuda:0"))
     run(*CPU, "--workers", "1", "--do-not-run-controls", code=3)
     assert capsys.readouterr().err == (
         "graspgen: --backend mujoco on cpu: unexpected ModuleNotFoundError: No module named 'no_such_engine'\n"

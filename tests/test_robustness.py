@@ -17,10 +17,10 @@ from graspgen_cli.geometry.collision import ObjectShape
 from graspgen_cli.making.extras import LARGEST, ROUNDS, add_robustness
 from graspgen_cli.making.rounds import ObjectState, ObjectWork
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Measure, Outcome, TargetObject, TrialState
-from graspgen_cli.running import engines
 from graspgen_cli.settings.commands import GraspCommand
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.engine import BACKENDS, Backend
+from graspgen_cli.tables import ENGINES
+from graspgen_cli.validate.engine import Backend
 from graspgen_cli.validate.engines.mujoco import MujocoBackend
 from graspgen_cli.validate.judge import judge
 from graspgen_cli.validate.variation import Variation
@@ -99,8 +99,7 @@ def test_each_trial_has_its_own_force_and_it_is_the_settings_times_its_strength(
 def test_objects_in_the_pipeline_have_the_same_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The force of each trial goes to the simulator's process and back."""
     plain = read_grasp_file(run("validate", tmp_path / "plain", "--robustness")).grasps
-    monkeypatch.setitem(BACKENDS, "mujoco-warp", fake_simulator.PLACE)
-    monkeypatch.setattr(engines, "_is_installed", lambda module: True)
+    monkeypatch.setitem(ENGINES, "mujoco-warp", fake_simulator.ROW)
     far = read_grasp_file(run("validate", tmp_path / "far", "--robustness", "--backend", "mujoco-warp", "--device", "cpu")).grasps
     np.testing.assert_array_equal(far.measured, plain.measured)
 

@@ -21,11 +21,10 @@ from graspgen_cli.settings.models import (
 )
 from graspgen_cli.settings.randomization_models import RandomizationSettings
 from graspgen_cli.settings.reach_models import Reach, ReachSettings
+from graspgen_cli.tables import ENGINES
 
 GUESS_PACKAGES = ("numpy", "python-fcl", "embreex", "trimesh", "manifold3d")
 SIMULATION_PACKAGES = ("mujoco-core", "numpy", "manifold3d")
-BACKEND_PACKAGES = {"mujoco-warp": ("mujoco-warp", "warp-lang"), "isaaclab": ("isaaclab",)}
-"""Packages that decide what a trial says with that backend, besides those."""
 _NOT_PHYSICS = ("max_num_envs", "max_num_grasps")
 """Settings that change how much is tested or how fast, never what a trial says."""
 
@@ -57,7 +56,7 @@ def simulation_provenance(
     kept |= _reach(settings)
     if isinstance(settings, JudgeSettings):
         kept |= _criterion(settings)
-    packages = (*SIMULATION_PACKAGES, *BACKEND_PACKAGES.get(backend, ()))
+    packages = (*SIMULATION_PACKAGES, *ENGINES[backend].packages)
     described = {"backend": backend, **({"contact": contact} if contact else {}), **kept}
     return _record(object_digest, gripper_digest, described, packages)
 

@@ -28,6 +28,7 @@ from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.settings.randomization_models import RandomizationSettings
 from graspgen_cli.settings.reach_models import Reach
+from graspgen_cli.tables import REFERENCE_ENGINE
 from graspgen_cli.validate.contact import recorded_contact
 from graspgen_cli.validate.judge import meets
 from graspgen_cli.validate.trace import TrialTrace, touching_bodies, trace_trial
@@ -160,8 +161,9 @@ def _simulation(grasps: ObjectGrasps, settings: ReplayCommand, path: Path) -> tu
         simulation = SimulationSettings.model_validate({**values, **given})
     except ValidationError as error:
         raise GraspFileError(f"{path}: its simulation settings cannot be used ({error.errors()[0]['msg']})") from error
-    backend = recorded.get("backend", "mujoco")
-    notes = [] if backend == "mujoco" else [f"the file's outcomes come from the backend {str(backend)[:40]}; the trial is that of mujoco"]
+    backend, notes = str(recorded.get("backend", REFERENCE_ENGINE))[:40], []
+    if backend != REFERENCE_ENGINE:
+        notes = [f"the file's outcomes come from the backend {backend}; the trial is that of {REFERENCE_ENGINE}"]
     changed = sorted(name for name in given if name in recorded and getattr(simulation, name) != _value(values, name))
     return simulation, notes + [f"{name} is not what the file says: its outcome may be another one" for name in changed]
 
@@ -218,7 +220,7 @@ def _changes(grasps: ObjectGrasps, gripper: Gripper, target: TargetObject) -> li
         notes.append("the gripper is not the one that the grasps were tried with")
     made_with = recorded.get("settings")
     contact = made_with.get("contact") if isinstance(made_with, dict) else None
-    if contact is not None and contact != recorded_contact("mujoco"):
+    if contact is not None and contact != recorded_contact(REFERENCE_ENGINE):
         notes.append("contacts were computed otherwise when the grasps were tried")
     return notes
 

@@ -20,11 +20,11 @@ from graspgen_cli.geometry.poses import pose
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Outcome, TargetObject, TrialState
 from graspgen_cli.settings.disturbances import DEFAULT_TUGS, Tugs
 from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.tables import REFERENCE_ENGINE
 from graspgen_cli.validate.engine import make_backend
 from graspgen_cli.validate.judge import judge
 from graspgen_cli.validate.protocols import STANDARD_GRAVITY, stages
 
-_BACKEND = "mujoco"
 _OPENING = 0.5
 """The control box is as thick as the opening in the middle of the stroke."""
 _LIGHT, _HEAVY = 0.25, 2.0
@@ -94,7 +94,7 @@ def run_control_trials(gripper: Gripper, settings: SimulationSettings | None = N
     for control in controls(gripper, _kept_settings(settings or SimulationSettings()))[: 2 if basic else None]:
         groups.setdefault((control.box.object_id, control.settings), []).append(control)
     for group in groups.values():
-        state = make_backend(_BACKEND, threads=1).run(gripper, group[0].box, _grasps(gripper, group), group[0].settings)
+        state = make_backend(REFERENCE_ENGINE, threads=1).run(gripper, group[0].box, _grasps(gripper, group), group[0].settings)
         for row, control in enumerate(group):
             _require_end(gripper, control, state, row)
 

@@ -35,7 +35,8 @@ from graspgen_cli.running.processes import SPAWN, run_in_processes
 from graspgen_cli.running.run import run_objects
 from graspgen_cli.settings.commands import BenchCommand
 from graspgen_cli.settings.judge_models import JudgeSettings
-from graspgen_cli.settings.models import BackendName, SimulationSettings
+from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.tables import ENGINES, REFERENCE_ENGINE
 from graspgen_cli.validate.engine import ObjectTrials
 from graspgen_cli.validate.judge import judge
 from graspgen_cli.validate.protocols import TUG, protocol_sequences
@@ -44,7 +45,8 @@ GUESSES = 1000
 """Guesses that are timed on each object."""
 PAPER_OBJECTS, PAPER_GRASPS = 8454, 2048
 """GraspGen's own set, for the projection: grasps tried of each object."""
-PACKAGES = ("mujoco-core", "numpy", "manifold3d", "python-fcl", "embreex", "mujoco-warp", "warp-lang")
+_OF_ENGINES = tuple(name for row in ENGINES.values() for name in row.packages)
+PACKAGES = ("mujoco-core", "numpy", "manifold3d", "python-fcl", "embreex", *_OF_ENGINES)
 
 Note = Callable[[str], None]
 
@@ -76,7 +78,7 @@ def run_bench(settings: BenchCommand, *, on_note: Note) -> dict[str, Any]:
     """
     tugs, shakes = protocol_sequences(settings.protocol, settings.tug_sequences, settings.shake_sequences)
     settings = settings.model_copy(update={"protocol": TUG, "tug_sequences": tugs, "shake_sequences": shakes})
-    engines = {engine.name: engine for engine in (Engine(BackendName.MUJOCO.value), choose_engine(settings))}
+    engines = {engine.name: engine for engine in (Engine(REFERENCE_ENGINE), choose_engine(settings))}
     gripper = load_gripper(settings.gripper_config, options=settings)
     machine = _machine()
     with threadpool_limits(1, user_api="blas"):
@@ -242,9 +244,7 @@ def _object_figures(each: _Measured) -> dict[str, Any]:
 
 def _whole_run(settings: BenchCommand, engine: Engine) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, _cache_in(Path(folder) / "cache"):
-        chosen = settings.grasp_command().model_copy(
-            update={"grasp_dataset": Path(folder) / "dataset", "backend": BackendName(engine.name)}
-        )
+        chosen = settings.grasp_command().model_copy(update={"grasp_dataset": Path(folder) / "dataset", "backend": engine.name})
         start = time.perf_counter()
         summary: RunSummary = run_objects(chosen, phase=Phase.ALL, on_start=lambda _: None, on_report=lambda _: None)
         seconds = time.perf_counter() - start

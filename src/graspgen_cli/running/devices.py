@@ -1,6 +1,6 @@
 """The seam between the pipeline and engines that try the grasps of many objects at once, and the process that such an engine runs in.
 
-The object that BACKENDS names for such an engine has, besides or instead of what `Backend` asks for,
+The class that the table ENGINES names for such an engine has, besides or instead of what `Backend` asks for,
 
     open_simulator(gripper, settings, *, device) -> Simulator
 
@@ -30,7 +30,8 @@ from graspgen_cli.running.engines import Engine
 from graspgen_cli.running.object_threads import GoOn
 from graspgen_cli.running.processes import death, start_process, stop_process
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.engine import BACKENDS, ObjectFailed, ObjectResults, ObjectTrials, Simulator, told
+from graspgen_cli.tables import ENGINES
+from graspgen_cli.validate.engine import ObjectFailed, ObjectResults, ObjectTrials, Simulator, told
 
 _Batches = queue.SimpleQueue[list[ObjectTrials] | None]
 
@@ -75,7 +76,7 @@ def serve_simulator(pipe: Connection, place: str, device: str, gripper: Gripper,
 
     It ends when the other end of the pipe is closed, or its owner dies.
 
-    place: the engine's entry in BACKENDS.
+    place: "module:Class", as in the engine's row of ENGINES.
     """
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what an engine prints is no result
     with contextlib.suppress(OSError):
@@ -236,7 +237,7 @@ class Devices:
             stop_process(device.process, device.pipe)
 
     def _started(self, name: str) -> _Device:
-        arguments = (BACKENDS[self._engine.name], name, self._gripper, self._settings)
+        arguments = (ENGINES[self._engine.name].place, name, self._gripper, self._settings)
         return _Device(name, *start_process(serve_simulator, arguments))
 
     def _next_batch(self) -> Batch:

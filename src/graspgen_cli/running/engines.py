@@ -10,22 +10,17 @@ from pathlib import Path
 
 from graspgen_cli.errors import SettingsError
 from graspgen_cli.running.machine import DISTRIBUTION
-from graspgen_cli.settings.models import BackendName, BackendSettings, Executor
-from graspgen_cli.validate.engine import BACKENDS
+from graspgen_cli.settings.models import AUTO, BackendSettings, Executor
+from graspgen_cli.tables import ENGINES, REFERENCE_ENGINE, EngineRow
 
 FIRST_GPU = "cuda:0"
-NEEDS = {BackendName.MUJOCO_WARP: ("mujoco_warp", "gpu"), BackendName.ISAACLAB: ("isaaclab", "isaaclab")}
-"""The package that an engine needs, and the extra that brings it."""
-
-ON_DEVICES = frozenset({BackendName.MUJOCO_WARP.value, BackendName.ISAACLAB.value})
-"""Engines that get the grasps of many objects at once, in a process for each device (see `running.devices`)."""
 
 
 @dataclass(frozen=True)
 class Engine:
     """The engine of a run.
 
-    name: as in BACKENDS and in the provenance. devices: one simulator process for each; empty for an engine that runs inside each
+    name: as in ENGINES and in the provenance. devices: one simulator process for each; empty for an engine that runs inside each
     worker.
     """
 
@@ -39,25 +34,36 @@ def choose_engine(settings: BackendSettings, *, executor: Executor = Executor.LO
     With Ray the GPUs are those of other machines, so that an engine asked for by name need not find one here.
     """
     name = settings.backend
-    if name is BackendName.AUTO:
-        there = BackendName.MUJOCO_WARP in BACKENDS and _is_installed("mujoco_warp") and bool(gpus())
-        name = BackendName.MUJOCO_WARP if there else BackendName.MUJOCO
-    if name not in BACKENDS:
-        raise SettingsError(f"--backend {name}: there is auto, {', '.join(BACKENDS)}")
-    if name in NEEDS and not _is_installed(NEEDS[name][0]):
-        module, extra = NEEDS[name]
-        raise SettingsError(f"--backend {name} needs {module}, which is not installed; run `pip install '{DISTRIBUTION}[{extra}]'`")
-    if name not in ON_DEVICES:
-        return Engine(name.value)
-    devices = _devices(settings)
+    if name == AUTO:
+        preferred = [each for each, row in ENGINES.items() if row.preferred and _can_run(row)]
+        name = preferred[0] if preferred else REFERENCE_ENGINE
+    row = ENGINES[name]
+    if row.module and not _is_installed(row.module):
+        advice = f"; run `pip install '{DISTRIBUTION}[{row.extra}]'`" if row.extra else ""
+        raise SettingsError(f"--backend {name} needs {row.module}, which is not installed{advice}")
+    if row.first_device is None:
+        return Engine(name)
+    devices = _devices(settings, row.first_device)
     lacking = executor is Executor.LOCAL and not gpus()
-    if lacking and any(device.startswith("cuda") for device in devices):
-        raise SettingsError(f"--backend {name}: this machine shows no NVIDIA GPU; take --backend mujoco, or see `graspgen doctor`")
-    return Engine(name.value, devices)
+    if lacking and any(map(_is_gpu, devices)):
+        raise SettingsError(
+            f"--backend {name}: this machine shows no NVIDIA GPU; take --backend {REFERENCE_ENGINE}, or see `graspgen doctor`"
+        )
+    return Engine(name, devices)
 
 
-def _devices(settings: BackendSettings) -> tuple[str, ...]:
-    named = settings.devices or settings.device or FIRST_GPU
+def _can_run(row: EngineRow) -> bool:
+    """Whether the engine's module is installed and its first device exists."""
+    has_device = row.first_device is None or not _is_gpu(row.first_device) or bool(gpus())
+    return (row.module is None or _is_installed(row.module)) and has_device
+
+
+def _is_gpu(device: str) -> bool:
+    return device.startswith("cuda")
+
+
+def _devices(settings: BackendSettings, first_device: str) -> tuple[str, ...]:
+    named = settings.devices or settings.device or first_device
     devices = tuple(device.strip() for device in named.split(","))
     if "" in devices or len(set(devices)) < len(devices):
         raise SettingsError(f"--devices {named}: give the names of different devices, such as cuda:0,cuda:1")

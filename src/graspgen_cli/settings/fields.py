@@ -11,7 +11,7 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from graspgen_cli.settings.commands import COMMAND_CLASSES, SECTIONS
-from graspgen_cli.settings.models import Section
+from graspgen_cli.settings.models import OneOf, Section
 
 ENVIRONMENT_ALIASES = {
     "grasp_dataset": "GRASP_DATASET_DIR",
@@ -84,6 +84,8 @@ def environment_names(name: str) -> list[str]:
 def kind(section: type[Section], name: str) -> Kind:
     """What the field takes."""
     plain = _plain_type(section.model_fields[name].annotation)
+    if _names(section, name):
+        return Kind.CHOICE
     if get_origin(plain) is tuple and _plain_type(get_args(plain)[0]) is Path:
         return Kind.PATHS
     if get_origin(plain) in (tuple, dict):
@@ -96,7 +98,12 @@ def kind(section: type[Section], name: str) -> Kind:
 
 def choices(section: type[Section], name: str) -> list[str]:
     """The names that a field of kind CHOICE takes."""
-    return [str(member) for member in _plain_type(section.model_fields[name].annotation)]
+    found = _names(section, name)
+    return found.names() if found else [str(member) for member in _plain_type(section.model_fields[name].annotation)]
+
+
+def _names(section: type[Section], name: str) -> OneOf | None:
+    return next((each for each in section.model_fields[name].metadata if isinstance(each, OneOf)), None)
 
 
 def _plain_type(annotation: Any) -> Any:

@@ -10,13 +10,17 @@ from __future__ import annotations
 import math
 import re
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from graspgen_cli.settings.disturbances import DEFAULT_TUGS, Shakes, Tugs
+from graspgen_cli.tables import ENGINES
 
 
 class Sampler(StrEnum):
@@ -37,20 +41,33 @@ class CollisionApproximation(StrEnum):
     SDF = "sdf"
 
 
-class BackendName(StrEnum):
-    """Which engine simulates."""
-
-    AUTO = "auto"
-    MUJOCO = "mujoco"
-    MUJOCO_WARP = "mujoco-warp"
-    ISAACLAB = "isaaclab"
-
-
 class Executor(StrEnum):
     """What runs the objects."""
 
     LOCAL = "local"
     RAY = "ray"
+
+
+AUTO = "auto"
+"""The name in the place of an engine's that leaves the choice to the program."""
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Marks a text field that takes one of the names that `names` gives, at the time when it is asked."""
+
+    names: Callable[[], list[str]]
+
+    def check(self, name: str) -> str:
+        """The name. Raises PydanticCustomError for any other."""
+        if name not in self.names():
+            raise PydanticCustomError("one_of", "not one of the names")
+        return name
+
+
+def engine_names() -> list[str]:
+    """The names that --backend takes."""
+    return [AUTO, *ENGINES]
 
 
 def _compiled(pattern: str) -> str:
@@ -96,6 +113,8 @@ REGEX_ALLOWED = f"a regular expression of 1 to {LONGEST_REGEX} characters"
 Regex = Annotated[str, AfterValidator(_compiled)]
 SHARD_ALLOWED = "i/n with i from 0 to n - 1, such as 0/3"
 Shard = Annotated[str, AfterValidator(_checked_shard)]
+_ENGINE_NAMES = OneOf(engine_names)
+BackendName = Annotated[str, AfterValidator(_ENGINE_NAMES.check), _ENGINE_NAMES]
 UserPath = Annotated[Path, AfterValidator(_home_expanded)]
 
 
@@ -332,7 +351,7 @@ class BackendSettings(Section):
     """Which engine simulates, and on what."""
 
     backend: BackendName = Field(
-        BackendName.AUTO, description="Engine; auto takes mujoco-warp where there is an NVIDIA GPU and that is installed, else mujoco."
+        AUTO, description="Engine; auto takes mujoco-warp where there is an NVIDIA GPU and that is installed, else mujoco."
     )
     device: str | None = Field(None, min_length=1, description="GPU, such as cuda:1; default: cuda:0. The backend mujoco needs none.")
     devices: str | None = Field(None, min_length=1, description="Several GPUs, with commas: cuda:0,cuda:1. Each has a process of its own.")

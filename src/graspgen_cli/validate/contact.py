@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from graspgen_cli.tables import ENGINES
+
 
 class Integrator(StrEnum):
     """MuJoCo's integrators (its documentation, Computation, numerical integration)."""
@@ -44,7 +46,7 @@ DEFAULT_CONTACT = ContactModel()
 
 def recorded_contact(backend: str) -> dict[str, Any] | None:
     """The constants as plain values, for the record of trials on this backend; None where it has contacts of its own."""
-    if backend == "isaaclab":
+    if not ENGINES[backend].has_our_contacts:
         return None
     values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(DEFAULT_CONTACT).items()}
     return values | {"integrator": DEFAULT_CONTACT.integrator.value}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from graspgen_cli.errors import GraspgenError, SettingsError
 from graspgen_cli.records import GraspBatch, TargetObject, TrialState
+from graspgen_cli.tables import ENGINES
 
 if TYPE_CHECKING:
     from graspgen_cli.records import Gripper
@@ -108,18 +109,10 @@ class Backend(Protocol):
         variation: how the physics of each trial differs from what the settings say; None: not at all."""
 
 
-# "module:Class", so that nothing heavy is imported before it is used.
-BACKENDS = {
-    "mujoco": "graspgen_cli.validate.engines.mujoco:MujocoBackend",
-    "mujoco-warp": "graspgen_cli.validate.engines.mujoco_warp.engine:MujocoWarpBackend",
-    "isaaclab": "graspgen_cli.validate.engines.isaaclab.backend:IsaacLabBackend",
-}
-
-
 def make_backend(name: str, *, threads: int) -> Backend:
     """The backend called `name`, with at most `threads` CPU threads."""
-    if name not in BACKENDS:
-        raise SettingsError(f"--backend {name}: there is {', '.join(BACKENDS)}")
-    module, _, attribute = BACKENDS[name].partition(":")
+    if name not in ENGINES:
+        raise SettingsError(f"--backend {name}: there is {', '.join(ENGINES)}")
+    module, _, attribute = ENGINES[name].place.partition(":")
     backend: Backend = getattr(importlib.import_module(module), attribute)(threads=threads)
     return backend
