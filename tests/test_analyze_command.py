@@ -8,6 +8,7 @@ import io
 import json
 import re
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -181,7 +182,7 @@ def test_no_object_can_write_into_the_page(tmp_path: Path) -> None:
 
 def test_a_report_without_plotly_says_what_to_install(tmp_path: Path, capsys: Streams, monkeypatch: pytest.MonkeyPatch) -> None:
     good(tmp_path / "d")
-    monkeypatch.setattr("graspgen_cli.analysis.report.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "plotly", None)
     assert main(["analyze", str(tmp_path / "d"), "--output", str(tmp_path / "r.html")]) == ExitCode.BAD_INPUT
     assert "pip install 'graspgen-cli[report]'" in capsys.readouterr().err
 

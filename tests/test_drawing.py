@@ -6,6 +6,7 @@ import io
 import sys
 from collections.abc import Callable
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -184,10 +185,15 @@ def test_a_picture_shows_the_object_and_each_outcome_in_its_colour(gripper: Grip
     assert near(pixels, OBJECT, 0.03).sum() > 20
 
 
-def test_without_any_opengl_the_error_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_opengl_the_error_names_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes that try EGL and OSMesa find a mujoco that can load neither."""
     pytest.importorskip("OpenGL", reason="PyOpenGL is not installed: pip install 'graspgen-cli[replay]'")
     opengl.working_system.cache_clear()
-    monkeypatch.setattr(opengl, "_PROBE", "raise ImportError('cannot load lib{0}')")
+    (tmp_path / "mujoco").mkdir()
+    (tmp_path / "mujoco" / "__init__.py").touch()
+    for system in opengl.SYSTEMS:
+        (tmp_path / "mujoco" / f"{system}.py").write_text(f"raise ImportError('cannot load lib{system}')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(OutputError, match=r"EGL or OSMesa \(egl: ImportError: cannot load libegl, osmesa: .*apt-get install libegl1"):
         opengl.working_system()
     opengl.working_system.cache_clear()

@@ -269,12 +269,9 @@ def test_home_folder_is_found_wherever_it_is_written(monkeypatch: pytest.MonkeyP
     assert resolved.settings.graspgen_source == Path("/home/someone/github/GraspGen")
 
 
-def test_a_home_folder_that_is_not_known_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown(self: Path) -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(Path, "expanduser", unknown)
-    assert "--graspgen-source: the home folder in ~/github/GraspGen is not known" in mistakes()
+def test_a_home_folder_that_is_not_known_is_one_line() -> None:
+    said = mistakes(flags={"graspgen_source": "~nobody-of-this-name/GraspGen"})
+    assert "--graspgen-source: the home folder in ~nobody-of-this-name/GraspGen is not known" in said
 
 
 # --- mistakes ------------------------------------------------------------------------------------------------------------------

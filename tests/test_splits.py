@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -17,6 +14,7 @@ from hypothesis import strategies as st
 from graspgen_cli.app import main
 from graspgen_cli.dataset.splits import SplitPlan, assign_splits, find_texts, group_objects, update_splits
 from graspgen_cli.errors import ExitCode, InputError, OutputError, SettingsError
+from limits import files_of_at_most
 from made_datasets import make_dataset
 
 IDS = st.lists(st.text("ab/.é1", min_size=1, max_size=6), unique=True, max_size=30)
@@ -217,12 +215,12 @@ def test_objects_of_which_an_expression_finds_the_same_are_a_group_and_others_ar
     assert groups == {"mug_1.obj": "\0mug", "mug_2.obj": "\0mug", "mug": "mug", "1.obj": "1.obj"}
 
 
-def test_an_expression_that_would_run_for_years_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graspgen_cli.dataset.splits.PATIENCE", 1.5)
+@pytest.mark.slow
+def test_an_expression_that_would_run_for_years_is_stopped() -> None:
     start = time.monotonic()
-    with pytest.raises(SettingsError, match=r"--by-regex: .* takes more than 1.5 s") as caught:
+    with pytest.raises(SettingsError, match=r"--by-regex: .* takes more than 10 s") as caught:
         group_objects(["a" * 100 + "!"], by_regex="(a+)+$")
-    assert time.monotonic() - start < 10 and "\n" not in str(caught.value)
+    assert time.monotonic() - start < 30 and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -356,20 +354,16 @@ def test_a_list_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         update_splits(tmp_path, ["a"], fraction=0.5, seed=0)
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "mkdir", _fail(errno.EACCES))
-    with pytest.raises(OutputError, match=r"train\.txt: cannot be written \(Permission denied\)"):
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "splits").symlink_to("/proc/splits")
+    with pytest.raises(OutputError, match=r"train\.txt: cannot be written \("):
         update_splits(tmp_path / "splits", ["a"], fraction=0.0, seed=0)
 
 
-@pytest.mark.parametrize(("owner", "step"), [(os, "fsync"), (Path, "replace")])
-def test_a_write_that_fails_leaves_the_old_list_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: object, step: str
-) -> None:
+def test_a_write_that_fails_leaves_the_old_list_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("a\n")
     (tmp_path / "valid.txt").write_text("")
-    monkeypatch.setattr(owner, step, _fail(errno.ENOSPC))
-    with pytest.raises(OutputError, match="No space left"):
+    with pytest.raises(OutputError, match="File too large"), files_of_at_most(2):
         update_splits(tmp_path, ["a", "b"], fraction=0.0, seed=0)
     assert (tmp_path / "train.txt").read_text() == "a\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train.txt", "valid.txt"]
@@ -379,10 +373,3 @@ def test_a_run_that_stopped_between_the_lists_is_completed(tmp_path: Path) -> No
     whole = update_splits(tmp_path, NAMES, fraction=0.2, seed=0)
     (tmp_path / "valid.txt").unlink()
     assert update_splits(tmp_path, NAMES, fraction=0.2, seed=0) == SplitPlan((), whole.new_valid, ())
-
-
-def _fail(number: int) -> Callable[..., None]:
-    def fail(*_args: object, **_kwargs: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    return fail

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import trimesh
 
 from graspgen_cli.errors import ObjectError
-from graspgen_cli.objects import load
+from graspgen_cli.geometry.convex import ALGORITHM, recipe
 from graspgen_cli.objects.load import default_cache, load_object
 from graspgen_cli.records import TargetObject
 from graspgen_cli.settings.models import CollisionApproximation as Approximation
@@ -72,8 +73,7 @@ def test_scale_scales_everything(root: Path) -> None:
     assert two.content_hash != one.content_hash
 
 
-def test_guesses_alone_need_no_pieces(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "convex_pieces", None)
+def test_guesses_alone_need_no_pieces(root: Path) -> None:
     target = load_object("box.obj", 1.0, root=root, approximation=None, cache=None)
     assert target.pieces == () and np.isnan([target.mean_gap, target.gap_95, target.largest_gap]).all()
     assert target.volume == pytest.approx(SIZE.prod(), rel=1e-5)
@@ -87,25 +87,24 @@ def test_a_bad_scale_is_the_objects_error(root: Path, scale: float) -> None:
 
 
 def test_an_error_of_the_pieces_names_the_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_pieces(*_: object) -> None:
-        raise ObjectError("no pieces today")
-
-    monkeypatch.setattr(load, "convex_pieces", no_pieces)
-    with pytest.raises(ObjectError, match=r"box\.obj: no pieces today"):
-        loaded(root, "box.obj")
+    monkeypatch.setitem(sys.modules, "coacd", None)
+    with pytest.raises(ObjectError, match=r"box\.obj: .*coacd"):
+        load_object("box.obj", 1.0, root=root, approximation=Approximation.COACD, cache=None)
 
 
-def test_kept_pieces_are_the_same_bytes_and_are_not_made_again(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kept_pieces_are_the_same_bytes_and_are_not_made_again(root: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     fresh = loaded(root)
     first = loaded(root, cache=cache)
-    monkeypatch.setattr(load, "convex_pieces", None)
+    (file,) = cache.rglob("*.npz")
+    written = file.stat()
     kept = loaded(root, cache=cache)
+    assert file.stat() == written
     assert pieces_of(fresh) == pieces_of(first) == pieces_of(kept)
     assert kept.pieces[0].vertices.dtype == np.float64 and kept.pieces[0].faces.dtype == np.int32
 
 
-def test_what_the_pieces_depend_on_is_in_the_key(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_pieces_depend_on_is_in_the_key(root: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
 
     def files() -> int:
@@ -119,12 +118,10 @@ def test_what_the_pieces_depend_on_is_in_the_key(root: Path, tmp_path: Path, mon
     assert files() == 3
     load_object("ell.ply", 1.0, root=root, approximation=Approximation.CONVEX_DECOMPOSITION, cache=cache, max_surface_gap=0.0005)
     assert files() == 4
-    monkeypatch.setattr("graspgen_cli.geometry.convex.ALGORITHM", -1)
-    loaded(root, cache=cache)
-    assert files() == 5
     (root / "copy.ply").write_bytes((root / "ell.ply").read_bytes())
     loaded(root, "copy.ply", cache=cache)
-    assert files() == 5
+    assert files() == 4
+    assert str(ALGORITHM) in recipe(Approximation.CONVEX_DECOMPOSITION).split()
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "noise", "flipped", "other"])

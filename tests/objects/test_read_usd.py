@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import sys
 from pathlib import Path
 
@@ -27,14 +26,7 @@ def stage(folder: Path, body: str, meta: str = "metersPerUnit = 1", name: str = 
 
 
 def test_without_usd_core_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without_usd(name: str, *args: object, **named: object) -> object:
-        if name.split(".")[0] == "pxr":
-            raise ImportError(name)
-        return real(name, *args, **named)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(builtins, "__import__", without_usd)
+    monkeypatch.setitem(sys.modules, "pxr", None)
     with pytest.raises(ObjectError, match=r"pip install 'graspgen-cli\[usd\]'") as caught:
         read_mesh(stage(tmp_path, ""), 1.0)
     assert str(tmp_path) in str(caught.value)

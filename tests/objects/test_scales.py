@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import OBJECTS
 from graspgen_cli.errors import InputError
 from graspgen_cli.files import LARGEST_FILE
-from graspgen_cli.objects import scales
 from graspgen_cli.objects.scales import read_scales, resolve_object_paths
 
 
@@ -143,54 +143,36 @@ def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
     assert read_scales(path).entries == (("a.obj", 1.0),)
 
 
-@pytest.fixture
-def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Example objects carried by the package, and an empty working directory."""
-    folder = tmp_path / "carried"
-    folder.mkdir()
-    (folder / "graspgen_example.json").write_text("{}")
-    (folder / "hard_example.json").write_text("{}")
-    working = tmp_path / "working"
-    working.mkdir()
-    monkeypatch.chdir(working)
-    monkeypatch.setattr(scales, "_examples_folder", lambda: folder)
-    return folder
+@pytest.fixture(autouse=True)
+def empty_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "working").mkdir()
+    monkeypatch.chdir(tmp_path / "working")
 
 
 DEFAULT = Path("objects/graspgen_example.json")
 
 
-def test_the_defaults_work_in_an_empty_folder(examples: Path) -> None:
-    resolved = resolve_object_paths(object_scales_json=DEFAULT, object_dataset=Path("objects"))
-    assert resolved == (examples / "graspgen_example.json", examples)
+@pytest.mark.parametrize("listed", ["graspgen_example.json", "hard_example.json"])
+def test_the_lists_of_the_examples_work_in_an_empty_folder(listed: str) -> None:
+    found, root = resolve_object_paths(object_scales_json=Path("objects") / listed, object_dataset=Path("objects"))
+    assert found == root / listed and found.read_bytes() == (OBJECTS / listed).read_bytes()
+    assert (root / "mug.obj").is_file()
 
 
-def test_the_hard_list_works_in_an_empty_folder(examples: Path) -> None:
-    resolved = resolve_object_paths(object_scales_json=Path("objects/hard_example.json"), object_dataset=Path("objects"))
-    assert resolved == (examples / "hard_example.json", examples)
-
-
-def test_the_working_directorys_own_files_come_first(examples: Path) -> None:
+def test_the_working_directorys_own_files_come_first() -> None:
     Path("objects").mkdir()
     DEFAULT.write_text("{}")
     assert resolve_object_paths(object_scales_json=DEFAULT, object_dataset=Path("objects")) == (DEFAULT, Path("objects"))
 
 
-def test_the_examples_list_is_not_read_against_a_stranger_folder(examples: Path) -> None:
+def test_the_examples_list_is_not_read_against_a_stranger_folder() -> None:
     Path("objects").mkdir()
-    assert resolve_object_paths(object_scales_json=DEFAULT, object_dataset=Path("objects")) == (
-        examples / "graspgen_example.json",
-        examples,
-    )
+    found, root = resolve_object_paths(object_scales_json=DEFAULT, object_dataset=Path("objects"))
+    assert found == root / DEFAULT.name and (root / "mug.obj").is_file()
 
 
-def test_given_paths_are_left_alone(examples: Path) -> None:
+def test_given_paths_are_left_alone() -> None:
     given_paths = (Path("mine.json"), Path("/data/meshes"))
     assert resolve_object_paths(object_scales_json=given_paths[0], object_dataset=given_paths[1]) == given_paths
     missing = Path("objects/none.json")
     assert resolve_object_paths(object_scales_json=missing, object_dataset=given_paths[1]) == (missing, given_paths[1])
-
-
-def test_a_source_checkout_has_its_objects_folder() -> None:
-    folder = scales._examples_folder()
-    assert folder.name in ("objects", "example_objects")
