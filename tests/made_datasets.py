@@ -15,7 +15,8 @@ from graspgen_cli import __version__
 from graspgen_cli.dataset.object_map import read_object_map, write_object_map
 from graspgen_cli.dataset.paths import DatasetPaths, grasp_file_names
 from graspgen_cli.dataset.splits import update_splits
-from graspgen_cli.formats.graspgen_json import CHECKSUM, checksum, encode
+from graspgen_cli.formats.graspgen_json import encode
+from graspgen_cli.formats.json_text import CHECKSUM, checksum
 from graspgen_cli.records import GraspBatch, GraspDataset, Outcome
 
 OFFSET = ([0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0])

@@ -20,7 +20,8 @@ from graspgen_cli.analysis.dataset_facts import DatasetAnalysis, Thresholds, spl
 from graspgen_cli.analysis.document import analysis_document, csv_text, mean_opening
 from graspgen_cli.analysis.look import analyze_collections
 from graspgen_cli.analysis.object_facts import NEAR, TURNED, ObjectFacts, far_outliers, near_duplicates, object_facts
-from graspgen_cli.formats.graspgen_json import PoseText, checksum, encode, parse_document, read_document, read_grasp_file
+from graspgen_cli.formats.graspgen_json import encode, parse_document, read_document, read_grasp_file
+from graspgen_cli.formats.json_text import PoseText, checksum
 from graspgen_cli.geometry.poses import is_rotation, pose, rotation_angle
 from graspgen_cli.grippers.find import builtin_grippers
 from graspgen_cli.records import GraspDataset

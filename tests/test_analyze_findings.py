@@ -19,7 +19,8 @@ from graspgen_cli.analysis.findings import FAULTS, FindingKind
 from graspgen_cli.analysis.surface import between_pads, out_of_reach, surface_points
 from graspgen_cli.app import main
 from graspgen_cli.dataset.paths import DatasetPaths
-from graspgen_cli.formats.graspgen_json import CHECKSUM, encode
+from graspgen_cli.formats.graspgen_json import encode
+from graspgen_cli.formats.json_text import CHECKSUM
 from graspgen_cli.geometry.collision import ObjectShape, in_collision
 from graspgen_cli.grippers.export import graspgen_offset
 from graspgen_cli.records import GraspDataset

@@ -171,7 +171,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRun]:
         "analysis.look": {"analyze_collections": fake.analyze_collections},
         "analysis.compare": {"compare_collections": fake.compare_collections},
         "analysis.subsets": {"balance_dataset": fake.balance_dataset, "filter_dataset": fake.filter_dataset},
-        "making.convert": {"convert": fake.convert},
+        "dataset.convert": {"convert": fake.convert},
         "making.object_scales": {"make_scales": fake.make_scales},
         "training.run": {"make_training_scripts": fake.make_training_scripts, "make_inference_config": fake.make_inference_config},
         "making.relabel": {"relabel_dataset": fake.relabel_dataset},

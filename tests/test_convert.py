@@ -17,14 +17,16 @@ from hypothesis import strategies as st
 from examples import OBJECTS as EXAMPLES
 from foreign_files import datagen_document, isaac_document, random_poses, write_acronym, write_datagen, write_webdataset, write_yaml
 from graspgen_cli.app import main
-from graspgen_cli.dataset.collection import open_collection
+from graspgen_cli.dataset import convert as conversion
+from graspgen_cli.dataset.collection import open_collection, read_entry
+from graspgen_cli.dataset.convert import in_frame_of
 from graspgen_cli.dataset.paths import DatasetPaths
+from graspgen_cli.formats.format import Entry, load_format
 from graspgen_cli.formats.graspgen_json import read_grasp_file
-from graspgen_cli.formats.object_grasps import DamagedFile, ObjectGrasps
 from graspgen_cli.formats.webdataset import shard_uuids
 from graspgen_cli.grippers.find import load_gripper
-from graspgen_cli.making.convert import in_frame_of
 from graspgen_cli.records import GraspBatch, Outcome
+from graspgen_cli.settings.commands import ConvertCommand
 from made_datasets import make_dataset
 from trainer import read_dataset
 
@@ -37,9 +39,7 @@ def convert(source: Path, to: str, output: Path, *more: str, code: int = 0) -> N
 
 
 def batches(path: Path) -> dict[str, GraspBatch]:
-    found = dict(open_collection(path))
-    assert all(isinstance(value, ObjectGrasps) for value in found.values())
-    return {object_id: value.dataset.grasps for object_id, value in found.items() if isinstance(value, ObjectGrasps)}
+    return {found.dataset.object_id: found.dataset.grasps for found in map(read_entry, open_collection(path).entries)}
 
 
 def assert_same(before: dict[str, GraspBatch], after: dict[str, GraspBatch], *, tolerance: float = 0.0) -> None:
@@ -102,13 +102,12 @@ def test_guesses_stay_guesses(tmp_path: Path) -> None:
 )
 def test_any_pose_comes_back(tmp_path_factory: Any, position: list[float], quaternion: list[float], confidence: float) -> None:
     """The law of the round trip: a unit quaternion, either sign, and a position come back to the last bit."""
-    from graspgen_cli.formats.isaac_grasp import isaac_text, read_isaac_grasps
-
     w, x, y, z = (np.array(quaternion) / np.linalg.norm(quaternion)).tolist()
     grasp = {"confidence": confidence, "position": position, "orientation": {"w": w, "xyz": [x, y, z]}}
     document = {**isaac_document(count=1), "grasps": {"g": grasp}}
-    found = read_isaac_grasps(write_yaml(tmp_path_factory.mktemp("pose") / "a.yaml", document))
-    assert yaml.safe_load(isaac_text(found, None)) == document
+    isaac_grasp = load_format("isaac-grasp")
+    found = isaac_grasp.read(Entry(write_yaml(tmp_path_factory.mktemp("pose") / "a.yaml", document), "a"))
+    assert isaac_grasp.encode is not None and yaml.safe_load(isaac_grasp.encode(found, None)) == document
 
 
 def test_the_trainer_reads_what_was_an_isaac_grasp_file(tmp_path: Path) -> None:
@@ -204,8 +203,7 @@ def test_turned_to_the_grippers_own_frame(tmp_path: Path) -> None:
     """What the trainer computes, grasp @ offset, is the same before and after."""
     write_datagen(tmp_path / "a", ["mug.obj"])
     convert(tmp_path / "a", "graspgen", tmp_path / "b", "--for-gripper", GRIPPER)
-    ((_, before),), ((_, after),) = (list(open_collection(tmp_path / name)) for name in "ab")
-    assert isinstance(before, ObjectGrasps) and isinstance(after, ObjectGrasps)
+    before, after = (read_entry(entry) for name in "ab" for entry in open_collection(tmp_path / name).entries)
     assert before.pose_graspgen_in_gripper is not None and after.pose_graspgen_in_gripper is not None
     seen = before.dataset.grasps.pose_gripper_in_object @ before.pose_graspgen_in_gripper
     assert np.allclose(after.dataset.grasps.pose_gripper_in_object @ after.pose_graspgen_in_gripper, seen, atol=1e-12)
@@ -330,19 +328,13 @@ def test_json_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert [(one["object_id"], one["name"], one["grasps"]) for one in document["objects"]] == [("mug.obj", "mug", 8)]
 
 
-def test_damage_between_the_two_readings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever happens to the source, the index lists what is there."""
-    make_dataset(tmp_path / "a", OBJECTS)
-    from graspgen_cli.making import convert as module
-
-    real, seen = module.read_or_damage, []
-
-    def fails_later(entry: Any) -> Any:
-        seen.append(entry)
-        return real(entry) if len(seen) < 6 else DamagedFile(entry.path, "gone")
-
-    monkeypatch.setattr(module, "read_or_damage", fails_later)
-    convert(tmp_path / "a", "webdataset", tmp_path / "w", code=1)
+def test_a_file_that_is_lost_between_the_two_readings(tmp_path: Path) -> None:
+    """The index lists the objects that were written."""
+    paths = make_dataset(tmp_path / "a", OBJECTS)
+    lost = next(paths.grasps.glob("mug*"))
+    how = ConvertCommand(grasp_dataset=tmp_path / "a", to="webdataset", output_dataset=tmp_path / "w")
+    done = conversion.convert(how, on_start=lambda _: None, on_object=lambda name: lost.unlink() if "mug" in name else None)
+    assert [error.path for error in done.damaged] == [lost]
     folder = DatasetPaths(tmp_path / "w", GRIPPER).grasps
     assert len(json.loads((folder / "uuid_index.json").read_text())) == 2
     assert len(batches(folder)) == 2

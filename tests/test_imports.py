@@ -139,7 +139,7 @@ LIGHT = [
 ]
 RECORDS = "import graspgen_cli.records, graspgen_cli.settings.models"
 DRAWING = "import graspgen_cli.drawing.subjects, graspgen_cli.drawing.replay, graspgen_cli.drawing.viewer"
-FORMATS = "import graspgen_cli.making.convert, graspgen_cli.formats.acronym"
+FORMATS = "import graspgen_cli.dataset.convert, graspgen_cli.formats.acronym"
 
 
 @pytest.fixture(scope="module")

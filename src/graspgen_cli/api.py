@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from graspgen_cli.analysis.compare import Comparison
     from graspgen_cli.analysis.dataset_facts import DatasetAnalysis
     from graspgen_cli.analysis.subsets import Subset
+    from graspgen_cli.dataset.convert import Conversion
     from graspgen_cli.dataset.splits import SplitPlan
     from graspgen_cli.drawing.replay import Replay
-    from graspgen_cli.making.convert import Conversion
     from graspgen_cli.making.gripper_config import PreparedGripper
     from graspgen_cli.making.relabel import Relabelling
     from graspgen_cli.making.reports import ObjectReport, RunSummary
@@ -146,7 +146,7 @@ def relabel_grasps(*, config: Path | None = None, **settings: object) -> Relabel
 
 def convert_grasps(*, config: Path | None = None, **settings: object) -> Conversion:
     """`graspgen convert`: what was written, and what could not be. Raises SettingsError, InputError, GripperError or OutputError."""
-    from graspgen_cli.making.convert import convert
+    from graspgen_cli.dataset.convert import convert
     from graspgen_cli.settings.commands import ConvertCommand
 
     return convert(_resolved(ConvertCommand, settings, config), on_start=_ignore, on_object=_ignore)

@@ -1,12 +1,12 @@
-"""All errors that a user can meet, each with the exit code that it ends the command with.
+"""The errors that a user can correct, each with the exit code of the command.
 
-Library code raises these; only :mod:`graspgen_cli.app` catches them and prints one line. A message says what is wrong, in
-which file, and what to do next.
+Library code raises these errors; only :mod:`graspgen_cli.app` catches them and prints one line.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
+from pathlib import Path
 
 
 class ExitCode(IntEnum):
@@ -28,9 +28,31 @@ class ExitCode(IntEnum):
 
 
 class GraspgenError(Exception):
-    """Base of every error that is the user's to mend; `exit_code` is what the process ends with."""
+    """Base of the errors that a user can correct. Its text is one line: ``path: reason; advice``.
+
+    exit_code: exit code of the process. path: the file or folder, None if the error concerns no single one. reason: what is wrong.
+    advice: what to do next.
+    """
 
     exit_code: ExitCode = ExitCode.FAILED
+
+    def __init__(self, reason: str, *, path: Path | str | None = None, advice: str = "") -> None:
+        super().__init__(reason)
+        self.path, self.reason, self.advice = path, reason, advice
+
+    @property
+    def summary(self) -> str:
+        """``path: reason``, for lists of files to which the advice does not apply."""
+        return self.reason if self.path is None else f"{self.path}: {self.reason}"
+
+    def __str__(self) -> str:
+        return f"{self.summary}; {self.advice}" if self.advice else self.summary
+
+
+def one_line(error: BaseException, longest: int = 200) -> str:
+    """What an error of Python or a library says, on one line: a system error without its number and path, a KeyError as ``no 'key'``."""
+    text = f"no {error}" if isinstance(error, KeyError) else getattr(error, "strerror", None) or " ".join(str(error).split())
+    return (text or type(error).__name__)[:longest]
 
 
 class SettingsError(GraspgenError):
@@ -40,7 +62,7 @@ class SettingsError(GraspgenError):
 
 
 class InputError(GraspgenError):
-    """Something that the whole run needs cannot be read or used: the scales file, the dataset."""
+    """An input of the whole run cannot be read or used: the scales file, the dataset."""
 
     exit_code = ExitCode.BAD_INPUT
 
@@ -50,18 +72,26 @@ class GripperError(InputError):
 
 
 class ObjectError(GraspgenError):
-    """One object cannot be used; the others go on."""
+    """One object cannot be used; the run continues with the other objects."""
 
 
 class GraspFileError(GraspgenError):
-    """One grasp file cannot be read; the others go on."""
+    """One grasp file cannot be read; the run continues with the other files."""
+
+
+class DamagedFileError(GraspFileError):
+    """The checksum of a grasp file does not match its content."""
+
+
+class MalformedFileError(GraspFileError):
+    """A grasp file lacks a key or has a wrong value."""
+
+
+class NotFiniteError(MalformedFileError):
+    """A pose in a grasp file has a number that is not finite."""
 
 
 class OutputError(GraspgenError):
     """A file or folder cannot be written."""
 
     exit_code = ExitCode.OUTPUT
-
-
-class NotFiniteError(GraspFileError):
-    """A grasp file whose only fault may be that it holds numbers that are not finite."""

@@ -1,6 +1,4 @@
-"""The one way in which files of a dataset are written and read, and the folder of what is kept from run to run.
-
-YAML that anybody may have written, as plain values."""
+"""Writes files in one step, reads files of unknown origin within bounds, and names the cache folder."""
 
 from __future__ import annotations
 
@@ -8,22 +6,27 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any
 
-from graspgen_cli.errors import OutputError
+import orjson
+
+from graspgen_cli.errors import OutputError, one_line
 
 LARGEST_FILE = 1 << 28
 """bytes: a larger JSON file is refused rather than read into memory."""
 MOST_VALUES = 8_000_000
-"""Values in a JSON file, which take 30 to 230 bytes of memory each. A grasp takes 25 of them."""
+"""Values in a JSON file. A value takes 30 to 230 bytes of memory; a grasp has 25 values."""
 CACHE_VARIABLE = "GRASPGEN_CACHE_DIR"
-"""Names the cache folder in the place of the user's."""
+"""Environment variable that names another cache folder."""
+DEEPEST = 8
+"""Levels of nesting in a YAML file."""
 
 
 def default_cache() -> Path:
-    """The user's cache folder, or what CACHE_VARIABLE names."""
+    """The folder that CACHE_VARIABLE names, or the user's cache folder."""
     import platformdirs
 
     named = os.environ.get(CACHE_VARIABLE)
@@ -31,17 +34,29 @@ def default_cache() -> Path:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file in one step (see `atomic_file`). Raises OutputError naming the file."""
+    """Writes a file in one step (see `atomic_file`). Raises OutputError."""
     with atomic_file(path) as file:
         _write_through(file, content)
 
 
+def write_json_map(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes a JSON object with sorted keys, one line a key. Raises OutputError."""
+    write_atomically(path, json_map(values))
+
+
+def json_map(values: Mapping[str, Any]) -> bytes:
+    """A JSON object with sorted keys, one line a key."""
+    return orjson.dumps(dict(sorted(values.items())), option=orjson.OPT_INDENT_2) + b"\n"
+
+
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write into that becomes `path` where the block ends well, so that a reader, or a crash at any moment, sees the old
-    content or the new, never a part: a temporary file in the same folder, synchronised, then renamed over the old one, whose
-    permissions it has. Raises OutputError naming the file."""
-    # The name starts with a dot and does not end in .json, so that no reader of the folder takes it for data.
+    """A file that becomes `path` when the block ends without an error. A reader, also after a crash, sees the old or the new content.
+
+    Writes a temporary file in the same folder, synchronises it and renames it. The new file has the permissions of the old one.
+    Raises OutputError.
+    """
+    # The leading dot and the suffix keep readers of the folder from taking the file for data.
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,36 +71,101 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); check the disk and the permissions") from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError, advice: str = "check the disk and the permissions") -> OutputError:
+    return OutputError(f"cannot be written ({one_line(error)})", path=path, advice=advice)
+
+
+def _write_through(file: IO[bytes], content: bytes) -> None:
+    file.write(content)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename in the folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Placed(StrEnum):
+    """What `place_file` did with a file."""
+
+    WRITTEN = "written"
+    KEPT = "kept"
+    """The file had the same content."""
+    DIFFERS = "differs"
+    """The file had other content and was not changed."""
+
+
+def place_file(path: Path, text: str, *, overwrite: bool, mode: int = 0o644) -> Placed:
+    """Writes a file of the user with these permissions. Replaces other content only with `overwrite`. Raises OutputError."""
+    content = text.encode()
+    try:
+        existing = path.read_bytes() if path.exists() else None
+        if existing is not None and existing != content and not overwrite:
+            return Placed.DIFFERS
+        if existing != content:
+            write_atomically(path, content)
+        path.chmod(mode)
+    except OSError as error:
+        raise _unwritable(path, error, "check the permissions") from error
+    return Placed.KEPT if existing == content else Placed.WRITTEN
 
 
 def read_bounded(path: Path, *, largest: int = LARGEST_FILE) -> bytes:
-    """The content of a file of JSON or text that anybody may have written.
+    """The content of a file of JSON or text from an unknown source.
 
-    Raises ValueError, in a few words to be put behind the file's name, for what is no file or would not fit in memory once it is
-    parsed; OSError where it cannot be read.
+    Raises ValueError, with a reason that fits behind the file's name, for anything but a regular file, and for a file whose values would
+    not fit in memory; OSError if the file cannot be read.
     """
-    # Opening a pipe would wait for ever, and a device may never end.
+    # Opening a pipe would block for ever, and a device may never end.
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("is not a regular file")
     content = b""
     if status.st_size <= largest:
         with path.open("rb") as file:
-            # To ask for the largest size would have all that memory mapped, however small the file is. One that still grows is longer.
+            # read(largest) would map that much memory for any file. A file that grows meanwhile is longer than its status says.
             content = file.read(status.st_size + 1)
             content += file.read(largest + 1 - len(content)) if len(content) > status.st_size else b""
     if max(len(content), status.st_size) > largest:
         raise ValueError(f"is larger than {largest >> 10} KiB" if largest < 1 << 20 else f"is larger than {largest >> 20} MiB")
-    # Every value has a mark before it, so a file of fewer bytes than that need not be searched for them.
-    if len(content) > MOST_VALUES and sum(content.count(mark) for mark in (b"[", b"{", b",")) > MOST_VALUES:
-        raise ValueError(f"holds more than {MOST_VALUES} values")
+    require_few_values(content)
     return content
 
 
+def require_few_values(content: bytes) -> None:
+    """Raises ValueError if a JSON text has more than MOST_VALUES values."""
+    # Every value has a mark before it, so a text of fewer bytes needs no count.
+    if len(content) > MOST_VALUES and sum(content.count(mark) for mark in (b"[", b"{", b",")) > MOST_VALUES:
+        raise ValueError(f"holds more than {MOST_VALUES} values")
+
+
+def read_json_map(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises ValueError if there is none, OSError if the file cannot be read."""
+    try:
+        values = orjson.loads(read_bounded(path))
+    except (RecursionError, MemoryError) as error:
+        raise ValueError("is nested too deep") from error
+    if not isinstance(values, dict):
+        raise ValueError("is not a JSON object")
+    return values
+
+
+def read_json_map_if_sound(path: Path) -> dict[str, Any]:
+    """The JSON object in a file that can be made again; empty if the file is missing or broken."""
+    try:
+        return read_json_map(path)
+    except (OSError, ValueError):
+        return {}
+
+
 def read_ahead(path: Path) -> None:
-    """Asks the system to fetch a file that is read soon, so that nobody waits for the disk then. Does nothing where that cannot be asked,
-    or the file is none that `read_bounded` would read."""
+    """Asks the system to fetch a file that will be read soon. Ignores files that `read_bounded` refuses."""
     if not hasattr(os, "posix_fadvise"):
         return
     with contextlib.suppress(OSError):
@@ -95,55 +175,39 @@ def read_ahead(path: Path) -> None:
                 os.posix_fadvise(file.fileno(), 0, status.st_size, os.POSIX_FADV_WILLNEED)
 
 
-def _write_through(file: IO[bytes], content: bytes) -> None:
-    file.write(content)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes a rename in the folder last through a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def remove_leftovers(folder: Path) -> None:
-    """Removes temporary files that a killed run left in the folder. Only for a folder in which nobody else writes."""
+    """Removes the temporary files of killed runs. No other process may write into the folder meanwhile."""
     for path in folder.glob(".*.tmp") if folder.is_dir() else ():
         with contextlib.suppress(OSError):
             path.unlink()
 
 
 def append_line(path: Path, line: bytes) -> None:
-    """Adds a line to a log, whole even where several processes write at once. Raises OutputError naming the file."""
+    """Appends a line to a log; lines of several processes stay whole. Raises OutputError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab", buffering=0) as file:
             file.write(line + b"\n")
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); check the disk and the permissions") from error
+        raise _unwritable(path, error) from error
 
 
 def require_writable(folder: Path) -> None:
-    """Makes the folder and proves that files can be made in it, before long work starts. Raises OutputError."""
+    """Makes the folder and checks that a file can be made in it. Raises OutputError."""
     probe = folder / f".{secrets.token_hex(8)}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch(exist_ok=False)
         probe.unlink()
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror or error}); choose another --grasp-dataset") from error
-
-
-DEEPEST = 8
+        raise _unwritable(folder, error, "choose another --grasp-dataset") from error
 
 
 def load_plain_yaml(content: bytes, *, deepest: int = DEEPEST) -> Any:
     """The values of a YAML text in UTF-8.
 
-    It is looked at event by event before anything is built from it: no references, for they can stand for more than memory holds, no
-    depth, and no more values than JSON may have. Raises ValueError, in a few words to be put behind the file's name.
+    Checks the text event by event before it builds a value: no references, which could stand for more than memory holds, a limited depth
+    and number of values. Raises ValueError with a reason that fits behind the file's name.
     """
     import yaml
 
@@ -160,4 +224,4 @@ def load_plain_yaml(content: bytes, *, deepest: int = DEEPEST) -> Any:
                 raise ValueError(f"nested more than {deepest} deep, or more than {MOST_VALUES} values")
         return loader(text).get_single_data()
     except (yaml.YAMLError, RecursionError, MemoryError) as error:
-        raise ValueError(f"not valid YAML: {' '.join(str(error).split())[:160] or type(error).__name__}") from error
+        raise ValueError(f"not valid YAML: {one_line(error, 160)}") from error

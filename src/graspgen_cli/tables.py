@@ -1,4 +1,5 @@
-"""The tables of what can be added to graspgen: plain data, light to import. Classes are named as "module:Class" and imported when used."""
+"""The tables of what can be added to graspgen: plain data, light to import. Classes and functions are named as "module:name" and
+imported when used."""
 
 from __future__ import annotations
 
@@ -29,6 +30,17 @@ class EngineRow:
     has_our_contacts: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class FormatRow:
+    """A format of grasp files.
+
+    place: "module:name" of its `formats.format.GraspFormat`. written: whether `convert --to` offers the format.
+    """
+
+    place: str
+    written: bool = False
+
+
 REFERENCE_ENGINE = "mujoco"
 """The engine that gives the same bits on every run; it tries the controls and what another engine leaves in doubt."""
 ENGINES = {
@@ -51,3 +63,11 @@ ENGINES = {
     ),
 }
 """The engines by the name that `--backend` takes."""
+
+FORMATS = {
+    "graspgen": FormatRow(place="graspgen_cli.formats.graspgen_json:FORMAT", written=True),
+    "isaac-grasp": FormatRow(place="graspgen_cli.formats.isaac_grasp:FORMAT", written=True),
+    "webdataset": FormatRow(place="graspgen_cli.formats.webdataset:FORMAT", written=True),
+    "acronym": FormatRow(place="graspgen_cli.formats.acronym:FORMAT"),
+}
+"""The formats of grasp files by the name that `--to` takes. The suffix of a file decides its format."""

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from graspgen_cli.analysis.counts import ObjectCounts, count_grasps, rate_interval
-from graspgen_cli.analysis.look import FORWARD, reason, spare_the_collector
-from graspgen_cli.dataset.collection import Collection, Entry, open_collection, read_entry
+from graspgen_cli.analysis.look import spare_the_collector
+from graspgen_cli.dataset.collection import Collection, open_collection, read_entry
 from graspgen_cli.errors import GraspFileError, GripperError
-from graspgen_cli.formats.object_grasps import ObjectGrasps
+from graspgen_cli.formats.format import Entry, ObjectGrasps
 from graspgen_cli.grippers.export import gripper_document
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.records import Floats, Outcome
@@ -201,7 +201,7 @@ def _names(these: Mapping[Key, Entry], others: Mapping[Key, Entry]) -> tuple[str
 def _keys(collection: Collection, workers: int, on_object: Callable[[str], None]) -> tuple[dict[Key, Entry], list[str]]:
     """Which object each file holds, and what cannot be read; of several files with one object the first one counts."""
     keys: dict[Key, Entry] = {}
-    broken = [f"{damaged.path}: {damaged.reason}" for damaged in collection.damaged]
+    broken = [error.summary for error in collection.damaged]
     found = dict(spread(collection.entries, make_key_reader, (), workers=workers))
     for entry in collection.entries:
         key = found[entry]
@@ -224,7 +224,7 @@ def read_key(entry: Entry) -> Key | Failure:
     try:
         dataset = read_entry(entry).dataset
     except GraspFileError as error:
-        return Failure(f"{entry.shown}: {reason(error, str(entry.shown))}")
+        return Failure(error.summary)
     return Key(entry.gripper or dataset.gripper_name, dataset.object_id, dataset.scale)
 
 
@@ -248,8 +248,7 @@ def compare_entries(pair: Pair) -> ObjectComparison:
 
 def _poses(grasps: ObjectGrasps) -> Floats:
     """In GraspGen's frame, in which grippers can be compared."""
-    frame = grasps.pose_graspgen_in_gripper
-    return grasps.dataset.grasps.pose_gripper_in_object @ (FORWARD if frame is None else frame)
+    return grasps.dataset.grasps.pose_gripper_in_object @ grasps.trainer_frame
 
 
 # --- what is not the same ------------------------------------------------------------------------------------------------------------

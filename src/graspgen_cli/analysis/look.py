@@ -26,11 +26,11 @@ from graspgen_cli.analysis.dataset_facts import (
 from graspgen_cli.analysis.findings import Finding, FindingKind
 from graspgen_cli.analysis.object_facts import ObjectFacts, object_facts
 from graspgen_cli.analysis.surface import SurfaceFacts, out_of_reach, surface_facts
-from graspgen_cli.dataset.collection import Collection, Entry, fetch_entry, open_collection, read_entry
+from graspgen_cli.dataset.collection import Collection, fetch_entry, open_collection, read_entry
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.dataset.splits import listed_objects
 from graspgen_cli.errors import GraspFileError, GripperError, InputError, NotFiniteError, ObjectError
-from graspgen_cli.formats.object_grasps import ObjectGrasps
+from graspgen_cli.formats.format import Entry, ObjectGrasps
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.geometry.poses import transform_points
 from graspgen_cli.grippers.find import load_gripper
@@ -41,9 +41,6 @@ from graspgen_cli.running.processes import spread
 from graspgen_cli.settings.analysis_models import InputSettings
 from graspgen_cli.settings.commands import AnalyzeCommand
 from graspgen_cli.settings.models import GripperSettings
-
-FORWARD = np.eye(4)
-"""GraspGen's convention: a file that says nothing of its frame is taken to keep to it."""
 
 
 @dataclass(frozen=True)
@@ -102,26 +99,20 @@ def look_at(entry: Entry, looker: Looker) -> Looked:
         grasps = read_entry(entry)
     except GraspFileError as error:
         kind = FindingKind.NOT_FINITE if isinstance(error, NotFiniteError) else FindingKind.UNREADABLE
-        return Looked(None, (Finding(kind, source, "", reason(error, source)),), {})
+        return Looked(None, (Finding(kind, source, "", error.reason),), {})
     gripper = entry.gripper or grasps.dataset.gripper_name or "unknown"
     known = looker.known(gripper)
-    frame = grasps.pose_graspgen_in_gripper
     facts, found = object_facts(
         grasps.dataset,
         source=source,
         gripper=gripper,
-        pose_graspgen_in_gripper=FORWARD if frame is None else frame,
+        pose_graspgen_in_gripper=grasps.trainer_frame,
         symmetric=known is None or known.gripper.symmetric,
     )
     if looker.look.meshes is not None:
         surface, more = _surface(grasps, source, known, looker.look.meshes)
         facts, found = replace(facts, surface=surface), _without_guesses(found, surface) + more
     return Looked(facts, tuple(found), _record(grasps))
-
-
-def reason(error: Exception, source: str) -> str:
-    """The message of an error without the file's name and the advice, which findings have in places of their own."""
-    return str(error).removeprefix(f"{source}: ").partition("; make it anew")[0]
 
 
 def _without_guesses(found: list[Finding], surface: SurfaceFacts | None) -> list[Finding]:
@@ -160,10 +151,10 @@ def _surface(grasps: ObjectGrasps, source: str, gripper: GripperShape | None, me
 
 def _without_gripper(grasps: ObjectGrasps, target: TargetObject) -> SurfaceFacts:
     """What can be said of a gripper of which only width and depth are known."""
-    dataset, frame = grasps.dataset, grasps.pose_graspgen_in_gripper
+    dataset = grasps.dataset
     depth, width = np.nan_to_num([dataset.gripper_depth, dataset.gripper_width])
     tip: Floats = np.array([[0.0, 0.0, depth]])
-    points = transform_points(dataset.grasps.pose_gripper_in_object @ (FORWARD if frame is None else frame), tip)[:, 0]
+    points = transform_points(dataset.grasps.pose_gripper_in_object @ grasps.trainer_frame, tip)[:, 0]
     return SurfaceFacts(None, None, int(out_of_reach(target.mesh, points, max(float(width), 0.1)).sum()))
 
 

@@ -21,11 +21,11 @@ from graspgen_cli.analysis.charts import Scene, data_uri, figures, scene, scene_
 from graspgen_cli.analysis.counts import judged, reference_rates, total_counts
 from graspgen_cli.analysis.dataset_facts import DatasetAnalysis, reference_of
 from graspgen_cli.analysis.document import OUTCOMES, analysis_document, csv_text
-from graspgen_cli.analysis.look import FORWARD
 from graspgen_cli.analysis.object_facts import FARTHEST, ObjectFacts
-from graspgen_cli.dataset.collection import Entry, read_entry
+from graspgen_cli.dataset.collection import read_entry
 from graspgen_cli.errors import InputError, ObjectError
 from graspgen_cli.files import write_atomically
+from graspgen_cli.formats.format import Entry
 from graspgen_cli.objects.read import read_mesh
 from graspgen_cli.objects.scales import resolve_object_paths
 from graspgen_cli.records import TriangleMesh
@@ -271,9 +271,8 @@ def _mesh(facts: ObjectFacts, meshes: Path) -> TriangleMesh | None:
 def _scene(facts: ObjectFacts, entry: Entry, meshes: Path) -> Scene:
     """The object in 3-D; its file could be read a moment ago."""
     grasps = read_entry(entry)
-    frame = FORWARD if grasps.pose_graspgen_in_gripper is None else grasps.pose_graspgen_in_gripper
     dataset = grasps.dataset
-    batch = replace(dataset.grasps, pose_gripper_in_object=dataset.grasps.pose_gripper_in_object @ frame)
+    batch = replace(dataset.grasps, pose_gripper_in_object=dataset.grasps.pose_gripper_in_object @ grasps.trainer_frame)
     return scene(facts, _mesh(facts, meshes), batch, width=_known(dataset.gripper_width, 0.08), depth=_known(dataset.gripper_depth, 0.12))
 
 

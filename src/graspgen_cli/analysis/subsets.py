@@ -17,16 +17,16 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from graspgen_cli.analysis.look import FORWARD, open_inputs, reason
-from graspgen_cli.dataset.collection import Collection, Entry, read_entry
+from graspgen_cli.analysis.look import open_inputs
+from graspgen_cli.dataset.collection import Collection, read_entry
 from graspgen_cli.dataset.paths import DatasetPaths, grasp_file_names
 from graspgen_cli.dataset.splits import TRAIN_FILE, VALID_FILE, listed_objects
 from graspgen_cli.errors import GraspFileError, OutputError, SettingsError
 from graspgen_cli.files import write_atomically
-from graspgen_cli.formats.graspgen_json import PoseText
-from graspgen_cli.formats.object_grasps import IsaacFields, ObjectGrasps
+from graspgen_cli.formats.format import Entry, IsaacFields, ObjectGrasps
+from graspgen_cli.formats.graspgen_json import content_of
+from graspgen_cli.formats.json_text import PoseText
 from graspgen_cli.grippers.find import load_gripper
-from graspgen_cli.making.convert import graspgen_content
 from graspgen_cli.objects.scales import id_problem
 from graspgen_cli.records import Floats, GraspBatch, Outcome
 from graspgen_cli.settings.analysis_models import BalanceSettings, FilterSettings
@@ -185,8 +185,7 @@ def filter_dataset(settings: FilterCommand, *, on_start: Callable[[int], None], 
     wanted = conditions(settings)
 
     def choose(grasps: ObjectGrasps) -> Indices:
-        frame = grasps.pose_graspgen_in_gripper
-        return matching(wanted, grasps.dataset.grasps, FORWARD if frame is None else frame)
+        return matching(wanted, grasps.dataset.grasps, grasps.trainer_frame)
 
     names = {"indices", "outcomes", "min_opening", "max_opening", "approach_direction", "approach_angle"}
     how = {"command": "filter", **settings.model_dump(mode="json", include=names)}
@@ -206,14 +205,14 @@ def _copy(
     _require_empty(settings.output_dataset)
     on_start(sum(len(collection.entries) for collection in collections))
     writer = _Writer(settings.output_dataset, choose, how)
-    broken = [f"{damaged.path}: {damaged.reason}" for collection in collections for damaged in collection.damaged]
+    broken = [error.summary for collection in collections for error in collection.damaged]
     objects: list[KeptObject] = []
     for collection in collections:
         for entry in collection.entries:
             try:
                 objects.append(writer.write(entry))
             except GraspFileError as error:
-                broken.append(f"{entry.shown}: {reason(error, str(entry.shown))}")
+                broken.append(error.summary)
             on_object(entry.name)
     _write_maps(settings.output_dataset, objects)
     for collection in collections:
@@ -239,12 +238,12 @@ class _Writer:
         gripper = entry.gripper or dataset.gripper_name or "unknown"
         problem = id_problem(dataset.object_id) or ("" if _is_name(gripper) else "is of a gripper without a usable name")
         if problem:
-            raise GraspFileError(f"{entry.shown}: the object {ascii(dataset.object_id)[:80]} {problem}")
+            raise GraspFileError(f"the object {ascii(dataset.object_id)[:80]} {problem}", path=entry.shown)
         index = self.choose(found)
         name = grasp_file_names([(dataset.object_id, dataset.scale)], {})[dataset.object_id]
         file = _free(DatasetPaths(self.output, gripper).grasps, name, dataset.object_id, dataset.scale)
         if len(index):
-            write_atomically(file, graspgen_content(subset(found, index, self.how)))
+            write_atomically(file, content_of(subset(found, index, self.how)))
         kept = dataset.grasps[index]
         failed = kept.count(Outcome.COLLISION, Outcome.DROPPED, Outcome.UNSTABLE)
         return KeptObject(
@@ -270,7 +269,7 @@ def _free(folder: Path, name: str, object_id: str, scale: float) -> Path:
     twin = [(object_id, scale), (f"{object_id}\0", scale)]
     marked = grasp_file_names(twin, {})[object_id]
     if marked == name or (folder / marked).exists():
-        raise GraspFileError(f"{folder / name}: {object_id} is there twice; only the first file was copied")
+        raise GraspFileError(f"{object_id} is there twice; only the first file was copied", path=folder / name)
     return folder / marked
 
 

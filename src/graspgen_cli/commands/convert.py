@@ -8,15 +8,14 @@ from graspgen_cli.commands.command import Command
 from graspgen_cli.console import Console, printable
 from graspgen_cli.errors import ExitCode
 from graspgen_cli.settings.commands import ConvertCommand
-from graspgen_cli.settings.handoff_models import ConvertFormat
 
 if TYPE_CHECKING:
-    from graspgen_cli.making.convert import Conversion
+    from graspgen_cli.dataset.convert import Conversion
 
 
 def convert(settings: ConvertCommand, console: Console) -> ExitCode:
     """Convert everything under the path, and say what was written, what was not, and what was assumed."""
-    from graspgen_cli.making.convert import convert as convert_grasps
+    from graspgen_cli.dataset.convert import convert as convert_grasps
 
     with console.progress() as progress:
         conversion = convert_grasps(settings, on_start=progress.start, on_object=progress.advance)
@@ -29,7 +28,7 @@ def convert(settings: ConvertCommand, console: Console) -> ExitCode:
     if conversion.uuid_map is not None:
         console.note(f"GraspGen finds the meshes by {conversion.uuid_map}; copy it to the folder of the meshes")
     for damaged in conversion.damaged:
-        console.error(f"{damaged.path}: {damaged.reason}")
+        console.error(damaged.summary)
     return ExitCode.FAILED if conversion.damaged else ExitCode.OK
 
 
@@ -54,7 +53,7 @@ def _print(conversion: Conversion, settings: ConvertCommand, console: Console) -
     console.table(("gripper", "objects", "grasps"), rows)
     console.line()
     console.line(f"files: {settings.output_dataset}")
-    if settings.to is ConvertFormat.GRASPGEN:
+    if settings.to == "graspgen":
         for gripper in grippers:
             console.line(f"next:  graspgen analyze --gripper-config {gripper} --grasp-dataset {settings.output_dataset}")
 

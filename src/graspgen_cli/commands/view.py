@@ -17,7 +17,7 @@ def view(settings: ViewCommand, console: Console) -> ExitCode:
 
     opened = open_view(settings)
     for file in opened.damaged:
-        console.error(f"{file.path}: {file.reason}")
+        console.error(file.summary)
     if settings.export is not None:
         for note in export(opened, settings.export):
             console.note(note)

@@ -21,8 +21,8 @@ from graspgen_cli import __version__
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.errors import GraspFileError, ObjectError, OutputError
 from graspgen_cli.files import read_bounded, write_atomically
+from graspgen_cli.formats.format import GRASP_SUFFIX
 from graspgen_cli.formats.graspgen_json import read_grasp_file
-from graspgen_cli.formats.object_grasps import GRASP_SUFFIX
 from graspgen_cli.objects.read import content_hash
 from graspgen_cli.objects.read_usd import USD_SUFFIXES
 from graspgen_cli.records import GraspDataset, Outcome

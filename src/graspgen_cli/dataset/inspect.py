@@ -20,8 +20,8 @@ from graspgen_cli.dataset.index import DatasetIndex, GraspEntry, Stamp, grasp_en
 from graspgen_cli.dataset.object_map import listed_entries, object_map
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.dataset.splits import listed_objects
-from graspgen_cli.errors import GraspFileError, InputError
-from graspgen_cli.formats.graspgen_json import decode, read_document, require_intact
+from graspgen_cli.errors import DamagedFileError, GraspFileError, InputError, MalformedFileError
+from graspgen_cli.formats.graspgen_json import read_grasp_file
 from graspgen_cli.geometry.poses import is_rotation, rounded
 from graspgen_cli.records import TRAINER_MINIMUM_POSITIVES, GraspBatch, Outcome
 
@@ -107,16 +107,20 @@ def inspect_files(paths: DatasetPaths, *, meshes: Path | None, on_file: Callable
 def inspect_file(paths: DatasetPaths, name: str, *, meshes: Path | None) -> FileResult:
     """Checks one grasp file by its content, and against its mesh where the folder of the meshes is given."""
     path = paths.grasps / name
-    kind = Kind.UNREADABLE
     try:
         stamp = Stamp.of(path.stat())
-        document = read_document(path)
-        kind = Kind.DAMAGED
-        require_intact(path, document)
-        kind = Kind.MALFORMED
-        dataset = decode(path, document)
-    except (GraspFileError, OSError) as error:
-        return FileResult(None, (Finding(paths.gripper, path, kind, _detail(path, error)),))
+        dataset = read_grasp_file(path)
+    except GraspFileError as error:
+        kind = (
+            Kind.DAMAGED
+            if isinstance(error, DamagedFileError)
+            else Kind.MALFORMED
+            if isinstance(error, MalformedFileError)
+            else Kind.UNREADABLE
+        )
+        return FileResult(None, (Finding(paths.gripper, path, kind, error.reason),))
+    except OSError as error:
+        return FileResult(None, (Finding(paths.gripper, path, Kind.UNREADABLE, str(error)),))
     entry = grasp_entry(stamp, dataset)
     problems = [*_grasp_problems(dataset.grasps), *_entry_problems(entry)]
     if entry.own and dataset.gripper_name != paths.gripper:
@@ -125,11 +129,6 @@ def inspect_file(paths: DatasetPaths, name: str, *, meshes: Path | None) -> File
         problems += _mesh_problems(entry, meshes)
     findings = tuple(Finding(paths.gripper, path, kind, detail) for kind, detail in problems)
     return FileResult(None if any(finding.kind in BROKEN for finding in findings) else entry, findings)
-
-
-def _detail(path: Path, error: Exception) -> str:
-    """The message of an error without the file's name and the advice, which the findings have in columns of their own."""
-    return str(error).removeprefix(f"{path}: ").partition("; make it anew")[0]
 
 
 Problem = tuple[Kind, str]

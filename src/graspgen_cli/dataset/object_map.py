@@ -10,7 +10,7 @@ import orjson
 from graspgen_cli.dataset.index import DatasetIndex, current_index, grasp_stamps
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.files import read_bounded, write_atomically
-from graspgen_cli.formats.object_grasps import GRASP_SUFFIX
+from graspgen_cli.formats.format import GRASP_SUFFIX
 
 
 def read_object_map(paths: DatasetPaths) -> dict[str, str]:

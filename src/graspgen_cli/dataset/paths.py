@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from graspgen_cli.formats.object_grasps import GRASP_SUFFIX
+from graspgen_cli.formats.format import GRASP_SUFFIX
 
 LONGEST_STEM = 120
 """bytes kept of a long base name: file systems allow 255 for the whole."""

@@ -16,7 +16,7 @@ from graspgen_cli.drawing.plot import plot_file
 from graspgen_cli.drawing.subjects import GraspSource, in_our_frame, object_root
 from graspgen_cli.errors import GraspFileError, InputError, ObjectError
 from graspgen_cli.files import write_atomically
-from graspgen_cli.formats.object_grasps import ObjectGrasps
+from graspgen_cli.formats.format import ObjectGrasps
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.geometry.finger_reach import FingerReach
 from graspgen_cli.guess.place import fit_openings

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from graspgen_cli.dataset.collection import Collection, Entry, open_collection, read_entry
+from graspgen_cli.dataset.collection import Collection, open_collection, read_entry
 from graspgen_cli.drawing.figures import GraspScene
 from graspgen_cli.drawing.gripper_page import GripperPage, gripper_html
 from graspgen_cli.drawing.page import GraspPage
 from graspgen_cli.drawing.still import grasp_model, grasp_picture, gripper_model
 from graspgen_cli.drawing.web import grasp_page, web_server
-from graspgen_cli.errors import InputError, ObjectError
+from graspgen_cli.errors import GraspFileError, InputError, ObjectError
 from graspgen_cli.files import write_atomically
-from graspgen_cli.formats.object_grasps import DamagedFile, ObjectGrasps
+from graspgen_cli.formats.format import Entry, ObjectGrasps
 from graspgen_cli.grippers.find import builtin_grippers, load_gripper
 from graspgen_cli.grippers.gripper_file import saved_grippers
 from graspgen_cli.grippers.picture import gripper_picture
@@ -53,8 +53,7 @@ class GraspSource:
         """Number of the entry to show first: that with the text of `object` in its title. Raises InputError where there is none."""
         wanted = self.settings.object
         if not self.collection.entries:
-            first = self.collection.damaged[0]
-            raise InputError(f"{first.path}: {first.reason}")
+            raise InputError(self.collection.damaged[0].summary)
         if wanted is None:
             return 0
         found = [number for number, title in enumerate(self.titles) if wanted.lower() in title.lower()]
@@ -178,7 +177,7 @@ class View:
     settings: ViewCommand
 
     @property
-    def damaged(self) -> tuple[DamagedFile, ...]:
+    def damaged(self) -> tuple[GraspFileError, ...]:
         """Files that could not even be listed."""
         return self.source.collection.damaged if isinstance(self.source, GraspSource) else ()
 

@@ -3,21 +3,20 @@
 Source: the ACRONYM dataset (Eppner, Mousavian, Fox, ICRA 2021) and its files: ``grasps/transforms`` (N, 4, 4) m in the frame of the scaled
 mesh, ``grasps/qualities/flex/object_in_gripper`` (N,) 0 or 1, ``object/file``, ``object/scale``, ``gripper/type``.
 
-Frames: the hand opens along X there, approach +Z, origin at the hand's flange. That is GraspGen's convention; the hand's own model
-(``panda_hand``) opens along Y, a quarter turn about Z apart.
+Frames: the hand's closing direction is X, its approach axis +Z, its origin the flange: GraspGen's convention. The hand's own model
+(``panda_hand``) closes along Y, a quarter turn about Z apart.
 """
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from graspgen_cli.errors import GraspFileError, InputError
+from graspgen_cli.errors import GraspFileError, InputError, one_line
 from graspgen_cli.files import LARGEST_FILE
-from graspgen_cli.formats.object_grasps import ObjectGrasps, finite
+from graspgen_cli.formats.format import MALFORMED, Entry, GraspFormat, ObjectGrasps, finite
 from graspgen_cli.geometry.poses import is_rotation
 from graspgen_cli.records import GraspBatch, GraspDataset, Outcome
 
@@ -28,31 +27,28 @@ DEPTH = 0.1122
 _MOST_GRASPS = 300_000
 _LONGEST_TEXT = 4096
 """bytes."""
-_MALFORMED = (OSError, KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError, RuntimeError, MemoryError)
-"""What h5py raises for an arbitrary file."""
 
 
-def read_acronym(path: Path) -> ObjectGrasps:
-    """Reads an ACRONYM file. Raises InputError where h5py is not installed, GraspFileError for whatever is no such file."""
+def _read(entry: Entry) -> ObjectGrasps:
+    path = entry.path
     try:
         import h5py
     except ModuleNotFoundError:
-        raise InputError(f"{path}: reading HDF5 needs the package h5py; run: pip install 'graspgen-cli[formats]'") from None
+        raise InputError("reading HDF5 needs the package h5py", path=path, advice="run: pip install 'graspgen-cli[formats]'") from None
     try:
         if not path.is_file() or path.stat().st_size > LARGEST_FILE:
             raise ValueError(f"not a regular file of at most {LARGEST_FILE >> 20} MiB")
         with h5py.File(path, "r") as file:
             dataset = _decoded(file)
-    except _MALFORMED as error:
-        problem = " ".join(str(error).split()) or type(error).__name__
-        raise GraspFileError(f"{path}: not an ACRONYM file ({problem[:200]})") from error
+    except (*MALFORMED, OSError, RuntimeError) as error:
+        raise GraspFileError(f"not an ACRONYM file ({one_line(error)})", path=path) from error
     return ObjectGrasps(dataset=dataset, gripper_frame="panda_hand turned to open along X", pose_graspgen_in_gripper=np.eye(4))
 
 
 def _decoded(file: Any) -> GraspDataset:
     poses, held = _stored(file, "grasps/transforms"), _stored(file, "grasps/qualities/flex/object_in_gripper")
     count = held.shape[0] if len(held.shape) == 1 else -1
-    # Shapes first: what is stored compressed can be any size.
+    # Shapes first: compressed values can be of any size.
     if not 0 < count <= _MOST_GRASPS or poses.shape != (count, 4, 4) or poses.dtype.kind != "f" or held.dtype.kind not in "iub":
         raise ValueError(f"transforms of shape {poses.shape} and flags of shape {held.shape}")
     pose_gripper_in_object = np.asarray(poses[()], np.float64)
@@ -77,7 +73,7 @@ def _decoded(file: Any) -> GraspDataset:
 
 
 def _stored(file: Any, name: str) -> Any:
-    """A dataset whose values lie in this file: HDF5 can lead to any other file, and a chunk can unpack to more than memory holds."""
+    """A dataset whose values lie in this file. HDF5 can name any other file, and a chunk can unpack to more than memory holds."""
     stored = file[name]
     chunk = math.prod(stored.chunks or (1,)) * stored.dtype.itemsize
     if stored.file.filename != file.filename or stored.external or stored.is_virtual:
@@ -101,3 +97,6 @@ def _text(file: Any, name: str) -> str:
     if not isinstance(text, str) or not text:
         raise ValueError(f"{name} is not text")
     return text
+
+
+FORMAT = GraspFormat(suffixes=(".h5", ".hdf5"), read=_read)

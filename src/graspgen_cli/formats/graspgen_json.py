@@ -1,18 +1,15 @@
-"""GraspGen's JSON form of one object's grasps.
+"""GraspGen JSON: one object's grasps.
 
 The trainer reads ``object.file``, ``object.scale``, ``grasps.transforms`` and ``grasps.object_in_gripper`` (GraspGen,
-docs/GRASP_DATASET_FORMAT.md) and ignores the keys that are ours: ``grasps.outcome``, ``grasps.opening_width``,
-``grasps.quality``, ``provenance`` and ``checksum``.
+docs/GRASP_DATASET_FORMAT.md) and ignores our keys: ``grasps.outcome``, ``grasps.opening_width``, ``grasps.quality``, ``provenance`` and
+``checksum``. A converted file names its frames in words under ``frames``, and keeps the fields of an isaac_grasp file under
+``isaac_grasp``.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import struct
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -20,28 +17,44 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from graspgen_cli.errors import GraspFileError, NotFiniteError
-from graspgen_cli.files import read_bounded
-from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Measure, Outcome
+from graspgen_cli.errors import DamagedFileError, GraspFileError, MalformedFileError, NotFiniteError, one_line
+from graspgen_cli.files import read_bounded, read_json_map_if_sound
+from graspgen_cli.formats.format import (
+    GRASP_SUFFIX,
+    MALFORMED,
+    Entry,
+    GraspFormat,
+    IsaacFields,
+    Listing,
+    ObjectGrasps,
+    offset_pose,
+    offset_values,
+)
+from graspgen_cli.formats.json_text import CHECKSUM, PoseText, checksum, parse_json
+from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Gripper, Measure, Outcome
 
-CHECKSUM = "checksum"
+OBJECT_MAP = "map_uuid_to_path.json"
+"""The trainer's list of the grasp files of a folder: {object id: file name}."""
+INDEX_NAME = "uuid_index.json"
+"""The trainer's list of the objects in archives."""
+_LISTS = (OBJECT_MAP, "map_uuid_to_path_simplified.json", INDEX_NAME)
 QUALITY = "quality"
+_FRAMES = "frames"
+ISAAC_KEY = "isaac_grasp"
 _LABELS = {outcome.label: int(outcome) for outcome in Outcome}
 _POSITIVE = (Outcome.UNVALIDATED, Outcome.HELD)
-"""Outcomes that the trainer sees as positive: until they are tested, guesses free of collision count as grasps."""
+"""Outcomes that the trainer sees as positive: guesses free of collision count as grasps until their trial."""
 _IS_POSITIVE = np.array([outcome in _POSITIVE for outcome in Outcome])
 _ANEW = "make it anew with --overwrite-grasps, or move it aside with `graspgen doctor --repair`"
-_MALFORMED = (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError, RecursionError, MemoryError)
-"""What an arbitrary document can lead the reader to."""
 
 
 def encode(dataset: GraspDataset, offset: tuple[list[float], list[float]] | None, *, beside: Mapping[str, Any] | None = None) -> bytes:
-    """The file's content.
+    """The content of a grasp file.
 
-    offset: the gripper's translation and quaternion (xyzw) to GraspGen's convention; None where it is not known.
-    beside: what else the file is to say: keys at the top, or within ``object``, ``gripper`` and ``grasps``, that are not ours.
+    offset: the gripper's translation and quaternion (xyzw) to GraspGen's convention; None if unknown.
+    beside: foreign keys at the top, or within ``object``, ``gripper`` and ``grasps``.
 
-    Raises ValueError for a dataset without grasps: the trainer's reader fails on such a file, so none may be written.
+    Raises ValueError for a dataset without grasps: the trainer's reader fails on such a file.
     """
     grasps = dataset.grasps
     if len(grasps) == 0:
@@ -70,7 +83,7 @@ def encode(dataset: GraspDataset, offset: tuple[list[float], list[float]] | None
 
 
 def _quality_columns(quality: Floats) -> dict[str, list[float | None]]:
-    """The columns by name; those of which nothing is known are left out."""
+    """The measured columns by name."""
     columns = {measure.label: quality[:, measure] for measure in Measure}
     return {
         name: [None if np.isnan(value) else value for value in column.tolist()]
@@ -90,142 +103,58 @@ def _joined(document: dict[str, Any], beside: Mapping[str, Any]) -> dict[str, An
 
 
 def _is_quality(key: str, value: object) -> bool:
-    """Whether it is our measures: those of grasps that are not the ones of this document must not be taken over."""
+    """Whether a key holds our measures, which belong to the grasps of their own document only."""
     return key == QUALITY and isinstance(value, dict) and any(measure.label in value for measure in Measure)
 
 
-@dataclass(frozen=True, eq=False)
-class PoseText:
-    """What stands for ``grasps.transforms`` in a document that was read: poses (N, 4, 4), and the text that they were read from."""
-
-    poses: Floats
-    text: bytes
-
-
-def checksum(document: Mapping[str, Any], *, pose_text: bool = False) -> str:
-    """SHA-256 (hex) of a document's values without the checksum itself, whatever the order of keys and the white space in the file.
-
-    pose_text: take the text of the poses as it is, which is quicker and the same where it is written as `encode` writes it.
-    """
-
-    def plain(value: object) -> object:
-        if not isinstance(value, PoseText):
-            raise TypeError(type(value).__name__)
-        return orjson.Fragment(value.text) if pose_text else value.poses.tolist()
-
-    rest = {key: value for key, value in document.items() if key != CHECKSUM}
-    return hashlib.sha256(orjson.dumps(rest, default=plain, option=orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS)).hexdigest()
-
-
 def read_grasp_file(path: Path) -> GraspDataset:
-    """Reads a grasp file, ours or another tool's. Raises GraspFileError naming the file and what is wrong with it."""
-    document = read_document(path)
-    require_intact(path, document)
-    return decode(path, document)
+    """Reads a grasp file, ours or another tool's. Raises GraspFileError."""
+    return decode(path, read_document(path))
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """The JSON object that a grasp file holds. Raises GraspFileError where it holds none or is too large."""
+    """The JSON object in a grasp file. Raises GraspFileError, or DamagedFileError for a wrong checksum."""
     try:
         content = read_bounded(path)
     except (OSError, ValueError) as error:
-        problem = getattr(error, "strerror", None) or str(error)
-        raise GraspFileError(f"{path}: cannot be read as JSON ({problem}); {_ANEW}") from error
+        raise _unreadable(path, one_line(error)) from error
     return parse_document(path, content)
 
 
+def _unreadable(path: Path, problem: str) -> GraspFileError:
+    return GraspFileError(f"cannot be read as JSON ({problem})", path=path, advice=_ANEW)
+
+
 def parse_document(path: Path, content: bytes) -> dict[str, Any]:
-    """The JSON object in the content of a grasp file; `path` is for messages. Raises GraspFileError where it is none."""
+    """The JSON object in the content of a grasp file; `path` is for messages. Raises as `read_document` does."""
     try:
-        document = _parse(content)
+        document = parse_json(content)
     except (ValueError, RecursionError, MemoryError) as error:
-        raise GraspFileError(f"{path}: cannot be read as JSON ({str(error) or type(error).__name__}); {_ANEW}") from error
+        raise _unreadable(path, one_line(error)) from error
     if not isinstance(document, dict):
-        raise GraspFileError(f"{path}: not a grasp file (the top level is not an object); {_ANEW}")
+        raise GraspFileError("not a grasp file (the top level is not an object)", path=path, advice=_ANEW)
+    if not _is_intact(document):
+        raise DamagedFileError("damaged: its checksum does not match", path=path, advice=_ANEW)
     return document
 
 
-_POSES_BEGIN, _POSES_END = b'"transforms":[[[', b"]]]"
-_NUMBERS = b"0123456789+-.eE \t\r\n"
-_POSE = b"[[,,,],[,,,],[,,,],[,,,]]"
-"""What is left of a pose without its numbers."""
-
-
-def _parse(content: bytes) -> Any:
-    """The values of a JSON text. Of a grasp file as most tools write it ``grasps.transforms`` comes as PoseText: as lists the poses
-    would take three times as long as all the rest."""
-    begin = content.find(_POSES_BEGIN)
-    if begin < 0:
-        return _plain(content)
-    begin += _POSES_BEGIN.index(b"[")
-    # Up to the next text there are the poses and no others; one letter is found ten times as fast as the brackets at their end.
-    quote = content.find(b'"', begin)
-    end = content.rfind(_POSES_END, begin, quote if quote >= 0 else len(content)) + len(_POSES_END)
-    text = content[begin:end]
-    poses = _pose_array(text)
-    if poses is not None:
-        rest = content[:begin] + b"[]" + content[end:]
-        document = orjson.loads(rest) if rest.count(b'"transforms"') == 1 else None
-        if isinstance(document, dict) and isinstance(grasps := document.get("grasps"), dict) and grasps.get("transforms") == []:
-            grasps["transforms"] = PoseText(poses, text)
-            return document
-    return _plain(content)
-
-
-def _pose_array(text: bytes) -> Floats | None:
-    """The array (N, 4, 4) that a JSON text stands for; None where it is anything else."""
-    marks = text.translate(None, _NUMBERS)
-    count = (len(marks) - 1) // (len(_POSE) + 1)
-    if count < 1 or marks != b"[" + b",".join([_POSE] * count) + b"]":
-        return None
-    try:
-        numbers: list[float] = orjson.loads(_without_brackets(text))
-    except orjson.JSONDecodeError:
-        return None
-    poses = np.empty((count, 4, 4))
-    struct.pack_into(f"{len(numbers)}d", poses.data, 0, *numbers)  # three times as fast as NumPy's own way from a list to an array
-    return poses
-
-
-def _without_brackets(text: bytes) -> memoryview:
-    """A JSON text with all brackets but the outermost as white space: of the bits of 13 ``[`` has those of a tab, ``]`` of a return."""
-    letters = np.frombuffer(text, np.uint8)
-    bracket = (letters - ord("[") & ~np.uint8(ord("]") - ord("["))) == 0
-    result = letters & ~(bracket * np.uint8(255 - 13))
-    result[[0, -1]] = letters[[0, -1]]
-    return result.data
-
-
-def _plain(content: bytes) -> Any:
-    try:
-        return orjson.loads(content)
-    except orjson.JSONDecodeError:
-        # Python writes NaN, and takes a mark of the byte order.
-        if b"NaN" in content or b"Infinity" in content or content.startswith(b"\xef\xbb\xbf"):
-            return json.loads(content)
-        raise
-
-
-def require_intact(path: Path, document: Mapping[str, Any]) -> None:
-    """Raises GraspFileError where a file of ours is not as it was written. Files of other tools have neither checksum nor provenance."""
+def _is_intact(document: Mapping[str, Any]) -> bool:
+    """Whether the content is as graspgen wrote it. Files of other tools have neither checksum nor provenance."""
     if CHECKSUM not in document and not document.get("provenance"):
-        return
+        return True
     try:
-        intact = any(document.get(CHECKSUM) == checksum(document, pose_text=quick) for quick in (True, False))
-    except (TypeError, RecursionError, MemoryError):  # a value that we would not have written
-        intact = False
-    if not intact:
-        raise GraspFileError(f"{path}: damaged: its checksum does not match; {_ANEW}")
+        return any(document.get(CHECKSUM) == checksum(document, pose_text=quick) for quick in (True, False))
+    except (TypeError, RecursionError, MemoryError):  # a value that graspgen does not write
+        return False
 
 
 def decode(path: Path, document: Mapping[str, Any]) -> GraspDataset:
-    """The grasps of a document that was read from `path`. Raises GraspFileError, in one line, where it is no grasp file."""
+    """The grasps of a document that was read from `path`. Raises MalformedFileError, or NotFiniteError for a pose."""
     try:
         return _decoded(document)
-    except _MALFORMED as error:
-        problem = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split()) or type(error).__name__
-        kind = NotFiniteError if isinstance(error, _NotFinite) else GraspFileError
-        raise kind(f"{path}: not a grasp file ({problem[:200]}); {_ANEW}") from error
+    except MALFORMED as error:
+        kind = NotFiniteError if isinstance(error, _NotFinite) else MalformedFileError
+        raise kind(f"not a grasp file ({one_line(error)})", path=path, advice=_ANEW) from error
 
 
 def _decoded(document: Mapping[str, Any]) -> GraspDataset:
@@ -252,7 +181,7 @@ class _NotFinite(ValueError):
 def _object_id(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError("object.file is not the name of a file")
-    value.encode()  # half of a surrogate pair could not be written anywhere
+    value.encode()  # raises for half of a surrogate pair, which no file can hold
     return value
 
 
@@ -263,7 +192,7 @@ def _scale(value: object) -> float:
 
 
 def _length(value: object) -> float:
-    return math.nan if value is None else float(value)  # type: ignore[arg-type]  # what is no number raises
+    return math.nan if value is None else float(value)  # type: ignore[arg-type]  # raises for any other type
 
 
 def _is_number(value: object) -> TypeGuard[float]:
@@ -281,7 +210,7 @@ def _poses(listed: object) -> Floats:
 
 
 def _array_of_lists(listed: object) -> Floats:
-    """NumPy alone would take text and nothing for numbers."""
+    """Checked value by value, since NumPy converts text and None to numbers."""
     poses = np.asarray(listed, dtype=np.float64)
     if not isinstance(listed, list) or poses.ndim != 3 or poses.shape[1:] != (4, 4):
         raise ValueError(f"grasps.transforms has shape {poses.shape}, not (N, 4, 4)")
@@ -305,7 +234,7 @@ def _openings(grasps: dict[str, Any], count: int) -> Floats:
 
 
 def _quality(grasps: dict[str, Any], count: int) -> Floats | None:
-    """The measures that the file has; None where it has none of ours."""
+    """The measures in the file; None if there are none."""
     found = grasps.get(QUALITY)
     if not isinstance(found, dict) or not _is_quality(QUALITY, found):
         return None
@@ -321,7 +250,7 @@ def _quality(grasps: dict[str, Any], count: int) -> Floats | None:
 
 
 def _outcomes(grasps: dict[str, Any], count: int) -> NDArray[np.int8]:
-    """Outcomes by name where they are given; else from the trainer's flags, which say only held or not."""
+    """Outcomes by name, or from the trainer's flags, which say held or not."""
     flags = grasps["object_in_gripper"]
     if not isinstance(flags, list) or not set(map(type, flags)) <= {bool}:
         raise ValueError("grasps.object_in_gripper is not a list of true and false")
@@ -344,3 +273,61 @@ def _named(names: object) -> NDArray[np.int8]:
     except (KeyError, TypeError):
         unknown = next(name for name in names if not isinstance(name, str) or name not in _LABELS)
         raise ValueError(f"unknown outcome {ascii(unknown)[:40]}; there is {', '.join(_LABELS)}") from None
+
+
+def object_grasps(path: Path, document: dict[str, Any]) -> ObjectGrasps:
+    """The grasps of a document that was read from `path`, with its frames and foreign keys. Raises as `decode` does."""
+    dataset = decode(path, document)
+    gripper, frames = (found if isinstance(found := document.get(key), dict) else {} for key in ("gripper", _FRAMES))
+    return ObjectGrasps(
+        dataset=dataset,
+        gripper_frame=str(frames.get("gripper") or "base"),
+        pose_graspgen_in_gripper=offset_pose(gripper.get("transform_offset_from_asset_to_graspgen_convention")),
+        isaac=_isaac_fields(document.get(ISAAC_KEY), len(dataset.grasps)),
+        document=document,
+    )
+
+
+def _isaac_fields(kept: object, count: int) -> IsaacFields | None:
+    """The fields of an isaac_grasp file that `convert` kept; None if they do not fit the grasps."""
+    header, grasps = (kept.get("header"), kept.get("grasps")) if isinstance(kept, dict) else (None, None)
+    if not isinstance(header, dict) or not isinstance(grasps, list) or len(grasps) != count:
+        return None
+    if not all(isinstance(grasp, dict) and isinstance(grasp.get("name"), str) for grasp in grasps):
+        return None
+    if len({grasp["name"] for grasp in grasps}) != count:  # names are keys of a mapping
+        return None
+    return IsaacFields(header, tuple(grasps))
+
+
+def content_of(found: ObjectGrasps, _: Gripper | None = None) -> bytes:
+    """The content of a grasp file, with the foreign keys of its source. Raises ValueError or TypeError for values that JSON cannot hold."""
+    offset = found.pose_graspgen_in_gripper
+    beside = {key: value for key, value in found.document.items() if key != _FRAMES}
+    if found.isaac is not None:
+        beside[ISAAC_KEY] = {"header": found.isaac.header, "grasps": found.isaac.grasps}
+    beside[_FRAMES] = {
+        "grasps.transforms": "pose of the gripper's frame in the frame of the object's mesh after scaling, row by row, m",
+        "gripper": found.gripper_frame,
+        "gripper.transform_offset_from_asset_to_graspgen_convention": "pose of GraspGen's frame (approach +Z, closing X) in the gripper's",
+    }
+    return encode(found.dataset, None if offset is None else offset_values(offset), beside=beside)
+
+
+def _list_files(files: Sequence[Path]) -> Listing:
+    """The grasp files of a folder, named by the folder's map."""
+    names = {name: object_id for object_id, name in read_json_map_if_sound(files[0].parent / OBJECT_MAP).items() if isinstance(name, str)}
+    return [Entry(path, names.get(path.name) or _stem(path)) for path in files if path.name not in _LISTS], []
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(GRASP_SUFFIX) if path.name.endswith(GRASP_SUFFIX) else path.stem
+
+
+FORMAT = GraspFormat(
+    suffixes=(".json",),
+    read=lambda entry: object_grasps(entry.path, read_document(entry.path)),
+    list_files=_list_files,
+    encode=content_of,
+    trainer_reads=True,
+)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from graspgen_cli.dataset.collection import Entry, open_collection
-from graspgen_cli.errors import GraspFileError
-from graspgen_cli.formats.object_grasps import DamagedFile
-from graspgen_cli.making.convert import GraspSource, plan_conversion
+from graspgen_cli.dataset.collection import open_collection
+from graspgen_cli.dataset.convert import plan_conversion, read_converted
+from graspgen_cli.formats.format import Entry
 from graspgen_cli.objects.scales import ScalesList
 from graspgen_cli.records import GraspDataset, Gripper
 
@@ -29,15 +28,12 @@ def given_grasps(path: Path, gripper: Gripper, meshes: Path) -> GivenGrasps:
     collection = open_collection(path)
     if gripper.name in collection.grippers:
         collection = open_collection(path, gripper=gripper.name)
-    plan = plan_conversion(collection, GraspSource(gripper, meshes), on_object=lambda _: None)
-    problems = tuple((str(damaged.path), f"{damaged.path}: {damaged.reason}") for damaged in plan.damaged)
+    plan = plan_conversion(collection, gripper, meshes)
+    problems = tuple((str(error.path), error.summary) for error in plan.damaged)
     objects = tuple((one.object_id, one.scale) for one in plan.objects)
     return GivenGrasps(ScalesList(objects, problems), {one.object_id: one.entry for one in plan.objects})
 
 
 def read_given(entry: Entry, gripper: Gripper, meshes: Path) -> GraspDataset:
     """One object's grasps, in the frame of the gripper's base. Raises GraspFileError naming the file."""
-    found = GraspSource(gripper, meshes).read(entry)
-    if isinstance(found, DamagedFile):
-        raise GraspFileError(f"{found.path}: {found.reason}")
-    return found.dataset
+    return read_converted(entry, gripper, meshes).dataset

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from graspgen_cli.dataset.collection import Entry
 from graspgen_cli.dataset.locks import ObjectLocks
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.dataset.provenance import Record, differences, gripper_options, guess_provenance, simulation_provenance
 from graspgen_cli.errors import GraspgenError
 from graspgen_cli.files import default_cache, write_atomically
+from graspgen_cli.formats.format import Entry
 from graspgen_cli.formats.graspgen_json import encode, read_grasp_file
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.geometry.convex import allowed_gap, least_allowed_gap

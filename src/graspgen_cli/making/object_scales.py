@@ -15,10 +15,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import orjson
 
-from graspgen_cli.dataset.collection import open_collection
-from graspgen_cli.errors import InputError, ObjectError, OutputError, SettingsError
+from graspgen_cli.dataset.collection import open_collection, read_entry
+from graspgen_cli.errors import GraspFileError, InputError, ObjectError, OutputError, SettingsError
 from graspgen_cli.files import write_atomically
-from graspgen_cli.formats.object_grasps import DamagedFile
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.objects.read import EXTENT_LIMITS, MESH_SUFFIXES, read_extents
 from graspgen_cli.objects.read_usd import USD_SUFFIXES
@@ -123,17 +122,17 @@ def scales_of_grasps(
     collection = open_collection(path)
     on_start(len(collection.entries))
     scales: dict[str, float] = {}
-    problems = [(damaged.path.name, f"{damaged.path}: {damaged.reason}") for damaged in collection.damaged]
-    for entry, (object_id, found) in zip(collection.entries, collection, strict=True):
-        name = _named(entry.name if names is NameSource.UUID else object_id, suffix)
-        if isinstance(found, DamagedFile):
-            problems.append((name, f"{found.path}: {found.reason}"))
-        else:
-            reason = _problem(name, found.dataset.scale, scales)
-            if reason:
-                problems.append((name, f"{entry.shown}: {name!a} {reason}"))
-            else:
-                scales[name] = found.dataset.scale
+    problems = [(Path(error.path or "").name, error.summary) for error in collection.damaged]
+    for entry in collection.entries:
+        name = _named(entry.name, suffix)
+        try:
+            dataset = read_entry(entry).dataset
+            name = _named(entry.name if names is NameSource.UUID else dataset.object_id, suffix)
+            if reason := _problem(name, dataset.scale, scales):
+                raise GraspFileError(f"{name!a} {reason}", path=entry.shown)
+            scales[name] = dataset.scale
+        except GraspFileError as error:
+            problems.append((name, error.summary))
         on_object(name)
     return ScalesList(tuple(sorted(scales.items())), tuple(problems))
 

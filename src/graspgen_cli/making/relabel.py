@@ -15,8 +15,8 @@ from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.dataset.provenance import judged_by, recorded_criterion
 from graspgen_cli.errors import GraspFileError, InputError
 from graspgen_cli.files import write_atomically
-from graspgen_cli.formats.graspgen_json import decode, encode, read_document, require_intact
-from graspgen_cli.formats.object_grasps import offset_pose, offset_values
+from graspgen_cli.formats.format import offset_pose, offset_values
+from graspgen_cli.formats.graspgen_json import decode, encode, read_document
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.records import GraspDataset, Outcome
 from graspgen_cli.settings.commands import RelabelCommand
@@ -70,7 +70,6 @@ def relabel_dataset(settings: RelabelCommand, *, on_start: Callable[[int], None]
 def _relabel_file(path: Path, criterion: JudgeSettings, threshold: float) -> RelabelledObject:
     """Writes the file with its new outcomes where anything in it changes. Raises GraspFileError where it is damaged."""
     document = read_document(path)
-    require_intact(path, document)
     before = decode(path, document)
     rejudging = _rejudging(path, before, criterion, threshold)
     now = relabelled(before, rejudging)

@@ -16,7 +16,6 @@ from typing import Any
 
 import orjson
 
-from graspgen_cli.dataset.collection import Entry
 from graspgen_cli.dataset.index import GraspEntry, current_index, mesh_entries, updated, write_index
 from graspgen_cli.dataset.locks import object_lock, owned
 from graspgen_cli.dataset.object_map import own_files, read_object_map, write_object_map
@@ -24,6 +23,7 @@ from graspgen_cli.dataset.paths import DatasetPaths, grasp_file_names
 from graspgen_cli.dataset.splits import SplitPlan, update_splits
 from graspgen_cli.errors import InputError, OutputError, SettingsError
 from graspgen_cli.files import append_line, remove_leftovers, require_writable
+from graspgen_cli.formats.format import Entry
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.making.controls import require_controls
 from graspgen_cli.making.given_grasps import given_grasps

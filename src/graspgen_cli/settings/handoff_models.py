@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from graspgen_cli.settings.models import PositiveCount, PositiveFloat, Section, UserPath
+from graspgen_cli.settings.models import OneOf, PositiveCount, PositiveFloat, Section, UserPath
+from graspgen_cli.tables import FORMATS
 
 
 class Unit(StrEnum):
@@ -39,18 +41,19 @@ class NegativeRatio(StrEnum):
     ORIGINAL = "original"
 
 
-class ConvertFormat(StrEnum):
-    """What `convert` writes."""
+def written_formats() -> list[str]:
+    """The names that --to takes."""
+    return [name for name, row in FORMATS.items() if row.written]
 
-    GRASPGEN = "graspgen"
-    ISAAC_GRASP = "isaac-grasp"
-    WEBDATASET = "webdataset"
+
+_WRITTEN_FORMATS = OneOf(written_formats)
+WrittenFormat = Annotated[str, AfterValidator(_WRITTEN_FORMATS.check), _WRITTEN_FORMATS]
 
 
 class ConvertSettings(Section):
     """What to convert to what."""
 
-    to: ConvertFormat = Field(ConvertFormat.GRASPGEN, description="What to write.")
+    to: WrittenFormat = Field("graspgen", description="What to write.")
     for_gripper: str | None = Field(
         None,
         min_length=1,

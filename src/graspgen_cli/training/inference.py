@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from graspgen_cli.errors import InputError
-from graspgen_cli.files import load_plain_yaml, read_bounded
+from graspgen_cli.files import Placed, load_plain_yaml, place_file, read_bounded
 from graspgen_cli.settings.commands import InferenceConfigCommand
-from graspgen_cli.training.place import Placed, place_file
 
 MODEL_NAME = "diffusion-discriminator"
 DEMO = Path("scripts/demo_object_mesh.py")

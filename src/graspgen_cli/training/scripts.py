@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graspgen_cli.errors import InputError
-from graspgen_cli.files import read_bounded
+from graspgen_cli.files import Placed, place_file, read_bounded
 from graspgen_cli.settings.commands import TrainingScriptsCommand
 from graspgen_cli.settings.handoff_models import NegativeRatio
-from graspgen_cli.training.place import Placed, place_file
 
 _ASSIGNMENT = re.compile(r"^(?P<head>[ \t]*(?:export[ \t]+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)=)(?P<value>[^\r\n]*)", re.MULTILINE)
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_./-]+")
