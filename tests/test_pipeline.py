@@ -17,7 +17,7 @@ import fake_simulator
 from graspgen_cli.app import main
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject
 from graspgen_cli.running import devices, engines
-from graspgen_cli.running.devices import BatchDone, BatchFailed
+from graspgen_cli.running.devices import BatchEnded
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.tables import ENGINES, EngineRow
 from graspgen_cli.validate.engine import ObjectFailed, ObjectTrials
@@ -100,7 +100,7 @@ def test_objects_share_batches_and_come_round_again_to_the_bytes_of_one_process(
     run: Run, reference: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(fake_simulator.LOG, str(tmp_path / "log"))
-    monkeypatch.setattr(devices, "MOST_GRASPS", 30)
+    monkeypatch.setattr(devices, "BATCH_GRASPS", 30)
     assert contents(run("--backend", "mujoco", "--workers", "1", "--devices", "cpu:0, cpu:1")) == reference
     batches = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert {batch["device"] for batch in batches} == {"cpu:0", "cpu:1"}
@@ -142,12 +142,12 @@ def trials_of(count: int) -> list[ObjectTrials]:
     return [ObjectTrials(number, cast(TargetObject, None), one) for number in range(count)]
 
 
-def one_device(count: int) -> tuple[devices.Devices, devices._Device, Connection]:
-    """A device that takes more, with so many objects waiting for it, and the simulator's end of its pipe."""
+def one_device(count: int) -> tuple[devices.Devices, devices.Device, Connection]:
+    """A device that takes more, with this number of objects queued for it, and the simulator's end of its pipe."""
     simulators = devices.Devices(engines.Engine("mujoco", ("cpu",)), cast(Gripper, None), SimulationSettings())
     ours, theirs = multiprocessing.Pipe()
-    device = devices._Device("cpu", cast(Any, None), ours, ready=True, takes_more=True)
-    simulators._devices.append(device)
+    device = devices.Device("cpu", cast(Any, None), ours, ready=True, takes_more=True)
+    simulators.devices.append(device)
     for each in trials_of(count):
         simulators.add(each)
     return simulators, device, theirs
@@ -156,29 +156,35 @@ def one_device(count: int) -> tuple[devices.Devices, devices._Device, Connection
 def test_which_object_breaks_the_simulator_is_found_by_halves() -> None:
     """Of 1,000 objects that went out together, 999 are tried again in parts that halve each time, not each by itself."""
     simulators, device, theirs = one_device(1000)
-    answered, goes = dict[int, object](), 0
+    answered, goes = dict[int, str](), 0
     while len(answered) < 1000:
-        simulators.hand_out()
-        numbers, goes = tuple(device.out), goes + 1
+        simulators.assign()
+        numbers, goes = tuple(device.running), goes + 1
         assert [each.number for each in theirs.recv()] == list(numbers)
-        message = BatchFailed(numbers, "no memory left") if 616 in numbers else BatchDone(())
         for number in () if 616 in numbers else numbers:
-            answered.update({result.number: result.results for result in simulators._take(device, ObjectFailed(number, "tried"))})
-        answered.update({result.number: result.results for result in simulators._take(device, message)})
+            theirs.send(ObjectFailed(number, "tried"))
+            answered |= reasons(simulators)
+        theirs.send(BatchEnded(numbers, "no memory left") if 616 in numbers else BatchEnded(()))
+        answered |= reasons(simulators)
     assert goes < 25
     assert answered == {**dict.fromkeys(range(1000), "tried"), 616: "no memory left"}
-    assert simulators.is_room() and simulators._pending == 0
+    assert simulators.has_room()
+
+
+def reasons(simulators: devices.Devices) -> dict[int, str]:
+    return {each.number: each.reason for each in simulators.results() if isinstance(each, ObjectFailed)}
 
 
 def test_a_part_gets_no_more_and_loses_what_is_dropped() -> None:
     simulators, device, theirs = one_device(4)
-    simulators.hand_out()
-    assert list(simulators._take(device, BatchFailed((0, 1, 2, 3), "no memory left"))) == []
-    simulators.drop(1)
+    simulators.assign()
+    theirs.send(BatchEnded((0, 1, 2, 3), "no memory left"))
+    assert list(simulators.results()) == []
+    simulators.cancel(1)
     simulators.add(trials_of(5)[4])
-    simulators.hand_out()
-    simulators.hand_out()
-    assert list(device.out) == [0]
+    simulators.assign()
+    simulators.assign()
+    assert list(device.running) == [0]
     theirs.recv()
     assert [each.number for each in theirs.recv()] == [0] and not theirs.poll()
 

@@ -22,7 +22,7 @@ from graspgen_cli.formats.format import Entry, ObjectGrasps
 from graspgen_cli.grippers.export import gripper_document
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.records import Floats, Outcome
-from graspgen_cli.running.processes import spread
+from graspgen_cli.running.processes import run_in_chunks
 
 SAME = 1e-5
 """Poses are the same grasp where the root of the summed squares of the differences of their entries is below this: 10 µm and 10 µrad.
@@ -184,7 +184,7 @@ def compare_collections(
         keys, other_keys = ({Key("", key.object_id, key.scale): entry for key, entry in each.items()} for each in (keys, other_keys))
     common = sorted(keys.keys() & other_keys.keys(), key=lambda key: (key.gripper, key.object_id, key.scale))
     pairs = [(keys[key], other_keys[key]) for key in common]
-    compared = {pair: result for pair, result in spread(pairs, make_comparer, (), workers=workers) if result is not None}
+    compared = {pair: result for pair, result in run_in_chunks(pairs, make_comparer, (), workers=workers) if result is not None}
     return Comparison(
         objects=tuple(compared[pair] for pair in pairs if pair in compared),
         only_first=_names(keys, other_keys),
@@ -202,7 +202,7 @@ def _keys(collection: Collection, workers: int, on_object: Callable[[str], None]
     """Which object each file holds, and what cannot be read; of several files with one object the first one counts."""
     keys: dict[Key, Entry] = {}
     broken = [error.summary for error in collection.damaged]
-    found = dict(spread(collection.entries, make_key_reader, (), workers=workers))
+    found = dict(run_in_chunks(collection.entries, make_key_reader, (), workers=workers))
     for entry in collection.entries:
         key = found[entry]
         on_object(entry.name)

@@ -37,7 +37,7 @@ from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.objects.load import load_object
 from graspgen_cli.objects.scales import resolve_object_paths
 from graspgen_cli.records import Floats, TargetObject
-from graspgen_cli.running.processes import spread
+from graspgen_cli.running.processes import run_in_chunks
 from graspgen_cli.settings.analysis_models import InputSettings
 from graspgen_cli.settings.commands import AnalyzeCommand
 from graspgen_cli.settings.models import GripperSettings
@@ -205,7 +205,7 @@ def analyze_collections(settings: AnalyzeCommand, *, on_start: Callable[[int], N
     meshes = _meshes(settings) if settings.geometry else None
     look = Look(meshes, GripperSettings(**settings.model_dump(include=set(GripperSettings.model_fields))) if named else None)
     looked = []
-    for entry, result in spread(entries, make_looker, (look,), workers=settings.workers, slow=meshes is not None, fetch=fetch_entry):
+    for entry, result in run_in_chunks(entries, make_looker, (look,), workers=settings.workers, slow=meshes is not None, fetch=fetch_entry):
         looked.append(result or _lost(entry))
         on_object(entry.name)
     objects = sorted((each.facts for each in looked if each.facts), key=lambda facts: (facts.gripper, facts.counts.object_id, facts.source))

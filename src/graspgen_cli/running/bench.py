@@ -37,7 +37,7 @@ from graspgen_cli.settings.commands import BenchCommand
 from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.tables import ENGINES, REFERENCE_ENGINE
-from graspgen_cli.validate.engine import ObjectTrials
+from graspgen_cli.validate.engine import ObjectFailed, ObjectTrials
 from graspgen_cli.validate.judge import judge
 from graspgen_cli.validate.protocols import TUG, protocol_sequences
 
@@ -190,10 +190,12 @@ def _on_devices(measured: Sequence[_Measured], gripper: Gripper, engine: Engine,
             seconds = time.perf_counter() - start
     finally:
         devices.stop()
+    states = []
     for result in results:
-        if isinstance(result.results, str):
-            raise InputError(f"--backend {engine.name}: {measured[result.number].target.object_id}: {result.results}")
-    return _Tried([result.results for result in results if isinstance(result.results, TrialState)], seconds)
+        if isinstance(result, ObjectFailed):
+            raise InputError(f"--backend {engine.name}: {measured[result.number].target.object_id}: {result.reason}")
+        states.append(result.state)
+    return _Tried(states, seconds)
 
 
 def _figures(

@@ -1,13 +1,12 @@
-"""The seam between the pipeline and engines that try the grasps of many objects at once, and the process that such an engine runs in.
+"""Simulator processes, one for each device of an engine that tries the grasps of many objects at once.
 
-The class that the table ENGINES names for such an engine has, besides or instead of what `Backend` asks for,
+The class that the table ENGINES names for such an engine has, besides or instead of the methods of `Backend`,
 
     open_simulator(gripper, settings, *, device) -> Simulator
 
-and that is all the pipeline knows of it. It is called once in a process of its own for each device, and nothing else is imported there
-before. It may raise GraspgenError, in one line, where the device cannot be used.
-
-The simulator processes of a run, a device each: which trials go to which, and what becomes of them when one fails."""
+This function is called once in each simulator process, before any other import of the engine. It raises GraspgenError, in one line, if the
+device cannot be used.
+"""
 
 from __future__ import annotations
 
@@ -22,280 +21,260 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
 
 from graspgen_cli.errors import InputError
-from graspgen_cli.records import Gripper, TrialState
+from graspgen_cli.records import Gripper
 from graspgen_cli.running.engines import Engine
-from graspgen_cli.running.object_threads import GoOn
 from graspgen_cli.running.processes import death, start_process, stop_process
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.tables import ENGINES
 from graspgen_cli.validate.engine import ObjectFailed, ObjectResults, ObjectTrials, Simulator, told
 
-_Batches = queue.SimpleQueue[list[ObjectTrials] | None]
+BATCH_GRASPS = 65536
+"""Grasps of a batch: four times the number that a GPU simulates at once."""
+BATCHES_PER_DEVICE = 2
+"""Batches that a device holds: one in simulation and one queued behind it."""
+BATCHES_AHEAD = 3
+"""Workers stop starting objects once this many batches per device are queued or running: those of the device, and one that fills."""
+
+Batch = dict[int, ObjectTrials]
+"""Trials without results by the number of the object."""
+Results = ObjectResults | ObjectFailed
+_Inbox = queue.SimpleQueue[list[ObjectTrials] | None]
 
 
 @dataclass(frozen=True)
 class Opened:
-    """The simulator is ready. takes_more: as `Simulator` says."""
+    """From a simulator process: the simulator is ready. takes_more: see `Simulator`."""
 
     takes_more: bool
 
 
 @dataclass(frozen=True)
-class BatchDone:
-    """The simulator is at the end of a go; of the objects of these numbers it gave no results."""
-
-    numbers: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class BatchFailed:
-    """A go ended with an error, in one line, before there were results of the objects of these numbers."""
-
-    numbers: tuple[int, ...]
-    message: str
-
-
-@dataclass(frozen=True)
 class OpenFailed:
-    """The simulator cannot be had; its process ends."""
+    """From a simulator process that ends: the device cannot be used."""
 
-    message: str
+    reason: str
 
 
-def _named(place: str) -> Any:
-    module, _, attribute = place.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+@dataclass(frozen=True)
+class BatchEnded:
+    """From a simulator process: a call of `Simulator.run` ended. numbers: of the objects without results; reason: why they have none."""
+
+    numbers: tuple[int, ...]
+    reason: str = "it gave no results"
 
 
 def serve_simulator(pipe: Connection, place: str, device: str, gripper: Gripper, settings: SimulationSettings) -> None:
-    """The life of a simulator process: lists of ObjectTrials in; Opened, then for each go ObjectResults or ObjectFailed and BatchDone or
-    BatchFailed out. A simulator that takes more has what comes meanwhile in the same go.
+    """The main function of a simulator process.
 
-    It ends when the other end of the pipe is closed, or its owner dies.
-
-    place: "module:Class", as in the engine's row of ENGINES.
+    It sends Opened or OpenFailed; then it receives lists of ObjectTrials, and sends Results for each object and BatchEnded for each call
+    of the simulator. It returns when the other end of the pipe is closed. place: "module:Class" of the engine.
     """
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what an engine prints is no result
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # Engines print to stdout, which is for results.
     with contextlib.suppress(OSError):
         try:
-            simulator: Simulator = _named(place).open_simulator(gripper, settings, device=device)
-        except Exception as error:  # where it is that the owner is gone, so is the pipe to say so
+            simulator = _open(place, device, gripper, settings)
+        except Exception as error:
             pipe.send(OpenFailed(told(error)))
             return
         pipe.send(Opened(simulator.takes_more))
-        batches: _Batches = queue.SimpleQueue()
-        threading.Thread(target=_read_ahead, args=(pipe, batches), daemon=True).start()
-        while (batch := batches.get()) is not None:
-            _simulate(pipe, simulator, batch, batches)
+        inbox: _Inbox = queue.SimpleQueue()
+        threading.Thread(target=_receive, args=(pipe, inbox), daemon=True).start()
+        while (batch := inbox.get()) is not None:
+            _simulate(pipe, simulator, batch, inbox)
 
 
-def _simulate(pipe: Connection, simulator: Simulator, batch: list[ObjectTrials], batches: _Batches) -> None:
+def _open(place: str, device: str, gripper: Gripper, settings: SimulationSettings) -> Simulator:
+    module, _, attribute = place.partition(":")
+    simulator: Simulator = getattr(importlib.import_module(module), attribute).open_simulator(gripper, settings, device=device)
+    return simulator
+
+
+def _simulate(pipe: Connection, simulator: Simulator, batch: list[ObjectTrials], inbox: _Inbox) -> None:
     missing = {each.number for each in batch}
 
     def more() -> list[ObjectTrials]:
-        come: list[ObjectTrials] = []
+        received: list[ObjectTrials] = []
         with contextlib.suppress(queue.Empty):
-            while (following := batches.get_nowait()) is not None:
-                come += following
-            batches.put(None)  # the end, for the loop outside
-        missing.update(each.number for each in come)
-        return come
+            while (following := inbox.get_nowait()) is not None:
+                received += following
+            inbox.put(None)  # The caller needs the end mark too.
+        missing.update(each.number for each in received)
+        return received
 
     try:
         for results in simulator.run(batch, more):
             missing.discard(results.number)
             pipe.send(results)
-    except BrokenPipeError:  # the run is over
+    except BrokenPipeError:
         raise
     except Exception as error:
-        pipe.send(BatchFailed(tuple(missing), told(error)))
+        pipe.send(BatchEnded(tuple(missing), told(error)))
     else:
-        pipe.send(BatchDone(tuple(missing)))
+        pipe.send(BatchEnded(tuple(missing)))
 
 
-def _read_ahead(pipe: Connection, batches: _Batches) -> None:
-    """Takes what comes while the simulator is at work, so that the next batch is there when it is done with this one and the sender
-    never waits."""
+def _receive(pipe: Connection, inbox: _Inbox) -> None:
+    """Receives during the simulation, so that the next batch is at hand and the sender never waits."""
     with contextlib.suppress(EOFError, OSError):
         while True:
-            batches.put(pipe.recv())
-    batches.put(None)
-
-
-MOST_GRASPS = 65536
-"""Grasps of a batch: four times as many as a GPU tries at once."""
-BATCHES_A_DEVICE = 2
-"""Grasps that are out with a device, in batches: those that are tried, and as many that are there already as these are done."""
-BATCHES_AHEAD = 3
-"""Grasps for each device that may wait or be out, in batches, before workers are to take up no more objects: those, and a batch that
-fills."""
-
-
-Batch = dict[int, ObjectTrials]
-"""Trials that a simulator gets at once, by the object's number; those whose results have come are taken out."""
+            inbox.put(pipe.recv())
+    inbox.put(None)
 
 
 @dataclass(eq=False)
-class _Device:
-    """A simulator process and the trials that are out with it, by the object's number. has_part: whether these are a part of a batch that
-    failed, which gets no more."""
+class Device:
+    """A simulator process. running: its trials. is_retrying: whether these are part of a batch that failed; such a part runs alone."""
 
     name: str
     process: BaseProcess
     pipe: Connection
     ready: bool = False
     takes_more: bool = False
-    has_part: bool = False
-    out: Batch = field(default_factory=dict)
+    is_retrying: bool = False
+    running: Batch = field(default_factory=dict)
+
+    def give(self, batch: Batch) -> None:
+        """Sends trials to the simulator. If its process is dead, `Devices.results` sees that."""
+        self.running |= batch
+        with contextlib.suppress(OSError):
+            self.pipe.send(list(batch.values()))
+
+    def remove(self, numbers: Iterable[int]) -> Batch:
+        """Takes the trials of these objects from the running ones."""
+        return {number: self.running.pop(number) for number in numbers if number in self.running}
 
 
 class Devices:
-    """All simulators of a run."""
+    """The simulator processes of a run, and the trials that are queued for them."""
 
     def __init__(self, engine: Engine, gripper: Gripper, settings: SimulationSettings) -> None:
         self._engine, self._gripper, self._settings = engine, gripper, settings
-        self._devices: list[_Device] = []
-        self._waiting: deque[ObjectTrials] = deque()
-        self._parts: deque[Batch] = deque()
-        self._pending = 0
+        self._queued: deque[ObjectTrials] = deque()
+        self._retries: deque[Batch] = deque()
+        self._pending: dict[int, int] = {}  # number of grasps by the number of the object, until there are results
+        self.devices: list[Device] = []
 
     def start(self) -> None:
-        """Starts the processes, which take their time to get ready."""
-        for name in self._engine.devices:
-            self._devices.append(self._started(name))
+        """Starts the processes; they get ready while the workers do."""
+        self.devices += map(self._start, self._engine.devices)
+
+    def stop(self) -> None:
+        """Kills the processes."""
+        for device in self.devices:
+            stop_process(device.process, device.pipe)
 
     def add(self, trials: ObjectTrials) -> None:
-        """Trials that are to be made."""
-        self._waiting.append(trials)
-        self._pending += len(trials.grasps)
+        """Queues the trials of an object."""
+        self._queued.append(trials)
+        self._pending[trials.number] = len(trials.grasps)
 
-    def drop(self, number: int) -> None:
-        """Forgets an object's trials unless they are out already."""
-        found = next((trials for trials in self._waiting if trials.number == number), None)
-        if found is not None:
-            self._waiting.remove(found)
-        else:
-            found = next((part.pop(number) for part in self._parts if number in part), None)
-        if found is not None:
-            self._pending -= len(found.grasps)
+    def cancel(self, number: int) -> None:
+        """Removes the trials of an object if no simulator has them yet."""
+        if any(number in device.running for device in self.devices):
+            return
+        self._pending.pop(number, None)
+        self._queued = deque(trials for trials in self._queued if trials.number != number)
+        for part in self._retries:
+            part.pop(number, None)
 
-    def is_room(self) -> bool:
-        """Whether more objects are to be taken up."""
-        return self._pending < BATCHES_AHEAD * MOST_GRASPS * len(self._devices)
+    def has_room(self) -> bool:
+        """Whether workers may start objects."""
+        return sum(self._pending.values()) < BATCHES_AHEAD * BATCH_GRASPS * len(self.devices)
 
-    def hand_out(self) -> None:
-        """Gives every simulator that has nothing to do what there is, first of all a part of a batch that failed; one that is busy gets
-        more at once if it takes more, else once there is a whole batch."""
-        for device in self._devices:
+    def assign(self) -> None:
+        """Gives an idle simulator part of a failed batch, or else the queued trials. A busy one gets queued trials at once if it takes
+        more, or else as a whole batch."""
+        for device in self.devices:
             if not device.ready:
                 continue
-            if not device.out:
-                device.has_part = bool(self._parts)
-            if device.has_part and not device.out:
-                self._give(device, self._parts.popleft())
-            elif self._waiting and (not device.out or self._may_get_more(device)):
-                self._give(device, self._next_batch())
+            if not device.running:
+                device.is_retrying = bool(self._retries)
+            if device.is_retrying and not device.running:
+                device.give(self._retries.popleft())
+            elif self._queued and (not device.running or self._may_get_more(device)):
+                device.give(self._next_batch())
 
-    def _may_get_more(self, device: _Device) -> bool:
-        if device.has_part or self._parts:
+    def _may_get_more(self, device: Device) -> bool:
+        if device.is_retrying or self._retries:
             return False
-        enough = device.takes_more or _grasps(self._waiting) >= MOST_GRASPS
-        return enough and _grasps(device.out.values()) < BATCHES_A_DEVICE * MOST_GRASPS
+        enough = device.takes_more or _grasps(self._queued) >= BATCH_GRASPS
+        return enough and _grasps(device.running.values()) < BATCHES_PER_DEVICE * BATCH_GRASPS
+
+    def _next_batch(self) -> Batch:
+        """The first queued trials that fit in a batch; at least those of one object."""
+        batch: Batch = {}
+        grasps = 0
+        while self._queued and not (batch and grasps + len(self._queued[0].grasps) > BATCH_GRASPS):
+            first = self._queued.popleft()
+            batch[first.number] = first
+            grasps += len(first.grasps)
+        return batch
 
     def signals(self) -> list[Connection | int]:
-        """What to wait for."""
-        return [signal for device in self._devices for signal in (device.pipe, device.process.sentinel)]
+        """The pipes and processes to wait for."""
+        return [signal for device in self.devices for signal in (device.pipe, device.process.sentinel)]
 
-    def collect(self) -> Iterator[GoOn]:
-        """What the simulators have said since. Raises InputError where one cannot be had."""
-        for number, device in enumerate(self._devices):
-            try:
-                while device.pipe.poll():
-                    yield from self._take(device, device.pipe.recv())
-            except (EOFError, OSError):
-                yield from self._died(device)
-                self._devices[number] = self._started(device.name)
+    def results(self) -> Iterator[Results]:
+        """Results that the simulators have sent. A dead simulator is replaced. Raises InputError if a device cannot be used."""
+        for device in list(self.devices):
+            for results in self._results_of(device):
+                del self._pending[results.number]
+                yield results
 
-    def try_all(self, trials: Sequence[ObjectTrials]) -> Iterator[GoOn]:
-        """Makes trials that are all there from the start, and yields their results as they come."""
+    def try_all(self, trials: Sequence[ObjectTrials]) -> Iterator[Results]:
+        """Makes all trials, and yields the results in the order of completion."""
         for each in trials:
             self.add(each)
         missing = len(trials)
         while missing:
-            self.hand_out()
+            self.assign()
             wait(self.signals())
-            for results in self.collect():
+            for results in self.results():
                 missing -= 1
                 yield results
 
-    def stop(self) -> None:
-        """Ends the processes."""
-        for device in self._devices:
-            stop_process(device.process, device.pipe)
-
-    def _started(self, name: str) -> _Device:
+    def _start(self, name: str) -> Device:
         arguments = (ENGINES[self._engine.name].place, name, self._gripper, self._settings)
-        return _Device(name, *start_process(serve_simulator, arguments))
+        return Device(name, *start_process(serve_simulator, arguments))
 
-    def _next_batch(self) -> Batch:
-        """From the front of those that wait: as many as fit, the first one whatever its size."""
-        batch: Batch = {}
-        while self._waiting and not (batch and _grasps([*batch.values(), self._waiting[0]]) > MOST_GRASPS):
-            first = self._waiting.popleft()
-            batch[first.number] = first
-        return batch
+    def _results_of(self, device: Device) -> Iterator[Results]:
+        try:
+            while device.pipe.poll():
+                yield from self._received(device, device.pipe.recv())
+        except (EOFError, OSError):
+            yield from self._died(device)
+            self.devices[self.devices.index(device)] = self._start(device.name)
 
-    def _give(self, device: _Device, batch: Batch) -> None:
-        device.out |= batch
-        _send(device, list(batch.values()))
-
-    def _take(self, device: _Device, message: object) -> Iterator[GoOn]:
+    def _received(self, device: Device, message: object) -> Iterator[Results]:
         match message:
             case Opened(takes_more):
                 device.ready, device.takes_more = True, takes_more
             case OpenFailed(reason):
                 raise InputError(f"--backend {self._engine.name} on {device.name}: {reason}")
-            case ObjectResults(number, said) | ObjectFailed(number, said):
-                if number in device.out:
-                    yield self._answered(device.out.pop(number), said)
-            case BatchDone(numbers):
-                yield from self._failed(_taken(device, numbers), "it gave no results")
-            case BatchFailed(numbers, reason):
-                yield from self._failed(_taken(device, numbers), reason)
+            case ObjectResults(number) | ObjectFailed(number):
+                if device.remove([number]):
+                    yield message
+            case BatchEnded(numbers, reason):
+                yield from self._failed(device.remove(numbers), reason)
 
-    def _failed(self, batch: Batch, reason: str) -> Iterator[GoOn]:
-        """What is left of a batch that ended: one object is the cause, so that many are tried again in two parts, each by itself, until
-        that one is alone."""
-        if len(batch) == 1:
-            yield from (self._answered(trials, reason) for trials in batch.values())
-        elif batch:
-            trials, middle = list(batch.values()), len(batch) // 2
-            self._parts.extend({each.number: each for each in part} for part in (trials[:middle], trials[middle:]))
+    def _failed(self, batch: Batch, reason: str) -> Iterator[Results]:
+        """Fails one object. Retries several in two halves, since one of them is the cause: halving finds that one."""
+        numbers = list(batch)
+        if len(numbers) == 1:
+            yield ObjectFailed(numbers[0], reason)
+        elif numbers:
+            middle = len(numbers) // 2
+            self._retries.extend({number: batch[number] for number in half} for half in (numbers[:middle], numbers[middle:]))
 
-    def _answered(self, trials: ObjectTrials, results: TrialState | str) -> GoOn:
-        self._pending -= len(trials.grasps)
-        return GoOn(trials.number, results)
-
-    def _died(self, device: _Device) -> Iterator[GoOn]:
+    def _died(self, device: Device) -> Iterator[Results]:
         exitcode = death(device.process).exitcode
         if not device.ready:
             raise InputError(f"--backend {self._engine.name} on {device.name}: its process ended with code {exitcode} before it was ready")
         stop_process(device.process, device.pipe)
-        yield from self._failed(device.out, f"its process ended with code {exitcode}")
-
-
-def _taken(device: _Device, numbers: tuple[int, ...]) -> Batch:
-    """The trials with these numbers that are still out, which now are not."""
-    return {number: device.out.pop(number) for number in numbers if number in device.out}
+        yield from self._failed(device.running, f"its process ended with code {exitcode}")
 
 
 def _grasps(trials: Iterable[ObjectTrials]) -> int:
     return sum(len(each.grasps) for each in trials)
-
-
-def _send(device: _Device, message: object) -> None:
-    with contextlib.suppress(OSError):  # it has died, which `collect` will see
-        device.pipe.send(message)

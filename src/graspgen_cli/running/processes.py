@@ -1,9 +1,8 @@
-"""Worker processes, each at the end of a pipe of its own.
+"""Worker processes, each with a pipe of its own.
 
-The pools of the standard library and of others share queues between their workers, with locks that a killed worker takes along; the
-run then waits for ever. Here nothing is shared: whatever happens to a worker, by whomever and whenever, costs its task in hand.
-
-Many small pieces of work on all cores, where any one of them may cost a worker its life."""
+Process pools that share queues, such as the standard library's, hang when a worker dies while it holds the lock of a queue. Workers here
+share nothing: the death of a worker costs the task that it was doing.
+"""
 
 from __future__ import annotations
 
@@ -25,34 +24,35 @@ from typing import Any, TypeVar
 
 from graspgen_cli.running.machine import usable_cores
 
-T = TypeVar("T")
-R = TypeVar("R")
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
-# Spawned, not forked: the engines' threads do not survive a fork.
+# Processes are spawned, since threads of the engines do not survive a fork.
 SPAWN = multiprocessing.get_context("spawn")
 GRACE = 5.0
-"""s that a worker has to end by itself when there is nothing left to do."""
+"""s that a process gets to end by itself."""
 MEGABYTE = 1 << 20
+CHUNK = 16
+"""Short tasks that a worker gets in one message: few enough that all workers end at nearly the same time."""
+FEW = 64
+"""Up to this number, short tasks (milliseconds each) take less time than the start of a process, and run in this one."""
 
 
 @dataclass(frozen=True)
 class Died:
-    """A worker ended before its task was done. exitcode: the process's, minus the signal's number where one killed it."""
+    """The worker ended during its task. exitcode: of the process; the negative number of the signal that killed it."""
 
     exitcode: int | None
 
 
 @dataclass(frozen=True)
 class TimedOut:
-    """A task took longer than it was allowed to, and its worker was killed."""
+    """The task exceeded its time limit, and its worker was killed."""
 
 
 @dataclass(frozen=True)
 class Lifetime:
-    """When a worker is replaced by a new one, so that what a process never gives back does not add up.
-
-    tasks: after so many. memory: above so many MB resident. 0: never.
-    """
+    """When a new worker replaces an old one, which bounds memory leaks. tasks: number done; memory: MB resident; 0: no limit."""
 
     tasks: int = 0
     memory: int = 0
@@ -60,71 +60,73 @@ class Lifetime:
 
 @dataclass(eq=False)
 class Worker:
-    """A process that answers each message with one message, in turn: it always reads when it is written to, so that neither end ever
-    waits for the other to make room."""
+    """A process that answers each message with one message. It reads before it writes, so neither end of the pipe blocks the other.
+
+    busy: whether a message is unanswered. ready: whether the handler is made. since: time at which the current task began, s of the
+    monotonic clock; infinite until the worker is ready, so that its start counts for no task. done: number of messages answered.
+    """
 
     process: BaseProcess
     pipe: Connection
     busy: bool = False
-    since: float = math.inf
-    """When the message in hand was begun; the time that a new worker takes to get ready does not count."""
     ready: bool = False
+    since: float = math.inf
     done: int = 0
-    """Messages answered."""
 
     def give(self, message: object) -> None:
-        """Hands a message to an idle worker. One that has died takes it along: its end shows as its answer."""
+        """Sends a message to an idle worker. If the worker is dead, `answers` reports that as the answer."""
         self.busy, self.since = True, time.monotonic() if self.ready else math.inf
         with contextlib.suppress(OSError):
             self.pipe.send(message)
 
     def is_due(self, lifetime: Lifetime, tasks: int) -> bool:
-        """Whether it is to be replaced, having done so many tasks; never before its first, however large it is from the start."""
+        """Whether the worker has reached its lifetime after this number of tasks; a worker does at least one."""
         too_large = 0 < lifetime.memory * MEGABYTE < resident_bytes(self.process.pid)
         return tasks > 0 and (too_large or 0 < lifetime.tasks <= tasks)
 
     def dismiss(self) -> None:
-        """Lets an idle worker end by itself."""
-        self.pipe.close()  # an idle worker ends when its pipe does
+        """Lets an idle worker end by itself, and ends it if it does not."""
+        self.pipe.close()
         self.process.join(GRACE)
+        self.stop()
 
     def stop(self) -> None:
-        """Ends it, whatever it does."""
+        """Kills the worker."""
         stop_process(self.process, self.pipe)
 
 
 def run_in_processes(
-    tasks: Sequence[T],
-    make_handler: Callable[..., Callable[[T], R]],
+    tasks: Sequence[Task],
+    make_handler: Callable[..., Callable[[Task], Result]],
     arguments: tuple[Any, ...],
     *,
     count: int,
     timeout: float = 0.0,
     lifetime: Lifetime | None = None,
     on_busy: Callable[[int], None] = lambda _: None,
-) -> Iterator[tuple[T, R | Died | TimedOut]]:
-    """Does every task on `count` worker processes and yields (task, result) as they come.
+) -> Iterator[tuple[Task, Result | Died | TimedOut]]:
+    """Does every task on `count` worker processes and yields (task, result) in the order of completion.
 
-    A worker calls `make_handler(*arguments)` once, then the handler for each of its tasks. A task that takes longer than `timeout` s
-    (0: no limit) is ended with its worker. `on_busy` is told how many workers have a task whenever that changes. When the caller stops
-    early, so do the workers.
+    A worker calls `make_handler(*arguments)` once, then the handler for each of its tasks. timeout: s for one task, 0 for no limit; a
+    worker that exceeds it is killed. on_busy: gets the number of workers with a task whenever that changes. Closing the iterator kills
+    the workers.
     """
-    waiting, in_hand, life = deque(tasks), dict[Worker, T](), lifetime or Lifetime()
+    waiting, current, life = deque(tasks), dict[Worker, Task](), lifetime or Lifetime()
     workers: list[Worker] = []
     try:
-        while waiting or in_hand:
-            while len(workers) < min(count, len(in_hand) + len(waiting)):
+        while waiting or current:
+            while len(workers) < min(count, len(current) + len(waiting)):
                 workers.append(start_worker(make_handler, arguments))
             for worker in workers:
                 if not worker.busy and waiting:
-                    in_hand[worker] = waiting.popleft()
-                    worker.give(in_hand[worker])
-            on_busy(len(in_hand))
-            for worker, outcome in answers(workers, timeout):
-                if isinstance(outcome, Died | TimedOut) or worker.is_due(life, worker.done):
+                    current[worker] = waiting.popleft()
+                    worker.give(current[worker])
+            on_busy(len(current))
+            for worker, result in answers(workers, timeout):
+                if isinstance(result, Died | TimedOut) or worker.is_due(life, worker.done):
                     worker.stop()
                     workers.remove(worker)
-                yield in_hand.pop(worker), outcome
+                yield current.pop(worker), result
         for worker in workers:
             worker.dismiss()
     finally:
@@ -132,19 +134,66 @@ def run_in_processes(
             worker.stop()
 
 
+def run_in_chunks(
+    tasks: Sequence[Task],
+    make_handler: Callable[..., Callable[[Task], Result]],
+    arguments: tuple[Any, ...],
+    *,
+    workers: int,
+    slow: bool = False,
+    fetch: Callable[[Task], None] | None = None,
+) -> Iterator[tuple[Task, Result | None]]:
+    """Does many short tasks and yields (task, result) in the order of completion; the result is None if the task kills its worker.
+
+    make_handler, arguments: as in `run_in_processes`. workers: number of processes; 0: one for each core. slow: whether a task takes
+    about a second rather than milliseconds. fetch: called with the next task before the current one is done, to read files ahead.
+    """
+    size = 1 if slow else CHUNK
+    count = min(workers or usable_cores(), -(-len(tasks) // size))
+    if count <= 1 or (len(tasks) <= FEW and not slow):
+        handle = make_handler(*arguments)
+        yield from ((task, handle(task)) for task in tasks)
+        return
+    chunks = [tuple(tasks[start : start + size]) for start in range(0, len(tasks), size)]
+    lost: list[tuple[Task, ...]] = []
+    for chunk, results in run_in_processes(chunks, _chunk_handler, (make_handler, arguments, fetch), count=count):
+        if isinstance(results, Died | TimedOut):
+            lost += [(task,) for task in chunk]
+        else:
+            yield from zip(chunk, results, strict=True)
+    # One task of a lost chunk is the cause: each task of the chunk runs again alone.
+    for (task,), results in run_in_processes(lost, _chunk_handler, (make_handler, arguments, fetch), count=count):
+        yield task, None if isinstance(results, Died | TimedOut) else results[0]
+
+
+def _chunk_handler(
+    make_handler: Callable[..., Callable[[Task], Result]], arguments: tuple[Any, ...], fetch: Callable[[Task], None] | None
+) -> Callable[[Sequence[Task]], list[Result]]:
+    handle = make_handler(*arguments)
+
+    def handle_all(chunk: Sequence[Task]) -> list[Result]:
+        results = []
+        for number, task in enumerate(chunk, 1):
+            if fetch and number < len(chunk):
+                fetch(chunk[number])
+            results.append(handle(task))
+        return results
+
+    return handle_all
+
+
 def start_worker(make_handler: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...]) -> Worker:
-    """A new worker, whose messages go to the handler that `make_handler(*arguments)` makes there."""
+    """A new worker that passes its messages to `make_handler(*arguments)`."""
     return Worker(*start_process(_serve, (make_handler, arguments)))
 
 
 def start_process(serve: Callable[..., None], arguments: tuple[Any, ...]) -> tuple[BaseProcess, Connection]:
-    """A process that runs `serve(pipe, *arguments)`, and this end of its pipe."""
+    """A new process that runs `serve(pipe, *arguments)`, and this end of its pipe."""
     ours, theirs = SPAWN.Pipe()
     process = SPAWN.Process(target=serve, args=(theirs, *arguments), daemon=True)
-    # The tracker's own start would unblock the signal.
+    # The start of the resource tracker unblocks signals, so it has to come first.
     resource_tracker.ensure_running()
-    # Ctrl-C goes to every process of the terminal, but the parent alone decides what it means: a process that is started with the
-    # signal blocked never sees it.
+    # A terminal sends Ctrl-C to all its processes, but only the parent reacts: a process inherits the blocked signal.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process.start()
@@ -155,7 +204,7 @@ def start_process(serve: Callable[..., None], arguments: tuple[Any, ...]) -> tup
 
 
 def stop_process(process: BaseProcess, pipe: Connection) -> None:
-    """Ends a process, whatever it does."""
+    """Kills a process and closes its pipe."""
     pipe.close()
     if process.is_alive():
         process.kill()
@@ -163,9 +212,9 @@ def stop_process(process: BaseProcess, pipe: Connection) -> None:
 
 
 def _serve(pipe: Connection, make_handler: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...]) -> None:
-    """A worker's life; it ends when the other end of its pipe is closed, or its owner dies."""
+    """The main function of a worker, which returns when the other end of the pipe is closed."""
     handler = make_handler(*arguments)
-    gc.freeze()  # what has been imported stays: the garbage collector need not walk through it again and again
+    gc.freeze()  # The garbage collector skips the imported modules from here on.
     with contextlib.suppress(EOFError, OSError):
         pipe.send(None)  # ready
         while True:
@@ -173,105 +222,47 @@ def _serve(pipe: Connection, make_handler: Callable[..., Callable[[Any], Any]], 
 
 
 def answers(workers: Iterable[Worker], timeout: float, *, others: Sequence[Connection | int] = ()) -> Iterator[tuple[Worker, Any]]:
-    """Waits until something has happened to at least one busy worker, or to one of the other pipes and processes, and tells what each
-    busy worker answered: its message, Died or TimedOut."""
+    """Waits for an event of a busy worker or of the other pipes and processes, and yields the answers of busy workers: a message, Died or
+    TimedOut."""
     busy = [worker for worker in workers if worker.busy]
     ends = min((worker.since for worker in busy), default=math.inf) + timeout if timeout else math.inf
     left = max(0.0, ends - time.monotonic()) if math.isfinite(ends) else None
-    ready = wait([*(w.pipe for w in busy), *(w.process.sentinel for w in busy), *others], left)
+    events = wait([*(w.pipe for w in busy), *(w.process.sentinel for w in busy), *others], left)
     for worker in busy:
-        if worker.pipe in ready:
+        if worker.pipe in events:
             yield from _received(worker)
-        elif worker.process.sentinel in ready:
-            yield worker, _ended(worker, death(worker.process))
+        elif worker.process.sentinel in events:
+            yield worker, _idle_again(worker, death(worker.process))
         elif timeout and time.monotonic() - worker.since >= timeout:
-            yield worker, _ended(worker, TimedOut())
+            yield worker, _idle_again(worker, TimedOut())
 
 
 def _received(worker: Worker) -> Iterator[tuple[Worker, Any]]:
     try:
         message = worker.pipe.recv()
     except (EOFError, OSError):
-        yield worker, _ended(worker, death(worker.process))
+        yield worker, _idle_again(worker, death(worker.process))
         return
     if worker.ready:
-        yield worker, _ended(worker, message)
+        yield worker, _idle_again(worker, message)
     else:
         worker.ready, worker.since = True, time.monotonic()
 
 
-def _ended(worker: Worker, outcome: R) -> R:
+def _idle_again(worker: Worker, answer: Result) -> Result:
     worker.busy, worker.done = False, worker.done + 1
-    return outcome
+    return answer
 
 
 def death(process: BaseProcess) -> Died:
-    """How a process that is ending ended."""
-    process.join(GRACE)  # before that there is no exit code
+    """How a process ended."""
+    process.join(GRACE)  # The exit code is unknown before.
     return Died(process.exitcode)
 
 
 def resident_bytes(pid: int | None) -> int:
-    """Memory of a process that is in RAM; 0 where the system does not tell."""
+    """Resident memory of a process, bytes; 0 on a system without /proc."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return 0
-
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-CHUNK = 16
-"""Pieces handed to a worker at once: fewer messages, and the workers still end at nearly the same time."""
-FEW = 64
-"""Pieces up to which no other process is worth its start, where each takes milliseconds."""
-
-
-def spread(
-    items: Sequence[Item],
-    make_handler: Callable[..., Callable[[Item], Result]],
-    arguments: tuple[Any, ...],
-    *,
-    workers: int,
-    slow: bool = False,
-    fetch: Callable[[Item], None] | None = None,
-) -> Iterator[tuple[Item, Result | None]]:
-    """(item, result) as they come; the result is None for an item that a worker did not survive.
-
-    make_handler: makes the function that does one item from `arguments`, in each process once; it and the items travel to the workers.
-    workers: processes; 0 = one a core. slow: an item takes a second or so, rather than milliseconds. fetch: a worker calls it with the next
-    item before it does one, so that what that needs of the disk is there in time.
-    """
-    size = 1 if slow else CHUNK
-    count = min(workers or usable_cores(), -(-len(items) // size))
-    if count <= 1 or (len(items) <= FEW and not slow):
-        handle = make_handler(*arguments)
-        yield from ((item, handle(item)) for item in items)
-        return
-    chunks = [tuple(items[start : start + size]) for start in range(0, len(items), size)]
-    lost: list[tuple[Item, ...]] = []
-    for chunk, results in run_in_processes(chunks, _chunk_handler, (make_handler, arguments, fetch), count=count):
-        if isinstance(results, Died | TimedOut):
-            lost += [(item,) for item in chunk]
-        else:
-            yield from zip(chunk, results, strict=True)
-    # Of a chunk that was lost one item is to blame: each is tried again by itself.
-    for (item,), results in run_in_processes(lost, _chunk_handler, (make_handler, arguments, fetch), count=count):
-        yield item, None if isinstance(results, Died | TimedOut) else results[0]
-
-
-def _chunk_handler(
-    make_handler: Callable[..., Callable[[Item], Result]], arguments: tuple[Any, ...], fetch: Callable[[Item], None] | None
-) -> Callable[[Sequence[Item]], list[Result]]:
-    handle = make_handler(*arguments)
-
-    def handle_all(chunk: Sequence[Item]) -> list[Result]:
-        results = []
-        for number, item in enumerate(chunk, 1):
-            if fetch and number < len(chunk):
-                fetch(chunk[number])
-            results.append(handle(item))
-        return results
-
-    return handle_all
