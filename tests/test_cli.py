@@ -52,6 +52,7 @@ class FakeRun:
         self.calls: list[tuple[str, Any]] = []
         self.reports: tuple[ObjectReport, ...] = (report(), report("bowl.obj"))
         self.error: BaseException | None = None
+        self.work: Callable[[], None] = lambda: None
         self.preparation = 0.5
 
     def run_objects(
@@ -147,6 +148,7 @@ class FakeRun:
 
     def note(self, name: str, settings: Any) -> None:
         self.calls.append((name, settings))
+        self.work()
         if self.error is not None:
             raise self.error
 
@@ -396,10 +398,9 @@ def test_quiet_still_names_failed_objects(run: FakeRun, capsys: Streams) -> None
 def test_on_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = io.StringIO()
     terminal.isatty = lambda: True  # type: ignore[method-assign]
-    monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
-    with Console().progress() as progress:
+    with contextlib.redirect_stderr(terminal), Console().progress() as progress:
         progress.start(2)
         progress.advance("mug.obj: made", validated=80, failed=False)
         progress.advance("x.obj: failed: [bold]no", validated=0, failed=True)
@@ -505,13 +506,11 @@ def test_interruption_says_how_to_go_on(run: FakeRun, capsys: Streams) -> None:
     assert last_line(capsys) == "graspgen: interrupted; what was finished is kept, and the same command goes on from there"
 
 
-def test_a_termination_that_goes_lost_is_told_again_but_not_while_it_is_heeded(
-    run: FakeRun, capsys: Streams, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_termination_that_goes_lost_is_told_again_but_not_while_it_is_heeded(run: FakeRun, capsys: Streams) -> None:
     """As native code loses exceptions that signals raise in it."""
     heeded = []
 
-    def loses_one(*_: object) -> None:
+    def loses_one() -> None:
         with contextlib.suppress(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(5)
@@ -524,33 +523,33 @@ def test_a_termination_that_goes_lost_is_told_again_but_not_while_it_is_heeded(
                     raise OSError
             heeded.append(True)
 
-    monkeypatch.setattr(run, "note", loses_one)
+    run.work = loses_one
     began = time.monotonic()
     assert main(["all"]) == ExitCode.TERMINATED and heeded and time.monotonic() - began < 4
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0) and signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
 
 
-def test_termination_is_an_interruption_with_a_code_of_its_own(run: FakeRun, capsys: Streams, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_termination_is_an_interruption_with_a_code_of_its_own(run: FakeRun, capsys: Streams) -> None:
     ended: list[bool] = []
 
-    def terminated_twice(*_: object) -> None:
+    def terminated_twice() -> None:
         try:
             os.kill(os.getpid(), signal.SIGTERM)
         finally:
             os.kill(os.getpid(), signal.SIGTERM)  # Slurm sends several
             ended.append(True)
 
-    monkeypatch.setattr(run, "note", terminated_twice)
+    run.work = terminated_twice
     assert main(["all"]) == ExitCode.TERMINATED == 128 + signal.SIGTERM and ended
     assert last_line(capsys) == "graspgen: terminated; what was finished is kept, and the same command goes on from there"
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_a_program_that_takes_the_signal_itself_keeps_it(run: FakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_takes_the_signal_itself_keeps_it(run: FakeRun) -> None:
     taken: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: taken.append(number))
     try:
-        monkeypatch.setattr(run, "note", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        run.work = lambda: os.kill(os.getpid(), signal.SIGTERM)
         assert main(["guess"]) == ExitCode.OK
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -15,6 +15,7 @@ import orjson
 import pytest
 import trimesh
 
+from graspgen_cli import __version__
 from graspgen_cli.app import main
 from graspgen_cli.dataset.inspect import Kind
 from graspgen_cli.dataset.object_map import read_object_map
@@ -22,7 +23,6 @@ from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.errors import ExitCode
 from graspgen_cli.formats.graspgen_json import encode
 from graspgen_cli.records import Outcome
-from graspgen_cli.running import machine
 from made_datasets import GRIPPER, OFFSET, contents, document, grasp_dataset, make_dataset, make_older, signed
 
 Streams = pytest.CaptureFixture[str]
@@ -307,45 +307,59 @@ def test_memory_does_not_grow_with_the_files(tmp_path: Path, capsys: Streams) ->
 # --- the machine ----------------------------------------------------------------------------------------------------------------
 
 
-def test_the_machine_is_told_in_full(capsys: Streams) -> None:
-    assert main(["doctor", "--json"]) == ExitCode.OK
-    facts = {fact["name"]: fact for fact in orjson.loads(capsys.readouterr().out)["machine"]}
+def machine_facts(capsys: Streams, *, code: ExitCode) -> dict[str, dict[str, Any]]:
+    assert main(["doctor", "--json"]) == code
+    return {fact["name"]: fact for fact in orjson.loads(capsys.readouterr().out)["machine"]}
+
+
+def gpu_tool(folder: Path, script: str) -> None:
+    tool = folder / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\n{script}\n")
+    tool.chmod(0o755)
+
+
+def test_the_machine_is_told_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Streams) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    facts = machine_facts(capsys, code=ExitCode.OK)
     assert {"graspgen", "Python", "cores", "memory", "numpy", "mujoco-core", "backend mujoco", "extra usd", "cache", "GPU"} <= set(facts)
     assert facts["numpy"]["value"] == np.__version__ and facts["backend mujoco"]["value"] == "simulates"
+    assert facts["GPU"] == {"name": "GPU", "value": "none found; none is needed", "problem": None}
 
 
-def test_what_is_missing_or_broken_is_a_problem_with_its_cure(monkeypatch: pytest.MonkeyPatch, capsys: Streams) -> None:
-    wanted = ["numpy<1", "no-such-package>=3", "orjson", 'nowhere>1; extra == "far"']
-    monkeypatch.setattr(machine.importlib.metadata, "requires", lambda name: wanted)
-    monkeypatch.setattr(machine, "_extras_of", lambda requirement: ["far"] if requirement.marker else [])
-    monkeypatch.setattr(machine, "_import_problems", lambda modules: {"orjson": "it ends Python with code -4"})
-    monkeypatch.setattr(machine, "_simulation", lambda: machine.Fact("backend mujoco", "simulates"))
-    facts = {fact.name: fact for fact in machine.machine_facts()}
-    assert facts["numpy"].problem == "run `pip install 'numpy<1'`"
-    assert (facts["no-such-package"].value, facts["no-such-package"].problem) == ("missing", "run `pip install 'no-such-package>=3'`")
-    assert "cannot be imported (it ends Python with code -4)" in facts["orjson"].problem
-    assert facts["extra far"] == machine.Fact("extra far", "not installed; `pip install 'graspgen-cli[far]'` adds it")
-    assert main(["doctor"]) == ExitCode.FAILED
-    assert "graspgen: numpy: run `pip install 'numpy<1'`\n" in capsys.readouterr().err
-
-
-def test_a_module_that_ends_python_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "bad_module.py").write_text("import os; os.abort()")
-    (tmp_path / "odd_module.py").write_text("raise ValueError('odd\\nhere')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert machine._import_problems(["odd_module", "bad_module"]) == {"bad_module": "it ends Python with code -6"}
-    assert machine._import_problems(["odd_module", "json"]) == {"json": "", "odd_module": "ValueError: odd here"}
-
-
-def test_a_gpu_is_asked_for_only_where_there_is_the_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_a_gpu_tool_that_fails_shows_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Streams) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert machine._gpu() == machine.Fact("GPU", "none found; none is needed")
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\necho 'Card, 1 MiB, 1.0'\n")
-    tool.chmod(0o755)
-    assert machine._gpu() == machine.Fact("GPU", "Card, 1 MiB, 1.0")
-    tool.write_text("#!/bin/sh\nexit 9\n")
-    assert machine._gpu() == machine.Fact("GPU", "none found; none is needed")
+    gpu_tool(tmp_path, "exit 9")
+    assert machine_facts(capsys, code=ExitCode.OK)["GPU"]["value"] == "none found; none is needed"
+
+
+def install(folder: Path, name: str, *lines: str, module: str = "") -> None:
+    """Puts a package's description, and the name of its module, where Python finds installed packages."""
+    info = folder / f"{name.replace('-', '_')}-{__version__}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("\n".join(["Metadata-Version: 2.1", f"Name: {name}", f"Version: {__version__}", *lines]))
+    (info / "top_level.txt").write_text(module)
+
+
+def test_what_is_missing_or_broken_is_a_problem_with_its_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Streams) -> None:
+    """With other requirements than its own, a module that raises, and one that ends Python."""
+    required = ["numpy<1", "no-such-package>=3", "odd-package", "worse-package", 'nowhere>1; extra == "far"']
+    install(tmp_path, "graspgen-cli", *(f"Requires-Dist: {line}" for line in required), "Provides-Extra: far")
+    for name, content in (("odd", "raise ValueError('odd\\nhere')"), ("worse", "import os; os.abort()")):
+        install(tmp_path, f"{name}-package", module=f"{name}_module")
+        (tmp_path / f"{name}_module.py").write_text(content)
+    gpu_tool(tmp_path, "echo 'Card, 1 MiB, 1.0'")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.syspath_prepend(tmp_path)
+    facts = machine_facts(capsys, code=ExitCode.FAILED)
+    assert facts["numpy"]["problem"] == "run `pip install 'numpy<1'`"
+    missing = facts["no-such-package"]
+    assert (missing["value"], missing["problem"]) == ("missing", "run `pip install 'no-such-package>=3'`")
+    assert "cannot be imported (ValueError: odd here)" in facts["odd-package"]["problem"]
+    assert "cannot be imported (it ends Python with code -6)" in facts["worse-package"]["problem"]
+    assert facts["extra far"]["value"].startswith("not installed; ") and facts["extra far"]["problem"] is None
+    assert facts["GPU"]["value"] == "Card, 1 MiB, 1.0"
 
 
 # --- beside a run ---------------------------------------------------------------------------------------------------------------

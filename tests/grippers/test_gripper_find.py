@@ -11,7 +11,6 @@ import trimesh
 from jaw_models import parallel_jaw
 
 from graspgen_cli.errors import GripperError
-from graspgen_cli.grippers import find
 from graspgen_cli.grippers.find import builtin_grippers, load_gripper
 from graspgen_cli.records import Gripper
 from graspgen_cli.settings.models import GripperSettings
@@ -162,12 +161,13 @@ def same(first: Gripper, second: Gripper) -> bool:
     return True
 
 
-def test_a_kept_gripper_is_the_measured_one(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kept_gripper_is_the_measured_one_and_is_not_measured_again(folder: Path, cache: Path) -> None:
     path = write(folder, COMPLETE)
     measured = load_gripper(path)
-    assert len(list(cache.iterdir())) == 1
-    monkeypatch.setattr(find, "measure_gripper", lambda *_, **__: pytest.fail("measured again"))
+    (kept,) = cache.iterdir()
+    written = kept.stat()
     assert same(load_gripper(path), measured)
+    assert kept.stat() == written
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK not a zip", None])
