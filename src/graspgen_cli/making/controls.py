@@ -1,4 +1,4 @@
-"""Trials whose end is known: what must hold holds, and what must not is lost when it should be and as it should be."""
+"""Control trials: trials of a box with a known end, which show that a gripper grips and that its trials are simulated correctly."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from graspgen_cli.validate.judge import judge
 from graspgen_cli.validate.protocols import STANDARD_GRAVITY, stages
 
 _OPENING = 0.5
-"""The control box is as thick as the opening in the middle of the stroke."""
+"""Thickness of the control box, as a share of the stroke."""
 _LIGHT, _HEAVY = 0.25, 2.0
-"""Shares of the pull that friction resists, which a tug of scale 1 reaches."""
+"""Tugs of scale 1, as shares of the force that friction resists."""
 _HEAVIEST = 1.0
-"""kg: of the box that is light."""
+"""kg: largest mass of the light box."""
 _SMALLEST_EDGE = 0.004
-"""m: edge of the control box where a pad is no larger than a line."""
+"""m: shortest edge of the control box, for pads without area."""
 _WALL = 1e6
-"""kg: what no finger pushes away."""
+"""kg: mass that no finger moves."""
 _PLATE = 0.1
-"""Thickness of what only one finger reaches, and its distance from that finger, as shares of half the widest opening."""
+"""Thickness of the plate that only one finger reaches, and its distance from that finger, as shares of half the widest opening."""
 _LAST_TUG: Tugs = ((0.5, (0.0, 0.0, 1.0), 0.125), (0.5, (0.0, 0.0, 1.0), 0.25), (0.5, (0.0, 0.0, 1.0), 1.0))
 _GENTLE: Tugs = ((0.5, (0.0, 0.0, 1.0), 1e-9),)
 _FRICTION = 1.0
@@ -44,11 +44,11 @@ _FRICTION = 1.0
 
 @dataclass(frozen=True, eq=False)
 class Control:
-    """A trial whose end is known.
+    """A trial with a known end.
 
-    what: in words, behind "a box of so much". place: (3,) m, of the box's middle in the gripper's base frame. lost_in: the stage in which
-    it is lost, 0 while the grip closes, then the tugs; None where it is held. pressing: fingers that press at the end; None: any.
-    advice: what to check where it ends otherwise.
+    what: in words, after "a box of 10 x 20 x 30 mm". place: (3,) m, center of the box in the gripper's base frame. lost_in: the stage in
+    which the grip is lost, 0 for the closing, then the tugs; None: the box is held. pressing: number of fingers that press at the end;
+    None: any. advice: what to check if the trial ends otherwise.
     """
 
     what: str
@@ -61,7 +61,7 @@ class Control:
 
 
 def require_controls(gripper: Gripper, settings: SimulationSettings) -> None:
-    """Runs the control trials once for a gripper and settings; that they went well is remembered. Raises GripperError."""
+    """Runs the control trials once for each gripper and settings; the cache keeps a note of success. Raises GripperError."""
     kept = _kept_settings(settings).model_dump(mode="json")
     recipe = orjson.dumps([__version__, mujoco.__version__, gripper.content_hash, kept], option=orjson.OPT_SORT_KEYS)
     known = default_cache() / "controls" / hashlib.sha256(recipe).hexdigest()
@@ -82,13 +82,11 @@ def _exists(path: Path) -> bool:
 
 
 def run_control_trials(gripper: Gripper, settings: SimulationSettings | None = None, *, basic: bool = True) -> None:
-    """One trial that must hold and five that must not, each of which must end in its own way: a box as large as a pad between the pads;
-    nothing between them; the box beside them; a wall that one finger meets and the other does not; a box too heavy for friction to
-    hold against the first tug; and one that slides under the last tug only.
+    """One trial that must hold and five that must fail in a certain way: a box of the size of a pad between the pads; the box beside the
+    pads; the box far away; a wall that only one finger reaches; a box too heavy for the first tug; a box that slides in the last tug only.
 
-    The loads follow from the grip force by Coulomb's law at a friction of 1; of `settings`, the step, the time to close and when a stage
-    ends early are taken. basic: only the box between the pads and the box beside them. Raises GripperError naming the first trial that went
-    wrong.
+    The masses follow from the grip force by Coulomb's law with a friction coefficient of 1. settings: gives the time step, the time to
+    close and the early end of a stage. basic: only the first two trials. Raises GripperError with the first trial that ends otherwise.
     """
     groups: dict[tuple[str, SimulationSettings], list[Control]] = {}
     for control in controls(gripper, _kept_settings(settings or SimulationSettings()))[: 2 if basic else None]:
@@ -100,14 +98,14 @@ def run_control_trials(gripper: Gripper, settings: SimulationSettings | None = N
 
 
 def _kept_settings(settings: SimulationSettings) -> SimulationSettings:
-    """What of the settings decides how a trial is simulated, not what is tried."""
+    """The settings of time and steadiness; the defaults for the rest."""
     return SimulationSettings(
         fps=settings.fps, initial_grasp_duration=settings.initial_grasp_duration, steady_motion=settings.steady_motion, friction=_FRICTION
     )
 
 
 def controls(gripper: Gripper, settings: SimulationSettings) -> list[Control]:
-    """The trials for a gripper; the first two say whether it can grip at all."""
+    """The trials for a gripper; the first two show whether it grips at all."""
     limit = 2 * _FRICTION * gripper.grip_force / STANDARD_GRAVITY
     box, between = _control_box(gripper), _between(gripper)
     across = np.cross(gripper.approach_axis_in_base, gripper.closing_axis_in_base)
@@ -154,7 +152,7 @@ def _require_end(gripper: Gripper, control: Control, state: TrialState, row: int
 
 
 def _lost_in(gripper: Gripper, control: Control, state: TrialState, row: int) -> int:
-    """The stage in which not both fingers pressed any more."""
+    """The stage in which a finger lost contact."""
     ends = np.cumsum([stage.steps for stage in stages(gripper, control.settings, 1.0)]) / control.settings.fps
     return int(np.searchsorted(ends, state.loss_time[row] - 1e-9))
 
@@ -164,13 +162,13 @@ def _stage(number: int) -> str:
 
 
 def _between(gripper: Gripper) -> Floats:
-    """(3,) m: where the pads meet the control box."""
+    """(3,) m: the point between the pads, in the gripper's base frame, at the opening of the control box."""
     place: Floats = gripper.fingertip_in_base[_control_opening(gripper)].mean(axis=0) - gripper.bite * gripper.approach_axis_in_base
     return place
 
 
 def _plate(gripper: Gripper) -> tuple[TargetObject, Floats]:
-    """A thin box and its place (3,): where the first finger soon comes, far from where the other one does."""
+    """A thin box and its place (3,) m: close to the first finger and far from the second."""
     half, closing = gripper.width / 2, gripper.closing_axis_in_base
     k = int(gripper.nearest_opening(np.array([gripper.width * (1 - _PLATE)]))[0])
     place = gripper.fingertip_in_base[k, 0] - gripper.bite * gripper.approach_axis_in_base + 0.5 * _PLATE * half * closing
@@ -179,7 +177,7 @@ def _plate(gripper: Gripper) -> tuple[TargetObject, Floats]:
 
 
 def _control_box(gripper: Gripper) -> TargetObject:
-    """As large as a pad, and as thick as the control opening."""
+    """A box as large as a pad and as thick as the control opening."""
     return _box(gripper, float(gripper.opening_width[_control_opening(gripper)]))
 
 
@@ -212,13 +210,13 @@ def _control_opening(gripper: Gripper) -> int:
 
 
 def _grasps(gripper: Gripper, group: list[Control]) -> GraspBatch:
-    """Wide open, with the boxes in their places."""
+    """The gripper wide open, with the boxes at their places."""
     poses = pose(np.eye(3), -np.stack([control.place for control in group]))
     return GraspBatch(poses, np.full(len(group), gripper.width), np.full(len(group), Outcome.UNVALIDATED, np.int8))
 
 
 def _reach(gripper: Gripper, axis: Floats) -> float:
-    """How far the gripper reaches along an axis at any opening, m."""
+    """m: the largest extent of the gripper along an axis, over all openings."""
     reach = 0.0
     for body, parts in enumerate(gripper.collision_parts):
         rows = gripper.pose_body_in_base[:, body]

@@ -1,4 +1,4 @@
-"""What a run tells about itself, object by object and at the end."""
+"""The reports of a run: one for each object, and the summary."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Phase(StrEnum):
-    """Which part of the work a command asks for."""
+    """The part of the work that a command does."""
 
     GUESS = "guess"
     VALIDATE = "validate"
@@ -16,22 +16,22 @@ class Phase(StrEnum):
 
 
 class Status(StrEnum):
-    """How one object fared."""
+    """The result of one object."""
 
     MADE = "made"
     KEPT = "kept"
-    """Its file exists and was left as it is."""
+    """The file exists and stays as it is."""
     SHORT = "short"
-    """Made, but under its quotas; the message says why."""
+    """Made, but below the quotas; the message says why."""
     FAILED = "failed"
     """Nothing was made; the message says why."""
     BUSY = "busy"
-    """Another run has the object in hand; it is looked at again later. No report that leaves a run has this status."""
+    """Another run is making the object; this run checks the object again later. No report in a summary has this status."""
 
 
 @dataclass(frozen=True)
 class ObjectReport:
-    """One object: what its grasp file holds now, and what this run did."""
+    """One object: what its grasp file holds now, and the work of this run."""
 
     object_id: str
     status: Status
@@ -40,19 +40,19 @@ class ObjectReport:
     """Negatives of every kind."""
     unvalidated: int
     tested: int
-    """Grasps simulated in this run, whether kept or not."""
+    """Grasps simulated in this run, including those left out of the file."""
     message: str
-    """What there is to say; empty where all went as asked."""
+    """Shortfalls, warnings or the error; empty without any."""
     seconds: float
     tested_held: int | None = None
-    """How many of `tested` held; None where the run does not tell."""
+    """Number of `tested` that held; None if unknown."""
     traceback: str | None = None
-    """Where a failure that nobody foresaw came from."""
+    """Traceback of an unexpected error."""
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A whole run; the reports are in the order of the scales file."""
+    """A whole run, with the reports in the order of the scales file."""
 
     reports: tuple[ObjectReport, ...]
 

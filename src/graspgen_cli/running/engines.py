@@ -1,4 +1,4 @@
-"""Which engine simulates, on which devices: decided once a run, in the process that starts it, which never loads the engine itself."""
+"""The choice of the engine and its devices, once for each run and without an import of the engine."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ FIRST_GPU = "cuda:0"
 class Engine:
     """The engine of a run.
 
-    name: as in ENGINES and in the provenance. devices: one simulator process for each; empty for an engine that runs inside each
-    worker.
+    name: its key in ENGINES. devices: each has a simulator process; empty for an engine that runs inside the workers.
     """
 
     name: str
@@ -29,9 +28,9 @@ class Engine:
 
 
 def choose_engine(settings: BackendSettings, *, executor: Executor = Executor.LOCAL) -> Engine:
-    """The engine that the settings ask for. Raises SettingsError where it cannot be had here.
+    """The engine of the settings. Raises SettingsError if this machine cannot run it.
 
-    With Ray the GPUs are those of other machines, so that an engine asked for by name need not find one here.
+    With Ray the GPUs are on other machines, so this machine needs none.
     """
     name = settings.backend
     if name == AUTO:
@@ -71,7 +70,7 @@ def _devices(settings: BackendSettings, first_device: str) -> tuple[str, ...]:
 
 
 def gpus(*, folder: Path = Path("/dev"), environ: Mapping[str, str] = os.environ) -> list[str]:
-    """The NVIDIA GPUs that this process may use, by the files of their driver: the driver itself would tie the process to a GPU."""
+    """The NVIDIA GPUs that this process may use, by their device files: a call of the driver would bind the process to a GPU."""
     visible = environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and visible.strip() in ("", "-1"):
         return []
@@ -79,5 +78,5 @@ def gpus(*, folder: Path = Path("/dev"), environ: Mapping[str, str] = os.environ
 
 
 def _is_installed(module: str) -> bool:
-    """Whether a top-level module could be imported; it is not."""
+    """Whether a top-level module is installed; it is not imported."""
     return importlib.util.find_spec(module) is not None

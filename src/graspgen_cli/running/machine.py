@@ -1,5 +1,5 @@
-"""What this machine has of what the commands need. Nothing else of the package is imported here, for what is missing may be the reason
-to look."""
+"""Facts about this machine: cores, memory, packages, GPUs. `doctor` needs them where a package is missing, so nothing is imported here
+but the standard library and `packaging`."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from graspgen_cli import __version__
 
 DISTRIBUTION = "graspgen-cli"
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
-"""Where a container sees the limits of its own."""
-PATIENCE = 120.0
-"""s for a process that only asks something."""
+"""Where Linux keeps the limits of a container."""
+TIMEOUT = 120.0
+"""s for a command that asks for a fact."""
 _IMPORTS = """
 import importlib, sys
 for name in sys.argv[1:]:
@@ -43,7 +43,7 @@ mujoco.mj_step(model, data)
 
 @dataclass(frozen=True)
 class Fact:
-    """One thing about the machine. problem: what to do where it does not serve; empty where it does."""
+    """A fact about the machine. problem: what to do about a fault; empty without one."""
 
     name: str
     value: str
@@ -51,8 +51,8 @@ class Fact:
 
 
 def machine_facts() -> list[Fact]:
-    """Everything that decides whether and how fast the commands run. Takes some seconds: every package is imported, in a process of
-    its own, since one that does not fit the processor can end the process."""
+    """All facts. Takes some seconds, since a new process imports every package: an import that does not fit the processor kills its
+    process."""
     return [
         Fact("graspgen", __version__),
         Fact("Python", f"{platform.python_version()} ({sys.executable})"),
@@ -68,38 +68,34 @@ def machine_facts() -> list[Fact]:
 
 
 def usable_cores() -> int:
-    """Cores that this process may keep busy: those of the machine or, where they are fewer, of its affinity, its container or its Slurm
-    job."""
+    """Cores that this process may use: the lowest of the limits by affinity, container and Slurm job, at least 1."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, int(min(affinity, container_cores(CONTROL_GROUPS), slurm_cores(os.environ))))
 
 
 def slurm_cores(environment: Mapping[str, str]) -> float:
-    """Cores that Slurm gave to this task or, where nobody asked for a number a task, to its job on this node; infinite outside Slurm.
+    """Cores of this Slurm task, or of its job on this node if the tasks have no number of their own; infinite outside Slurm.
 
-    A cluster that does not bind tasks to their cores (TaskPlugin=task/none) says it only so.
+    On a cluster that does not bind tasks to cores (TaskPlugin=task/none), only the environment shows this limit.
     """
     given = environment.get("SLURM_CPUS_PER_TASK") or environment.get("SLURM_CPUS_ON_NODE", "")
     return int(given) if given.isdecimal() else math.inf
 
 
 def container_cores(root: Path) -> float:
-    """Processor time a second that the control groups under `root` allow, as a number of cores; infinite where they do not limit it."""
+    """Cores that the control groups under `root` allow: processor time per second; infinite without a limit."""
     try:
-        quota, period = (root / "cpu.max").read_text().split()  # version 2
-    except (OSError, ValueError):
-        try:
-            quota, period = ((root / "cpu" / f"cpu.cfs_{what}_us").read_text() for what in ("quota", "period"))  # version 1
-        except OSError:
-            return math.inf
-    try:
+        if (version_2 := root / "cpu.max").exists():
+            quota, period = version_2.read_text().split()
+        else:
+            quota, period = ((root / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
         return int(quota) / int(period) if int(quota) > 0 else math.inf
-    except (ValueError, ZeroDivisionError):  # "max"
+    except (OSError, ValueError, ZeroDivisionError):  # no such file, or "max"
         return math.inf
 
 
 def _memory() -> Fact:
-    """Memory of the machine or, where it is less, of the container."""
+    """Memory of the machine or of the container, whichever is less."""
     sizes = []
     try:
         sizes.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
@@ -135,7 +131,7 @@ def _packages() -> Iterator[Fact]:
 
 
 def installed_version(distribution: str) -> str | None:
-    """The version of a package that is installed; None where it is not."""
+    """The version of a distribution; None if it is not installed."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
@@ -143,7 +139,7 @@ def installed_version(distribution: str) -> str | None:
 
 
 def _modules(distributions: Iterable[str]) -> dict[str, list[str]]:
-    """Distribution -> the public top-level modules that it brings."""
+    """Distribution -> its public top-level modules."""
     wanted = {_plain(name): name for name in distributions}
     modules: dict[str, list[str]] = {name: [] for name in wanted.values()}
     for module, owners in importlib.metadata.packages_distributions().items():
@@ -158,7 +154,7 @@ def _plain(name: str) -> str:
 
 
 def _import_problems(modules: Iterable[str]) -> dict[str, str]:
-    """Module -> why it cannot be imported; empty where it can."""
+    """Module -> why its import fails; empty if the import succeeds."""
     done = _ask([sys.executable, "-c", _IMPORTS, *sorted(modules)])
     if done is None:
         return {}
@@ -178,7 +174,7 @@ def _simulation() -> Fact:
 
 
 def _extras() -> Iterator[Fact]:
-    """The optional parts, each with what it needs; a part that is not there is no problem."""
+    """The extras with their packages; a missing extra is no problem."""
     needs: dict[str, list[Requirement]] = {}
     for requirement in _requirements():
         for extra in _extras_of(requirement):
@@ -225,7 +221,7 @@ def gpu_names() -> list[str]:
 
 
 def cpu_model() -> str:
-    """What the processor calls itself."""
+    """The model name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -234,8 +230,8 @@ def cpu_model() -> str:
 
 
 def _ask(command: list[str]) -> subprocess.CompletedProcess[str] | None:
-    """Runs a command and returns what it said; None where it cannot be run or does not end."""
+    """The finished command; None if it cannot run or exceeds TIMEOUT."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=PATIENCE, check=False)
+        return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None

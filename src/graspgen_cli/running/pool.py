@@ -1,5 +1,5 @@
-"""The objects of a run on this machine: in this process, on worker processes that do all of an object each, or through the pipeline
-where an engine tries the grasps of many objects at once. What is made of an object is the same on every way."""
+"""The objects of a run on this machine: in this process, in worker processes, or in the pipeline if the engine runs on devices. All three
+make the same files."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from graspgen_cli.validate.engine import Backend, join_states, make_backend
 from graspgen_cli.validate.variation import Variation
 
 TRIALS_AT_ONCE = 256
-"""Trials after which a worker looks anew at how many cores there are for it."""
+"""Trials after which a worker counts its cores again."""
 
 
 class Counter(Protocol):
-    """A number in memory that processes share."""
+    """A number in shared memory."""
 
     value: int
 
 
 class SharedCores:
-    """An engine on as many threads as there are cores for each busy worker: when the last objects of a run are large, those that work
-    on them take over the cores of those that are done. It does not change what comes out: each trial is for itself."""
+    """An engine that shares the cores with the engines of other workers: near the end of a run, the workers of the last objects take over
+    the cores of idle ones. Trials are independent, so the results stay the same. busy: number of busy workers."""
 
     def __init__(self, backend: str, busy: Counter) -> None:
         self._backend, self._busy = backend, busy
@@ -57,10 +57,10 @@ class SharedCores:
 def run_tasks(
     tasks: Sequence[ObjectTask], gripper: Gripper, engine: Engine, settings: ExecutionSettings
 ) -> Iterator[tuple[ObjectTask, ObjectReport]]:
-    """Does all tasks, which are of one dataset, and yields each with its report as they come. Files are written atomically, so that a
-    worker that dies or is stopped leaves none half-made.
+    """Does all tasks of one dataset and yields each with its report, in the order of completion. Files are written atomically, so a worker
+    that dies leaves no partial file.
 
-    Raises InputError where the engine's device cannot be used.
+    Raises InputError if a device of the engine cannot be used.
     """
     if not tasks:
         return
@@ -72,7 +72,7 @@ def run_tasks(
 def _run_whole(
     tasks: Sequence[ObjectTask], gripper: Gripper, settings: ExecutionSettings
 ) -> Iterator[tuple[ObjectTask, ObjectReport | Died | TimedOut]]:
-    """Each object from its mesh to its file in one process."""
+    """One process makes all of an object."""
     count = min(settings.workers or usable_cores(), len(tasks))
     busy = SPAWN.RawValue("i", count)
     if count == 1 and not settings.object_timeout and len(tasks) <= (settings.objects_per_worker or len(tasks)):
@@ -96,7 +96,7 @@ def _run_whole(
 
 @dataclass(frozen=True, eq=False)
 class ObjectWorker:
-    """What a process needs to do tasks of one dataset, for as long as it lives."""
+    """The handler of a worker: it does tasks of one dataset."""
 
     gripper: GripperShape
     backend: Backend
@@ -104,12 +104,12 @@ class ObjectWorker:
 
     def __call__(self, task: ObjectTask) -> ObjectReport:
         """Does one task."""
-        # Matrices are small: BLAS threads would only fight over the cores, and their sums would depend on how many there are.
+        # The matrices are small: BLAS threads would compete for the cores, and their number would change the sums.
         with threadpool_limits(1, user_api="blas"):
             return run_object(task, self.gripper, self.backend, self.locks)
 
     def close(self) -> None:
-        """Gives back what is open."""
+        """Closes the lock file."""
         self.locks.close()
 
 
@@ -125,7 +125,7 @@ def make_worker(gripper: Gripper, like: ObjectTask, busy: Counter) -> ObjectWork
 
 
 def _lost(task: ObjectTask, result: Died | TimedOut, timeout: float) -> ObjectReport:
-    """The report of a task whose own exceptions would be in a report, had it come to one."""
+    """The report of a task that lost its worker."""
     if isinstance(result, TimedOut):
         return failure_report(task, f"{task.object_id}: not done after {timeout:g} s; run again with a larger --object-timeout")
     reason = f"the worker process died (exit code {result.exitcode}; out of memory?)"

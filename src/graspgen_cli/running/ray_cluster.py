@@ -1,7 +1,7 @@
-"""A run on a Ray cluster. Every node sees the dataset and the meshes under the same paths; the head needs no more than this package.
+"""A run on a Ray cluster, all of whose nodes have the dataset and the meshes under the same paths.
 
-A task of Ray's is one object or, for an engine that tries many at once, a list of objects for one GPU. Whatever happens to a node, its
-tasks are done again elsewhere: objects that were finished are found finished, and the locks of a dead process are free.
+A Ray task is one object or, for an engine on devices, a list of objects for one GPU. Ray repeats the tasks of a node that dies: finished
+objects are skipped, and the locks of a dead process are free.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from graspgen_cli.running.machine import DISTRIBUTION
 from graspgen_cli.running.pool import run_tasks
 from graspgen_cli.settings.models import ExecutionSettings, Executor
 
-PATIENCE = 10.0
-"""s that the cluster has to answer."""
+TIMEOUT = 10.0
+"""s for the connection to the cluster."""
 MOST_RETRIES = 5
-"""Times that a task is done again when its process or its node dies."""
+"""Times that Ray repeats a task whose process or node dies."""
 TASKS_AHEAD = 2
-"""Tasks handed to the cluster for each of its cores or GPUs."""
+"""Tasks submitted for each core or GPU of the cluster."""
 LISTS_A_GPU, SHORTEST_LIST, LONGEST_LIST = 4, 64, 1000
-"""A GPU gets its objects in at least so many lists, so that all end at about the same time, but in lists no shorter than that, for each
-starts its own processes, and no longer."""
+"""Lists for each GPU, so that all GPUs end at about the same time; objects of the shortest list, since each list starts processes; and of
+the longest."""
 
 Reports = list[tuple[ObjectTask, ObjectReport]]
 
@@ -40,18 +40,18 @@ Reports = list[tuple[ObjectTask, ObjectReport]]
 def run_on_ray(
     tasks: Sequence[ObjectTask], gripper: Gripper, engine: Engine, settings: ExecutionSettings
 ) -> Iterator[tuple[ObjectTask, ObjectReport]]:
-    """Does all tasks on the cluster and yields each with its report as they come.
+    """Does all tasks on the cluster and yields each with its report, in the order of completion.
 
-    Raises SettingsError where Ray is not installed, InputError where the cluster cannot be reached or has not what the engine needs.
+    Raises SettingsError if Ray is not installed, InputError if the cluster does not answer or lacks the devices of the engine.
     """
     ray = _connected(settings.ray_address)
     try:
         need, lists = plan(tasks, engine, settings, ray.cluster_resources())
         slots = TASKS_AHEAD * max(1, int(ray.cluster_resources().get("GPU" if "num_gpus" in need else "CPU", 1)))
         do = ray.remote(max_retries=MOST_RETRIES, **need)(_do)
-        here = settings.model_copy(update={"executor": Executor.LOCAL, "workers": workers(settings, need)})
-        on_node = Engine(engine.name, (FIRST_GPU,) if engine.devices else ())
-        shared = ray.put((gripper, on_node, here))
+        on_node = settings.model_copy(update={"executor": Executor.LOCAL, "workers": workers(settings, need)})
+        node_engine = Engine(engine.name, (FIRST_GPU,) if engine.devices else ())
+        shared = ray.put((gripper, node_engine, on_node))
         waiting, running = list(reversed(lists)), dict[Any, list[ObjectTask]]()
         while waiting or running:
             while waiting and len(running) < slots:
@@ -80,7 +80,7 @@ def _connected(address: str | None) -> Any:
 
 @contextlib.contextmanager
 def _own_termination() -> Iterator[None]:
-    """Leaves SIGTERM to whom it belonged: Ray takes it, to end the process with a code of its own and a page about where it was."""
+    """Restores the SIGTERM handler that Ray replaces: Ray's own prints a stack trace and exits with another code."""
     before = signal.getsignal(signal.SIGTERM)
     yield
     if before is not None and threading.current_thread() is threading.main_thread():
@@ -88,16 +88,16 @@ def _own_termination() -> Iterator[None]:
 
 
 def _require_listener(address: str) -> None:
-    """Raises OSError where nobody listens at host:port: Ray itself would try for minutes."""
+    """Raises OSError if host:port refuses a connection. Ray itself would retry for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
-        socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+        socket.create_connection((host, int(port)), timeout=TIMEOUT).close()
 
 
 def plan(
     tasks: Sequence[ObjectTask], engine: Engine, settings: ExecutionSettings, resources: dict[str, float]
 ) -> tuple[dict[str, int], list[list[ObjectTask]]]:
-    """What each task of Ray's asks of a node, and the objects of each."""
+    """The resources of each Ray task, and its objects."""
     if not engine.devices:
         return {"num_cpus": 1}, [[task] for task in tasks]
     gpus = int(resources.get("GPU", 0))
@@ -110,12 +110,12 @@ def plan(
 
 
 def workers(settings: ExecutionSettings, need: dict[str, int]) -> int:
-    """Worker processes of a task that asks for this; the simulator of a GPU has a core to itself, as on one machine."""
+    """Worker processes of a Ray task: a core each, less one for the simulator of a GPU."""
     return settings.workers or max(1, need["num_cpus"] - need.get("num_gpus", 0))
 
 
 def _do(tasks: list[ObjectTask], shared: tuple[Gripper, Engine, ExecutionSettings]) -> Reports:
-    """On a node: the tasks, as on a machine of their own. A GPU that Ray gives to a task is the first that the task sees."""
+    """Does tasks on a node. The first GPU that a Ray task sees is its own."""
     gripper, engine, settings = shared
     return list(run_tasks(tasks, gripper, engine, settings))
 
@@ -128,10 +128,10 @@ def _results(ray: Any, reference: Any, tasks: list[ObjectTask]) -> Reports:
 
 
 def _why(error: Exception) -> str:
-    """What happened to a task; an error that it raised is told without Ray's traceback."""
+    """The cause of a failed task, without Ray's traceback."""
     cause = getattr(error, "cause", None) or error
     if isinstance(cause, GraspgenError):
-        return f"{_line(cause)} (said by a node of the Ray cluster)"
+        return f"{_line(cause)} (from a node of the Ray cluster)"
     return f"lost on the Ray cluster ({f'{type(cause).__name__}: {_line(cause)}'[:200]})"
 
 
