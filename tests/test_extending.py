@@ -12,9 +12,10 @@ import trimesh
 
 from graspgen_cli import tables
 from graspgen_cli.app import main
-from graspgen_cli.tables import ENGINES
+from graspgen_cli.tables import ENGINES, PROTOCOLS
 
-TEXT = (Path(__file__).parents[1] / "docs" / "extending.md").read_text("utf-8")
+DOCS = Path(__file__).parents[1] / "docs"
+TEXT = (DOCS / "extending.md").read_text("utf-8")
 
 
 def section(heading: str) -> str:
@@ -23,7 +24,7 @@ def section(heading: str) -> str:
 
 def added_row(text: str) -> dict[str, Any]:
     """The row that a section shows between backquotes after "The row:", as a table of its own."""
-    [row] = re.findall(r"The row: `([^`]+)`", text)
+    [row] = re.findall(r"The row: `([^`]+)`", text.replace("\n", " "))
     return dict(eval(f"{{{row}}}", vars(tables)))
 
 
@@ -74,3 +75,16 @@ def test_an_engine_decides_the_labels(all_of_one_box: list[str], engine: str, ca
 def test_an_engine_without_a_row_is_refused_with_the_names_there_are(all_of_one_box: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*all_of_one_box, "--backend", "coulomb"]) == 2
     assert f"'coulomb' is not allowed; give one of auto, {', '.join(ENGINES)}" in capsys.readouterr().err
+
+
+def test_a_protocol(all_of_one_box: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [(name, row)] = added_row(section("A protocol")).items()
+    monkeypatch.setitem(PROTOCOLS, name, row)
+    assert main([*all_of_one_box, "--protocol", name, "--fps", "100"]) == 0
+    tried_with = simulation_of(tmp_path)
+    assert tried_with["tug_sequences"] == [] and tried_with["shake_sequences"] == [list(shake) for shake in row.shakes]
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_every_protocol_has_a_line_in_the_documentation(name: str) -> None:
+    assert re.search(rf"^\| `{name}`", (DOCS / "judging.md").read_text("utf-8"), re.M)

@@ -15,14 +15,16 @@ from graspgen_cli.app import main
 from graspgen_cli.geometry.collision import ObjectShape
 from graspgen_cli.guess.loop import make_guesses
 from graspgen_cli.records import Outcome
+from graspgen_cli.settings.disturbances import DEFAULT_TUGS
 from graspgen_cli.settings.models import GuessSettings, SimulationSettings
 from graspgen_cli.settings.randomization_models import RandomizationSettings
 from graspgen_cli.validate.engine import Backend, ObjectTrials, make_backend
-from graspgen_cli.validate.protocols import SHAKES
+from graspgen_cli.validate.protocols import protocol_sequences
 from graspgen_cli.validate.trials import run_trials
 
 pytestmark = pytest.mark.gpu
 
+_, SHAKES = protocol_sequences("shake", DEFAULT_TUGS, ())
 NAMES = ("mug.obj", "banana.obj", "bottle.obj", "box.stl", "pear.obj")
 GRASPS = 64
 SHAKEN = SimulationSettings(tug_sequences=(), shake_sequences=SHAKES)

@@ -19,14 +19,14 @@ from examples import GRIPPERS, OBJECTS, example_object, gripper_by_name
 from graspgen_cli import guess_on, read_grasp_file
 from graspgen_cli.app import main
 from graspgen_cli.records import GraspBatch, Gripper, Measure, Outcome, TargetObject, TrialState
-from graspgen_cli.settings.disturbances import Shake, ShakeAxis, ShakeKind
+from graspgen_cli.settings.disturbances import DEFAULT_TUGS, Shake, ShakeAxis, ShakeKind
 from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.settings.randomization_models import RandomizationSettings
 from graspgen_cli.validate.engine import make_backend
 from graspgen_cli.validate.engines.isaaclab import description
 from graspgen_cli.validate.judge import judge
-from graspgen_cli.validate.protocols import SHAKES
+from graspgen_cli.validate.protocols import protocol_sequences
 from graspgen_cli.validate.scene import build_scene, pose_object_in_body, start_position
 from graspgen_cli.validate.variation import Variation, drawn_trials
 from isaac_stand_in import InProcess, needs_usd
@@ -35,6 +35,7 @@ from test_randomization import check_that_all_counts, nominal
 from test_shaking import off_centre, settings_of
 
 pytestmark = needs_usd
+_, SHAKES = protocol_sequences("shake", DEFAULT_TUGS, ())
 OFF_CENTRE = box(0.03, 0.02, 0.02, (0.01, 0.0, 0.02))
 HELD, DROPPED = Outcome.HELD, Outcome.DROPPED
 BESIDE = box(0.02, 0.03, 0.05, (0.0, 0.5, 0.1))

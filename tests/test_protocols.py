@@ -14,10 +14,12 @@ from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.records import Outcome
 from graspgen_cli.settings.disturbances import DEFAULT_TUGS
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.protocols import GRAVITY_TUGS, SHAKES, protocol_sequences, stages
+from graspgen_cli.tables import PROTOCOLS
+from graspgen_cli.validate.protocols import protocol_sequences, stages
 from shapes import box
 from test_validate import outcome_of
 
+_, SHAKES = protocol_sequences("shake", DEFAULT_TUGS, ())
 OWN = """
 tugs:
   - {duration: 0.25, direction: [0, 0, 2]}
@@ -48,7 +50,7 @@ def test_gravity_drops_what_friction_cannot_carry(gripper_shape: Callable[[str],
     gripper = gripper_shape("franka_panda").gripper
     limit = 2 * 0.1 * gripper.grip_force / 9.81
     for share, expected in ((0.8, Outcome.HELD), (1.2, Outcome.DROPPED)):
-        settings = SimulationSettings(tug_sequences=GRAVITY_TUGS, friction=0.1, object_mass=share * limit)
+        settings = SimulationSettings(tug_sequences=PROTOCOLS["gravity"].tugs, friction=0.1, object_mass=share * limit)
         assert outcome_of(gripper, box(0.03, 0.02, 0.02), settings) is expected
 
 

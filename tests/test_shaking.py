@@ -17,13 +17,13 @@ from graspgen_cli.app import main
 from graspgen_cli.dataset.provenance import simulation_provenance
 from graspgen_cli.geometry.poses import inverse, pose
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Outcome
-from graspgen_cli.settings.disturbances import Shake, ShakeAxis, ShakeKind
+from graspgen_cli.settings.disturbances import DEFAULT_TUGS, Shake, ShakeAxis, ShakeKind
 from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.engine import make_backend
 from graspgen_cli.validate.judge import judge
-from graspgen_cli.validate.protocols import SHAKES, Stage, stage_title, stages
+from graspgen_cli.validate.protocols import STILL, Stage, motion_table, protocol_sequences, stage_title, stages
 from graspgen_cli.validate.scene import build_scene, start_position
-from graspgen_cli.validate.shaking import STILL, Bodies, displacement, inertial_wrench, motion_table
+from graspgen_cli.validate.shaking import Bodies, displacement, inertial_wrench, shake_motion
 from graspgen_cli.validate.trace import trace_trial
 from shapes import box
 from test_validate import grasp_at_origin
@@ -31,6 +31,7 @@ from test_validate import grasp_at_origin
 MASS, FRICTION = 5.0, 0.1
 LINEAR: Shake = (2.0, ShakeKind.LINEAR, ShakeAxis.APPROACH, 0.3, 2.0)
 TURNING: Shake = (2.0, ShakeKind.ROTATIONAL, ShakeAxis.CLOSING, 0.8, 2.0)
+_, SHAKES = protocol_sequences("shake", DEFAULT_TUGS, ())
 HELD = box(0.03, 0.02, 0.02)
 
 
@@ -61,8 +62,9 @@ def test_a_shake_begins_and_ends_at_rest_and_has_the_acceleration_that_it_says(s
 
 def test_the_table_has_a_row_for_rest_and_one_for_each_step_and_adds_up_to_the_speed(panda: Gripper) -> None:
     settings = settings_of(LINEAR, TURNING, fps=200)
-    table, plan = motion_table(panda, settings), stages(panda, settings, 1.0)
-    assert [(stage.steps, stage.motion) for stage in plan] == [(200, STILL), (400, 1), (400, 401)]
+    plan = stages(panda, settings, 1.0)
+    table, first_row = motion_table(plan)
+    assert [stage.steps for stage in plan] == [200, 400, 400] and first_row.tolist() == [STILL, 1, 401]
     assert table.shape == (801, 9) and not table[STILL].any()
     first, second = table[1:401], table[401:]
     assert not first[:, 3:].any() and not second[:, :3].any()
@@ -73,7 +75,7 @@ def test_the_table_has_a_row_for_rest_and_one_for_each_step_and_adds_up_to_the_s
 
 
 def test_pictures_name_the_stages() -> None:
-    plan = (Stage(1, None), Stage(1, (1.0, 0.0, 0.0)), Stage(1, (0.0, 0.0, 0.0), 1), Stage(1, (0.0, 0.0, 0.0), 2))
+    plan = (Stage("closing", 1), Stage("tug", 1, (1.0, 0.0, 0.0)), Stage("shake", 1), Stage("shake", 1))
     assert [stage_title(plan, k) for k in range(4)] == ["closing", "tug 1 of 1", "shake 1 of 2", "shake 2 of 2"]
 
 
@@ -99,7 +101,7 @@ def free_body_error(gripper: Gripper, shake: Shake, fps: int) -> Floats:
     model = mujoco.MjModel.from_xml_string(FREE.format(step=1.0 / fps))
     seen, alone, error = mujoco.MjData(model), mujoco.MjData(model), np.zeros(2)
     seen.qvel[:] = alone.qvel[:] = [0.05, -0.02, 0.01, 1.0, -2.0, 0.5]
-    for step, motion in enumerate(motion_table(gripper, settings_of(shake, fps=fps))[1:]):
+    for step, motion in enumerate(shake_motion(gripper, shake, steps=round(shake[0] * fps), fps=fps)):
         mujoco.mj_forward(model, seen)
         seen.xfrc_applied[:] = inertial_wrench(motion[None], bodies_of(model, seen))[0]
         mujoco.mj_step(model, seen)

@@ -243,20 +243,6 @@ class GraspBatch:
         )
 
 
-@dataclass(frozen=True)
-class Disturbance:
-    """One tug of the protocol: a force on the object's centre of mass, constant for `duration`.
-
-    The force is force_magnitude (in g) x 9.81 m/s² x mass x `scale`, along `direction`.
-    """
-
-    duration: float
-    """s."""
-    direction: tuple[float, float, float]
-    """Unit vector in the gripper's base frame turned to GraspGen's convention (z approach, x closing)."""
-    scale: float
-
-
 @dataclass(frozen=True, eq=False)
 class TrialState:
     """Raw end state of N trials, as a backend returns it; `judge` turns it into outcomes."""

@@ -71,3 +71,53 @@ FORMATS = {
     "acronym": FormatRow(place="graspgen_cli.formats.acronym:FORMAT"),
 }
 """The formats of grasp files by the name that `--to` takes. The suffix of a file decides its format."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolRow:
+    """A named protocol: the disturbances of a trial once the grip has closed, first the tugs, then the shakes.
+
+    description: the words in the help of `--protocol`.
+    tugs: each a duration (s), a direction [x, y, z] in GraspGen's frame (z approach, x closing) and a scale of `--force-magnitude`.
+    shakes: each a duration (s), "linear" or "rotational", an axis ("approach", "closing" or "binormal"), an amplitude (m or rad) and a
+        frequency (Hz); at least four whole periods.
+    """
+
+    description: str
+    tugs: tuple[tuple[float, tuple[float, float, float], float], ...] = ()
+    shakes: tuple[tuple[float, str, str, float, float], ...] = ()
+
+
+DEFAULT_PROTOCOL = "tug"
+"""The protocol whose sequences `--tug-sequences` and `--shake-sequences` replace."""
+PROTOCOLS = {
+    DEFAULT_PROTOCOL: ProtocolRow(
+        description="the --tug-sequences",
+        tugs=(
+            (0.5, (0.0, 0.0, 1.0), 1.0),
+            (0.5, (0.0, 2.0, 1.0), 1.0),
+            (0.5, (0.0, -2.0, 1.0), 1.0),
+            (0.5, (2.0, 0.0, 1.0), 1.0),
+            (0.5, (-2.0, 0.0, 1.0), 1.0),
+        ),
+    ),
+    # A constant force on the centre of mass acts as gravity does: turning the force replaces turning the gripper.
+    "gravity": ProtocolRow(
+        description="the weight from six sides, 0.5 s each",
+        tugs=(
+            (0.5, (0.0, 0.0, 1.0), 1.0),
+            (0.5, (0.0, 0.0, -1.0), 1.0),
+            (0.5, (1.0, 0.0, 0.0), 1.0),
+            (0.5, (-1.0, 0.0, 0.0), 1.0),
+            (0.5, (0.0, 1.0, 0.0), 1.0),
+            (0.5, (0.0, -1.0, 0.0), 1.0),
+        ),
+    ),
+    # As in the ACRONYM paper, with amplitudes that the paper does not state: up to 1 g along the approach axis, as in the default tugs, and
+    # about as much 0.1 m from the axis of rotation (see docs/judging.md).
+    "shake": ProtocolRow(
+        description="the gripper itself shaken along its approach, then about its closing axis",
+        shakes=((2.5, "linear", "approach", 0.0625, 2.0), (2.5, "rotational", "closing", 0.5, 2.0)),
+    ),
+}
+"""The protocols by the name that `--protocol` takes."""

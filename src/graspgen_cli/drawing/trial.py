@@ -56,10 +56,10 @@ class TrialDrawing:
         return solids
 
     def _force(self, step: int) -> Floats | None:
-        """The tug after a step as an arrow (3,) m, in the base; None while the grip closes."""
-        strongest = max((np.linalg.norm(stage.force_in_base) for stage in self.trace.stages if stage.force_in_base), default=0.0)
+        """The tug after a step as an arrow (3,) m, in the base; None where nothing pulls."""
+        strongest = max(np.linalg.norm(stage.force_in_base) for stage in self.trace.stages)
         force = self.trace.stages[self.stage(step)].force_in_base
-        if force is None or strongest == 0 or not np.any(force):
+        if not any(force):
             return None
         return np.asarray(force) / strongest * _TUG_LENGTH * self.gripper.depth
 

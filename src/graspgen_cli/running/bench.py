@@ -36,10 +36,10 @@ from graspgen_cli.running.run import run_objects
 from graspgen_cli.settings.commands import BenchCommand
 from graspgen_cli.settings.judge_models import JudgeSettings
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.tables import ENGINES, REFERENCE_ENGINE
+from graspgen_cli.tables import DEFAULT_PROTOCOL, ENGINES, REFERENCE_ENGINE
 from graspgen_cli.validate.engine import ObjectFailed, ObjectTrials
 from graspgen_cli.validate.judge import judge
-from graspgen_cli.validate.protocols import TUG, protocol_sequences
+from graspgen_cli.validate.protocols import protocol_sequences
 
 GUESSES = 1000
 """Guesses that are timed on each object."""
@@ -77,7 +77,7 @@ def run_bench(settings: BenchCommand, *, on_note: Note) -> dict[str, Any]:
     Raises InputError where no object of the list can be used, and what `protocol_sequences` and `choose_engine` raise.
     """
     tugs, shakes = protocol_sequences(settings.protocol, settings.tug_sequences, settings.shake_sequences)
-    settings = settings.model_copy(update={"protocol": TUG, "tug_sequences": tugs, "shake_sequences": shakes})
+    settings = settings.model_copy(update={"protocol": DEFAULT_PROTOCOL, "tug_sequences": tugs, "shake_sequences": shakes})
     engines = {engine.name: engine for engine in (Engine(REFERENCE_ENGINE), choose_engine(settings))}
     gripper = load_gripper(settings.gripper_config, options=settings)
     machine = _machine()

@@ -8,6 +8,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from graspgen_cli.tables import DEFAULT_PROTOCOL, PROTOCOLS
+
 LEAST_PERIODS = 4
 """Periods of a shake, at least: it swells over the first one and a half, fades over the last one and a half, and one is whole."""
 _ROUNDING = 1e-6
@@ -61,10 +63,4 @@ def checked_shakes(shakes: tuple[Shake, ...]) -> tuple[Shake, ...]:
 Tugs = Annotated[tuple[Tug, ...], AfterValidator(_checked_tugs)]
 Shakes = Annotated[tuple[Shake, ...], AfterValidator(checked_shakes)]
 
-DEFAULT_TUGS: tuple[Tug, ...] = (
-    (0.5, (0.0, 0.0, 1.0), 1.0),
-    (0.5, (0.0, 2.0, 1.0), 1.0),
-    (0.5, (0.0, -2.0, 1.0), 1.0),
-    (0.5, (2.0, 0.0, 1.0), 1.0),
-    (0.5, (-2.0, 0.0, 1.0), 1.0),
-)
+DEFAULT_TUGS: tuple[Tug, ...] = PROTOCOLS[DEFAULT_PROTOCOL].tugs

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from graspgen_cli.settings.models import Count, PositiveFloat, Section
+from graspgen_cli.tables import DEFAULT_PROTOCOL, PROTOCOLS
 
 
 class JudgeSettings(Section):
@@ -58,11 +59,11 @@ class ProtocolSettings(Section):
     """What is done once the object is gripped."""
 
     protocol: str = Field(
-        "tug",
+        DEFAULT_PROTOCOL,
         min_length=1,
-        description="What tries the grip: tug, the --tug-sequences; gravity, the weight from six sides, 0.5 s each; shake, the gripper "
-        "itself shaken along its approach, then about its closing axis; or a YAML file with tugs and shakes.",
-        json_schema_extra={"allowed": "tug, gravity, shake or the path of a YAML file"},
+        description=f"What tries the grip: {'; '.join(f'{name}, {row.description}' for name, row in PROTOCOLS.items())}; "
+        "or a YAML file with tugs and shakes.",
+        json_schema_extra={"allowed": f"{', '.join(PROTOCOLS)} or the path of a YAML file"},
     )
 
 

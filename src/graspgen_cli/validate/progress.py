@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 
 from graspgen_cli.records import Floats, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.validate.protocols import Stage, check_steps, is_steady
+from graspgen_cli.validate.protocols import Stage
 
 Indices = NDArray[np.intp]
 
+CHECK_INTERVAL = 0.1
+"""s between two looks at whether an object is lost, or moves no more."""
+STEADY_GROWTH = 1.02
+"""Motion that grows by less than this factor from one look to the next is steady."""
 STILL_TIME = 0.2
 """s before the end of a trial over which the object's motion is measured."""
 
@@ -144,10 +148,19 @@ def bounds(gripper: Gripper, target: TargetObject) -> Bounds:
     return Bounds(target.center_of_mass, radius, float(far) + radius)
 
 
+def is_steady(motion: Floats, motion_before: Floats, *, intervals_left: Floats | float, settings: SimulationSettings) -> NDArray[np.bool_]:
+    """(N,) trials of whose stage the rest would change nothing: the object creeps, as soft contacts let it, at a rate that does not
+    grow, and what is left of the stage would move it by less than `steady_motion`.
+
+    motion, motion_before: (N,) m that the farthest point of the object moved in the last interval and in the one before.
+    """
+    return (motion <= STEADY_GROWTH * motion_before) & (motion * intervals_left < settings.steady_motion)
+
+
 def look_steps(stage_steps: tuple[int, ...], settings: SimulationSettings) -> int:
     """Simulation steps between two looks: those of the check interval, or somewhat fewer where then every stage is a whole number of
     looks."""
-    usual, whole = check_steps(settings), math.gcd(*stage_steps)
+    usual, whole = max(1, round(CHECK_INTERVAL * settings.fps)), math.gcd(*stage_steps)
     fitting = [steps for steps in range(usual, max(usual // 2, 1) - 1, -1) if whole % steps == 0]
     return fitting[0] if fitting else usual
 
@@ -159,10 +172,10 @@ class Progress:
     """
 
     def __init__(self, gripper: Gripper, plan: tuple[Stage, ...], settings: SimulationSettings, slots: int) -> None:
-        """plan: the stages of the trials, of which only how long they are and where the gripper is shaken counts here."""
+        """plan: the stages of the trials, of which only their lengths count here, and whether they may end early."""
         stage_steps = tuple(stage.steps for stage in plan)
         self._gripper, self._stage_steps, self._settings = gripper, np.array(stage_steps), settings
-        self._shaken = np.array([stage.is_shaken for stage in plan])
+        self._may_end_early = np.array([stage.may_end_early for stage in plan])
         self.interval = look_steps(stage_steps, settings)
         self.running = np.zeros(slots, bool)
         self.stage = np.zeros(slots, np.intp)
@@ -197,7 +210,7 @@ class Progress:
         self.steps += steps.astype(np.int32)
         self.left -= steps
         self._held_on &= ~self.running | (~self._lost(seen) & seen.finite)
-        may_end = self._steady(seen) & seen.touching.all(axis=1) & ~self._shaken[self.stage]
+        may_end = self._steady(seen) & seen.touching.all(axis=1) & self._may_end_early[self.stage]
         over = self.running & ((self.left <= 0) | may_end)
         closed = over & (self.stage == 0)
         self._when_closed[closed] = seen.pose_object_in_gripper[closed]

@@ -1,12 +1,14 @@
-"""What happens in a trial, as a time table that every backend follows.
+"""What happens in a trial: the grip closes, then one disturbance follows another. Each is a stage that carries its own forces.
 
-Named protocols, and protocols from a file: each is a sequence of tugs and one of shakes in the end."""
+A named protocol is a row of `PROTOCOLS` in `graspgen_cli.tables`. A new kind of disturbance is a function in `DISTURBANCES`; engines apply
+the forces of a stage and do not ask for its kind."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,125 +16,96 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from graspgen_cli.errors import SettingsError
 from graspgen_cli.files import load_plain_yaml, read_bounded
-from graspgen_cli.records import Disturbance, Floats, Gripper
-from graspgen_cli.settings.disturbances import DEFAULT_TUGS, Shake, ShakeAxis, ShakeKind, Shakes, Tugs, checked_shakes
+from graspgen_cli.records import Floats, Gripper
+from graspgen_cli.settings.disturbances import DEFAULT_TUGS, ShakeAxis, ShakeKind, Shakes, Tugs, checked_shakes
 from graspgen_cli.settings.models import FiniteFloat, PositiveFloat, SimulationSettings
-from graspgen_cli.validate.shaking import STILL, shake_steps
+from graspgen_cli.tables import DEFAULT_PROTOCOL, PROTOCOLS
+from graspgen_cli.validate.shaking import shake_motion
 
 STANDARD_GRAVITY = 9.81
 """m/s², as GraspDataGen uses it to turn g into a force."""
-
-CHECK_INTERVAL = 0.1
-"""s between two looks at whether an object is lost, or moves no more."""
-
-STEADY_GROWTH = 1.02
-"""Motion that grows by less than this factor from one look to the next is steady."""
+STILL = 0
+"""Row of the table of motion in which the base of the gripper is at rest."""
+_LARGEST = 1 << 20
+"""Bytes of a protocol file, at most."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stage:
-    """A part of the trial: the object pulled with a constant force, or the gripper shaken.
+    """A part of a trial, with its forces.
 
+    kind: the name in pictures: `closing`, `tug`, `shake`.
     steps: simulation steps.
-    force_in_base: N, on the centre of mass, in the gripper's base frame; None while the grip closes.
-    motion: row of the table of motion (see `validate.shaking`) for the first step; STILL where the gripper is not shaken.
+    force_in_base: (3,) N, constant, on the object's centre of mass, in the frame of the gripper's base.
+    base_motion: (steps, 9) motion of the gripper's base in each step (see `shaking.inertial_wrench`); None: the base is at rest.
     """
 
+    kind: str
     steps: int
-    force_in_base: tuple[float, float, float] | None
-    motion: int = STILL
+    force_in_base: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    base_motion: Floats | None = None
 
     @property
-    def is_shaken(self) -> bool:
-        """Whether the gripper moves."""
-        return self.motion != STILL
-
-
-def disturbances(settings: SimulationSettings) -> tuple[Disturbance, ...]:
-    """The tugs of the settings with unit directions."""
-    tugs = []
-    for duration, direction, scale in settings.tug_sequences:
-        unit = np.asarray(direction) / np.linalg.norm(direction)
-        tugs.append(Disturbance(duration, (float(unit[0]), float(unit[1]), float(unit[2])), scale))
-    return tuple(tugs)
+    def may_end_early(self) -> bool:
+        """Whether the stage may end once the object creeps steadily. In a shake, one half period says nothing about the next."""
+        return self.base_motion is None
 
 
 def stages(gripper: Gripper, settings: SimulationSettings, mass: float) -> tuple[Stage, ...]:
-    """The grip closing and holding, then each tug, then each shake. A tug's direction is given in GraspGen's convention (z approach,
-    x closing)."""
+    """The stages of a trial of an object of `mass` kg: the grip closes and holds, then come the disturbances of each kind."""
+    plan = [Stage("closing", _steps(settings.initial_grasp_duration, settings))]
+    for of_kind in DISTURBANCES:
+        plan += of_kind(gripper, settings, mass)
+    return tuple(plan)
+
+
+def _tugs(gripper: Gripper, settings: SimulationSettings, mass: float) -> Iterator[Stage]:
+    """Constant forces. Their directions are given in GraspGen's frame (z approach, x closing)."""
     rotation_graspgen_in_base = gripper.pose_base_in_graspgen[:3, :3].T
-    closing = Stage(_steps(settings.initial_grasp_duration, settings), None)
-    tugs = []
-    for tug in disturbances(settings):
-        newton = settings.force_magnitude * STANDARD_GRAVITY * mass * tug.scale
-        force: Floats = rotation_graspgen_in_base @ (newton * np.asarray(tug.direction))
-        tugs.append(Stage(_steps(tug.duration, settings), (float(force[0]), float(force[1]), float(force[2]))))
-    return (closing, *tugs, *_shakes(settings))
+    for duration, direction, scale in settings.tug_sequences:
+        newton = settings.force_magnitude * STANDARD_GRAVITY * mass * scale
+        force: Floats = rotation_graspgen_in_base @ (newton * (np.asarray(direction) / np.linalg.norm(direction)))
+        yield Stage("tug", _steps(duration, settings), (float(force[0]), float(force[1]), float(force[2])))
 
 
-def _shakes(settings: SimulationSettings) -> list[Stage]:
-    row, shakes = STILL + 1, []
+def _shakes(gripper: Gripper, settings: SimulationSettings, mass: float) -> Iterator[Stage]:
+    """Motions of the gripper, the same for every mass."""
     for shake in settings.shake_sequences:
-        shakes.append(Stage(shake_steps(shake, settings), (0.0, 0.0, 0.0), row))
-        row += shakes[-1].steps
-    return shakes
+        steps = _steps(shake[0], settings)
+        yield Stage("shake", steps, base_motion=shake_motion(gripper, shake, steps=steps, fps=settings.fps))
 
 
-def stage_title(plan: tuple[Stage, ...], number: int) -> str:
-    """What happens in a stage, for pictures: `closing`, `tug 2 of 5`, `shake 1 of 2`."""
-    if number == 0:
-        return "closing"
-    shaken = plan[number].is_shaken
-    alike = [k for k, stage in enumerate(plan) if k > 0 and stage.is_shaken == shaken]
-    return f"{'shake' if shaken else 'tug'} {alike.index(number) + 1} of {len(alike)}"
+DISTURBANCES: tuple[Callable[[Gripper, SimulationSettings, float], Iterator[Stage]], ...] = (_tugs, _shakes)
+"""For each kind of disturbance, in the order in which a trial has the kinds: a function that makes its stages for a gripper, the settings
+and the object's mass (kg)."""
 
 
 def _steps(duration: float, settings: SimulationSettings) -> int:
     return max(1, round(duration * settings.fps))
 
 
-def is_steady(motion: Floats, motion_before: Floats, *, intervals_left: Floats | float, settings: SimulationSettings) -> NDArray[np.bool_]:
-    """(N,) trials of whose stage the rest would change nothing: the object creeps, as soft contacts let it, at a rate that does not
-    grow, and what is left of the stage would move it by less than `steady_motion`.
-
-    motion, motion_before: (N,) m that the farthest point of the object moved in the last interval and in the one before.
-    """
-    return (motion <= STEADY_GROWTH * motion_before) & (motion * intervals_left < settings.steady_motion)
-
-
-def check_steps(settings: SimulationSettings) -> int:
-    """Simulation steps between two looks."""
-    return max(1, round(CHECK_INTERVAL * settings.fps))
+def motion_table(plan: tuple[Stage, ...]) -> tuple[Floats, NDArray[np.intp]]:
+    """The base's motion in all stages as one table (1 + steps, 9), and for each stage the row of its first step. Stages in which the base
+    is at rest have the row STILL, which is 0 throughout."""
+    motions = [stage.base_motion for stage in plan]
+    moving = [motion for motion in motions if motion is not None]
+    length = np.array([0 if motion is None else len(motion) for motion in motions])
+    first = np.where(length > 0, STILL + 1 + np.cumsum(length) - length, STILL)
+    return np.concatenate([np.zeros((1, 9)), *moving]), first
 
 
-TUG, GRAVITY, SHAKE = "tug", "gravity", "shake"
-_SECONDS = 0.5
-"""s that gravity pulls in each direction."""
-_LARGEST = 1 << 20
-"""Bytes of a protocol file, at most."""
-_SIX: tuple[tuple[float, float, float], ...] = (
-    (0.0, 0.0, 1.0),
-    (0.0, 0.0, -1.0),
-    (1.0, 0.0, 0.0),
-    (-1.0, 0.0, 0.0),
-    (0.0, 1.0, 0.0),
-    (0.0, -1.0, 0.0),
-)
-GRAVITY_TUGS: Tugs = tuple((_SECONDS, direction, 1.0) for direction in _SIX)
-"""Gravity from six sides: a steady force on the centre of mass is what gravity is, and turning the gripper is turning the force."""
-SHAKES: Shakes = (
-    (2.5, ShakeKind.LINEAR, ShakeAxis.APPROACH, 0.0625, 2.0),
-    (2.5, ShakeKind.ROTATIONAL, ShakeAxis.CLOSING, 0.5, 2.0),
-)
-"""What the paper on ACRONYM does, with amplitudes that it does not state: up to 1 g along the approach, as the usual tugs, and about as
-much 0.1 m from the axis of the turning (see docs/judging.md)."""
+def stage_title(plan: tuple[Stage, ...], number: int) -> str:
+    """A stage's name in pictures: `closing`, `tug 2 of 5`, `shake 1 of 2`."""
+    kind = plan[number].kind
+    alike = [k for k, stage in enumerate(plan) if stage.kind == kind]
+    return kind if number == 0 else f"{kind} {alike.index(number) + 1} of {len(alike)}"
 
 
 class _FileTug(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     duration: PositiveFloat
-    direction: tuple[FiniteFloat, FiniteFloat, FiniteFloat]
+    direction: Annotated[tuple[FiniteFloat, FiniteFloat, FiniteFloat], Field(strict=False)]
     scale: FiniteFloat = 1.0
 
 
@@ -154,31 +127,31 @@ class _FileProtocol(BaseModel):
 
 
 def protocol_sequences(protocol: str, tugs: Tugs, shakes: Shakes) -> tuple[Tugs, Shakes]:
-    """The tugs and shakes of a trial: those of the protocol, a name or the path of a YAML file, or `tugs` and `shakes`, as the settings
-    give them, where it is the usual one.
+    """The tugs and shakes of a protocol: a name of PROTOCOLS or the path of a YAML file. `tugs` and `shakes` are those of the settings,
+    which the default protocol leaves as they are.
 
-    Raises SettingsError where there is no such protocol, the file is none, or both say something.
+    Raises SettingsError where no such protocol exists, the file cannot be used, or the settings have sequences besides the protocol's.
     """
-    if protocol == TUG:
+    if protocol == DEFAULT_PROTOCOL:
         return tugs, shakes
-    for flag, said in (("--tug-sequences", tugs != DEFAULT_TUGS), ("--shake-sequences", bool(shakes))):
-        if said:
+    for flag, is_given in (("--tug-sequences", tugs != DEFAULT_TUGS), ("--shake-sequences", bool(shakes))):
+        if is_given:
             raise SettingsError(f"--protocol and {flag} exclude each other; give one of them")
-    named: dict[str, tuple[Tugs, Shakes]] = {GRAVITY: (GRAVITY_TUGS, ()), SHAKE: ((), SHAKES)}
-    return named[protocol] if protocol in named else _from_file(protocol)
+    if protocol not in PROTOCOLS:
+        return _from_file(protocol)
+    row = PROTOCOLS[protocol]
+    return row.tugs, tuple((seconds, ShakeKind(kind), ShakeAxis(axis), size, rate) for seconds, kind, axis, size, rate in row.shakes)
 
 
 def _from_file(protocol: str) -> tuple[Tugs, Shakes]:
     path = Path(protocol).expanduser()
     try:
-        read = _FileProtocol.model_validate(_tuples(load_plain_yaml(read_bounded(path, largest=_LARGEST))))
+        read = _FileProtocol.model_validate(load_plain_yaml(read_bounded(path, largest=_LARGEST)))
         if not (read.tugs or read.shakes) or any(not any(tug.direction) for tug in read.tugs):
             raise ValueError("it needs at least one of tugs or shakes, and each tug a direction that is not zero")
-        shakes: tuple[Shake, ...] = tuple((each.duration, each.kind, each.axis, each.amplitude, each.frequency) for each in read.shakes)
-        checked_shakes(shakes)
+        shakes = checked_shakes(tuple((each.duration, each.kind, each.axis, each.amplitude, each.frequency) for each in read.shakes))
     except FileNotFoundError as error:
-        there = ", ".join((TUG, GRAVITY, SHAKE))
-        raise SettingsError(f"--protocol {protocol}: there is {there}, or the path of a YAML file; this is none") from error
+        raise SettingsError(f"--protocol {protocol}: there is {', '.join(PROTOCOLS)}, or the path of a YAML file; this is none") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -187,14 +160,3 @@ def _from_file(protocol: str) -> tuple[Tugs, Shakes]:
         reason = getattr(error, "strerror", None) or str(error)
         raise SettingsError(f"{path}: no protocol ({reason}); see docs/judging.md for one") from error
     return tuple((tug.duration, tug.direction, tug.scale) for tug in read.tugs), shakes
-
-
-def _tuples(document: Any) -> Any:
-    """The document with directions as tuples, as a strict model wants them."""
-    if not isinstance(document, dict) or not isinstance(document.get("tugs"), list):
-        return document
-    tugs = [
-        {name: tuple(value) if isinstance(value, list) else value for name, value in tug.items()} if isinstance(tug, dict) else tug
-        for tug in document["tugs"]
-    ]
-    return {**document, "tugs": tugs}

@@ -17,10 +17,7 @@ import numpy as np
 
 from graspgen_cli.records import Floats, Gripper
 from graspgen_cli.settings.disturbances import Shake, ShakeAxis, ShakeKind
-from graspgen_cli.settings.models import SimulationSettings
 
-STILL = 0
-"""Row of the table of motion in which the gripper stands still."""
 SWELLING = 1.5
 """Periods over which a shake swells, and over which it fades."""
 
@@ -41,24 +38,15 @@ class Bodies:
     spin: Floats
 
 
-def shake_steps(shake: Shake, settings: SimulationSettings) -> int:
-    """Simulation steps of a shake."""
-    return max(1, round(shake[0] * settings.fps))
+def shake_motion(gripper: Gripper, shake: Shake, *, steps: int, fps: int) -> Floats:
+    """(steps, 9): in each step the acceleration (m/s²) of the gripper's base, its angular velocity (rad/s) and its angular acceleration
+    (rad/s²), in the base's own axes. fps: steps a second.
 
-
-def motion_table(gripper: Gripper, settings: SimulationSettings) -> Floats:
-    """(1 + steps, 9): acceleration (m/s²) of the base, its angular velocity (rad/s) and angular acceleration (rad/s²), in its own axes:
-    first a row for a gripper that stands still, then a row for each step of each shake, one after the other.
-
-    The accelerations are means over the steps, so that the velocities which they add up to are those of the motion.
+    The accelerations are means over the steps, so that they add up to the velocities of the motion.
     """
-    return np.concatenate([np.zeros((1, 9)), *(_motion(gripper, shake, settings) for shake in settings.shake_sequences)])
-
-
-def _motion(gripper: Gripper, shake: Shake, settings: SimulationSettings) -> Floats:
     _, kind, axis, _, _ = shake
-    step = 1.0 / settings.fps
-    place, speed = displacement(shake, np.arange(shake_steps(shake, settings) + 1, dtype=np.float64) * step)
+    step = 1.0 / fps
+    place, speed = displacement(shake, np.arange(steps + 1, dtype=np.float64) * step)
     along = _axis_in_base(gripper, axis)
     acceleration, mean_speed = np.outer(np.diff(speed) / step, along), np.outer(np.diff(place) / step, along)
     nothing = np.zeros_like(acceleration)

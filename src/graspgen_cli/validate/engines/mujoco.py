@@ -18,9 +18,9 @@ from graspgen_cli.settings.models import SimulationSettings
 from graspgen_cli.validate.contact import DEFAULT_CONTACT, ContactModel
 from graspgen_cli.validate.engine import in_order, join_states
 from graspgen_cli.validate.progress import Observation, Progress, bounds
-from graspgen_cli.validate.protocols import Stage, stages
+from graspgen_cli.validate.protocols import STILL, Stage, motion_table, stages
 from graspgen_cli.validate.scene import Scene, build_scene, contacts, object_pose, overlap, start_position, started_inside
-from graspgen_cli.validate.shaking import STILL, Bodies, inertial_wrench, motion_table
+from graspgen_cli.validate.shaking import Bodies, inertial_wrench
 from graspgen_cli.validate.variation import Variation
 
 
@@ -53,13 +53,14 @@ _OF_BODIES = ("xipos", "ximat", "cvel", "subtree_com")
 
 @dataclass(frozen=True, eq=False)
 class _Trials:
-    """Simulations of one scene. motion: the gripper's, step by step (see `validate.shaking`)."""
+    """Simulations of one scene. motion, first_row: as `motion_table` returns them."""
 
     scene: Scene
     gripper: Gripper
     simulations: batch.Batch
     plan: tuple[Stage, ...]
     motion: Floats
+    first_row: NDArray[np.intp]
 
 
 class MujocoBackend:
@@ -118,9 +119,11 @@ def _start(
         vary(simulations, scene, variation)
     simulations.bind("qpos")[:] = start_position(scene, gripper, grasps)
     simulations.bind("qfrc_applied")[:] = np.outer(grip, scene.effort)
-    for name in ("sensordata", *(_OF_BODIES if settings.shake_sequences else ())):
+    plan = stages(gripper, settings, scene.mass)
+    motion, first_row = motion_table(plan)
+    for name in ("sensordata", *(_OF_BODIES if first_row.any() else ())):
         simulations.bind(name)
-    return _Trials(scene, gripper, simulations, stages(gripper, settings, scene.mass), motion_table(gripper, settings))
+    return _Trials(scene, gripper, simulations, plan, motion, first_row)
 
 
 def _advance(trials: _Trials, progress: Progress, observer: Observer | None) -> NDArray[np.intp]:
@@ -144,7 +147,7 @@ def _advance(trials: _Trials, progress: Progress, observer: Observer | None) -> 
 
 def _motion_row(trials: _Trials, progress: Progress) -> NDArray[np.intp]:
     """(N,) row of the motion for each trial's next step."""
-    first = np.array([stage.motion for stage in trials.plan])[progress.stage]
+    first = trials.first_row[progress.stage]
     done = np.array([stage.steps for stage in trials.plan])[progress.stage] - progress.left
     return np.where(first == STILL, STILL, first + done)
 

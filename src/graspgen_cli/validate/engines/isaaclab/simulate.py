@@ -33,7 +33,6 @@ from graspgen_cli.validate.engines.isaaclab.world import (
 )
 from graspgen_cli.validate.progress import Watch, Watched, bounds, look_steps, relative_motion
 from graspgen_cli.validate.protocols import Stage, stages
-from graspgen_cli.validate.shaking import motion_table
 from graspgen_cli.validate.variation import Variation
 
 MOST_ENVIRONMENTS = 1024
@@ -58,13 +57,11 @@ class _Course:
     """What happens to the trials of a world.
 
     closing: (N, J) N or N m: the efforts that close the grippers. pull: (N,) how many times the settings' force a tug pulls with.
-    motion: the gripper's, step by step (see `validate.shaking`).
     """
 
     plan: tuple[Stage, ...]
     closing: Floats
     pull: Floats
-    motion: Floats
 
 
 def run_job(job: Job) -> TrialState:
@@ -107,7 +104,6 @@ def _trials(world: World, job: Job) -> TrialState:
         plan=stages(job.gripper, job.settings, object_mass(job.target, job.settings)),
         closing=np.outer(job.variation.grip_force, world.parts.effort),
         pull=job.variation.pull,
-        motion=motion_table(job.gripper, job.settings),
     )
     when_closed, every = object_pose(world), np.arange(len(job.grasps))
     watch, interval = _watch(job, tuple(stage.steps for stage in course.plan), when_closed)
@@ -146,10 +142,11 @@ def _advance(world: World, course: _Course, stage: Stage, interval: int) -> Iter
 
 def _disturbance(world: World, course: _Course, stage: Stage) -> Callable[[int], None]:
     """What is done to the bodies before a step of the stage, by the step's number."""
-    if stage.is_shaken:
+    motion = stage.base_motion
+    if motion is not None:
         masses = all_masses(world)
-        return lambda step: apply_motion(world, masses, course.motion[stage.motion + step])
-    if stage.force_in_base is None:
+        return lambda step: apply_motion(world, masses, motion[step])
+    if not any(stage.force_in_base):
         return lambda step: None
     force = course.pull[:, None] * np.asarray(stage.force_in_base)
     wrench = wrench_in_world(world, np.pad(force, ((0, 0), (0, 3)))[:, None])

@@ -115,7 +115,7 @@ class Lane:
             of = zip(self._object_of_slot[entered], progress.stage[entered], self._number_of_slot[entered], strict=True)
             now = [(self._objects[i], stage, number) for i, stage, number in of]
             self._worlds.push(entered, np.array([each.force(stage, number) for each, stage, number in now]))
-            self._worlds.shake(entered, np.array([each.plan[stage].motion for each, stage, _ in now]))
+            self._worlds.move_base(entered, progress.stage[entered])
         self._free[ended] = True
         yield from self._collect(ended, seen)
 

@@ -29,8 +29,8 @@ from graspgen_cli.validate.engines.mujoco_warp.packing import (
     rows_of_trials,
 )
 from graspgen_cli.validate.progress import Observation
+from graspgen_cli.validate.protocols import STILL, motion_table, stages
 from graspgen_cli.validate.scene import Scene, build_scene, contacts, object_pose
-from graspgen_cli.validate.shaking import STILL, motion_table
 
 Bools = NDArray[np.bool_]
 Indices = NDArray[np.intp]
@@ -76,7 +76,8 @@ class Worlds:
             self._data = mjw.make_data(template, nworld=count, nconmax=CONTACTS_A_WORLD, njmax=ROWS_A_WORLD)
             self._fields = {name: self._widened(name) for name in (*FIELDS_OF_TRIALS, "geom_dataid")}
             # Where the gripper is in its motion, in each world: the row that the next step takes.
-            self._motion = wp.array(motion_table(gripper, settings).astype(np.float32))
+            motion, self._first_row = motion_table(stages(gripper, settings, self.scene.mass))
+            self._motion = wp.array(motion.astype(np.float32))
             self._row = wp.full((count, 1), STILL, dtype=wp.int32)
             self._data.qfrc_applied.assign(np.tile(self.scene.effort.astype(np.float32), (count, 1)))
             self._readings = Readings(self._data, links_of_no_finger(self.scene, gripper))
@@ -178,7 +179,7 @@ class Worlds:
                 nothing = wp.zeros((len(slots), width), dtype=flat(state).dtype)
                 copy_rows(nothing, rest, flat(state), to)
         self.push(slots, np.zeros((len(slots), 3)))
-        self.shake(slots, np.full(len(slots), STILL))
+        self.move_base(slots, np.zeros(len(slots), np.intp))
         if self._varied[self._world[slots]].any():
             usual = np.asarray(self.scene.model.geom_friction)
             self.vary(slots, {"geom_friction": np.stack([usual] * len(slots))}, np.tile(self.scene.effort, (len(slots), 1)))
@@ -199,11 +200,11 @@ class Worlds:
         self._push[self._world[slots], self.scene.object_body, :3] = force_in_base
         self._pushed = False
 
-    def shake(self, slots: Indices, rows: Indices) -> None:
-        """Has the gripper move from now on as the table of motion says from these rows (len(slots),) on, or stand still."""
+    def move_base(self, slots: Indices, stage: Indices) -> None:
+        """Moves the gripper's base from the next step on as the stages of these numbers (len(slots),) say."""
         with self._here():
             of, to = wp.array(np.arange(len(slots), dtype=np.int32)), wp.array(self._world[slots].astype(np.int32))
-            copy_rows(wp.array(rows.astype(np.int32)[:, None]), of, self._row, to)
+            copy_rows(wp.array(self._first_row[stage].astype(np.int32)[:, None]), of, self._row, to)
 
     def park(self, slots: Indices) -> None:
         """Takes the objects of slots without a trial out of the gripper's reach."""
