@@ -37,8 +37,8 @@ from graspgen_cli.records import GraspBatch, GraspDataset, Gripper, TrialState
 from graspgen_cli.running import engines
 from graspgen_cli.running.machine import usable_cores
 from graspgen_cli.running.run import run_objects
-from graspgen_cli.settings.commands import GraspCommand
-from graspgen_cli.settings.models import BackendName, SimulationSettings
+from graspgen_cli.settings.commands import GraspCommand, MakingSettings
+from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.validate.engine import BACKENDS, More, ObjectResults, ObjectTrials
 
 HELD = 0.9
@@ -84,12 +84,12 @@ class InstantEngine:
 
 def phases(scales: Path, gripper: Gripper) -> dict[str, Any]:
     """Mean core-seconds an object of each phase, and the mean number of pieces."""
-    settings, shape, rows = GraspCommand(), GripperShape(gripper), []
+    settings, shape, rows = MakingSettings.of(), GripperShape(gripper), []
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1, user_api="blas"):
         for object_id, scale in read_scales(scales).entries:
             clock = [time.process_time()]
-            reach = shape.reach(settings.reach)
-            approximation = settings.collision_approximation
+            reach = shape.reach(settings.reach.reach)
+            approximation = settings.simulation.collision_approximation
             target = load_object(object_id, scale, root=scales.parent, approximation=approximation, cache=None, reach=reach)
             clock.append(time.process_time())
             work = ObjectWork(target, ObjectShape(target), shape, None, settings)
@@ -114,12 +114,12 @@ def whole_run(scales: Path, gripper_name: str, workers: int) -> dict[str, Any]:
     engines.ON_DEVICES = frozenset({STAND_IN})  # type: ignore[misc]
     with tempfile.TemporaryDirectory() as folder:
         os.environ[CACHE_VARIABLE] = str(Path(folder) / "cache")
-        settings = GraspCommand(
+        settings = GraspCommand.of(
             object_scales_json=scales,
             object_dataset=scales.parent,
             grasp_dataset=Path(folder) / "dataset",
             gripper_config=gripper_name,
-            backend=BackendName(STAND_IN),
+            backend=STAND_IN,
             device="cpu",
             workers=workers,
             run_controls=False,

@@ -33,7 +33,7 @@ from graspgen_cli.settings.commands import GraspCommand
 from graspgen_cli.validate.engine import ObjectTrials, make_backend
 from graspgen_cli.validate.judge import judge
 
-SETTINGS = GraspCommand()
+SETTINGS = GraspCommand.of()
 Labels = NDArray[np.int8]
 
 
@@ -41,17 +41,19 @@ def prepare(entry: tuple[str, float], *, root: Path, gripper_name: str, grasps: 
     """An object with its pieces, and guesses."""
     with threadpool_limits(1, user_api="blas"):
         shape = GripperShape(load_gripper(gripper_name))
-        reach = shape.reach(SETTINGS.reach)
-        target = load_object(entry[0], entry[1], root=root, approximation=SETTINGS.collision_approximation, cache=None, reach=reach)
+        reach = shape.reach(SETTINGS.reach.reach)
+        target = load_object(
+            entry[0], entry[1], root=root, approximation=SETTINGS.simulation.collision_approximation, cache=None, reach=reach
+        )
         made = make_guesses(
-            ObjectShape(target), shape, SETTINGS, object_id=entry[0], num_free=grasps, num_colliding=0, first_try=0, max_tries=1000
+            ObjectShape(target), shape, SETTINGS.guess, object_id=entry[0], num_free=grasps, num_colliding=0, first_try=0, max_tries=1000
         )
     return target, made.grasps
 
 
 def on_the_cpu(prepared: tuple[TargetObject, GraspBatch], *, gripper_name: str, steady_motion: float) -> Labels:
     """Labels of the reference backend."""
-    settings = SETTINGS.model_copy(update={"steady_motion": steady_motion})
+    settings = SETTINGS.simulation.model_copy(update={"steady_motion": steady_motion})
     with threadpool_limits(1, user_api="blas"):
         return judge(make_backend("mujoco", threads=1).run(load_gripper(gripper_name), *prepared, settings))
 
@@ -60,7 +62,7 @@ def on_the_gpu(backend: Any, gripper_name: str, trials: list[ObjectTrials]) -> t
     """Labels by object, seconds, steps."""
     start = time.perf_counter()
     labels, steps = {}, 0
-    for result in backend.run_many(load_gripper(gripper_name), trials, SETTINGS):
+    for result in backend.run_many(load_gripper(gripper_name), trials, SETTINGS.simulation):
         labels[result.number] = judge(result.state)
         steps += int(result.state.steps.sum())
     return labels, time.perf_counter() - start, steps
@@ -116,7 +118,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             found["validated_grasps_per_s_again"] = round(tried / seconds)
             found["gpu_again"] = compared(labels, again)
             firsts = [(target, grasps[: options.compare]) for target, grasps in prepared]
-            for name, steady in (("cpu", SETTINGS.steady_motion), ("cpu_whole_stages", 0.0)):
+            for name, steady in (("cpu", SETTINGS.simulation.steady_motion), ("cpu_whole_stages", 0.0)):
                 start = time.perf_counter()
                 cpu = list(pool.map(partial(on_the_cpu, gripper_name=options.gripper, steady_motion=steady), firsts))
                 found[name] = compared(labels, dict(enumerate(cpu)))

@@ -44,14 +44,15 @@ from graspgen_cli.objects.load import load_object
 from graspgen_cli.objects.scales import read_scales, resolve_object_paths
 from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject
 from graspgen_cli.running.machine import cpu_model, usable_cores
-from graspgen_cli.settings.commands import GraspCommand
-from graspgen_cli.settings.models import CollisionApproximation, SimulationSettings
+from graspgen_cli.settings.guesses import GuessSettings
+from graspgen_cli.settings.inputs import ObjectSettings
+from graspgen_cli.settings.trials import CollisionApproximation, SimulationSettings
 from graspgen_cli.validate.contact import DEFAULT_CONTACT, ContactModel, Integrator
 from graspgen_cli.validate.engine import Backend
 from graspgen_cli.validate.engines.mujoco import MujocoBackend
 from graspgen_cli.validate.judge import judge
 
-SETTINGS = GraspCommand()
+SETTINGS = ObjectSettings()
 OBJECTS = ("mug.obj", "bottle.obj", "bowl.obj", "box.stl", "banana.obj", "hammer.obj", "ring.ply", "caltrop.off")
 GRIPPERS = ("robotiq_2f_85", "franka_panda")
 REFERENCE = "reference"
@@ -185,7 +186,7 @@ def guesses(study: Study, gripper: str, object_id: str) -> GraspBatch:
         made = make_guesses(
             ObjectShape(target),
             GripperShape(load_gripper(gripper)),
-            SETTINGS,
+            GuessSettings(),
             object_id=object_id,
             num_free=study.grasps,
             num_colliding=0,

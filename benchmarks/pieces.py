@@ -16,10 +16,10 @@ from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.objects.load import load_object
 from graspgen_cli.objects.scales import read_scales, resolve_object_paths
 from graspgen_cli.records import TargetObject
-from graspgen_cli.settings.commands import GraspCommand
-from graspgen_cli.settings.models import CollisionApproximation
+from graspgen_cli.settings.inputs import ObjectSettings
+from graspgen_cli.settings.trials import CollisionApproximation
 
-SETTINGS = GraspCommand()
+SETTINGS = ObjectSettings()
 HEAD = ["object", "pieces", "mean gap (mm)", "95 % within (mm)", "largest gap (mm)", "allowed (mm)"]
 
 

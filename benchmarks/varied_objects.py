@@ -15,9 +15,9 @@ import numpy as np
 import trimesh
 
 from graspgen_cli.objects.scales import read_scales, resolve_object_paths
-from graspgen_cli.settings.commands import GraspCommand
+from graspgen_cli.settings.inputs import ObjectSettings
 
-SETTINGS = GraspCommand()
+SETTINGS = ObjectSettings()
 STRETCH = (0.8, 1.25)
 
 

@@ -11,7 +11,7 @@ from examples import GRIPPERS
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.geometry.poses import is_rotation, pose
 from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject
-from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.validate.engine import Backend
 from graspgen_cli.validate.judge import judge
 from graspgen_cli.validate.protocols import stages

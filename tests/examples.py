@@ -10,7 +10,7 @@ from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.objects.load import load_object
 from graspgen_cli.records import TargetObject
-from graspgen_cli.settings.models import CollisionApproximation
+from graspgen_cli.settings.trials import CollisionApproximation
 
 OBJECTS = Path(__file__).parents[1] / "objects"
 EXAMPLES: dict[str, float] = json.loads((OBJECTS / "graspgen_example.json").read_text())

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from graspgen_cli.errors import InputError
 from graspgen_cli.records import Gripper
-from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.tables import EngineRow
 from graspgen_cli.validate.engine import More, ObjectResults, ObjectTrials
 from graspgen_cli.validate.engines.mujoco import MujocoBackend

@@ -30,7 +30,7 @@ from made_datasets import OFFSET
 
 
 def analysed(*paths: Path, **settings: object) -> DatasetAnalysis:
-    command = AnalyzeCommand(paths=paths, **settings)
+    command = AnalyzeCommand.of(paths=paths, **settings)
     return analyze_collections(command, on_start=lambda _: None, on_object=lambda _: None).analysis
 
 

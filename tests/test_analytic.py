@@ -15,7 +15,8 @@ from graspgen_cli.geometry.convex import convex_pieces
 from graspgen_cli.geometry.poses import inverse, pose, transform_points
 from graspgen_cli.guess.loop import make_guesses
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Outcome, TargetObject, TriangleMesh
-from graspgen_cli.settings.models import CollisionApproximation, GuessSettings, SimulationSettings
+from graspgen_cli.settings.guesses import GuessSettings
+from graspgen_cli.settings.trials import CollisionApproximation, SimulationSettings
 from graspgen_cli.validate.engine import make_backend
 from graspgen_cli.validate.judge import judge
 from graspgen_cli.validate.protocols import STANDARD_GRAVITY

@@ -17,7 +17,7 @@ from graspgen_cli import api
 from graspgen_cli.app import COMMANDS, main
 from graspgen_cli.errors import SettingsError
 from graspgen_cli.records import Measure, Outcome
-from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.trials import SimulationSettings
 from test_imports import loaded_step_by_step
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

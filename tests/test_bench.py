@@ -15,7 +15,7 @@ from graspgen_cli.errors import InputError
 from graspgen_cli.running.bench import projected_hours, run_bench
 from graspgen_cli.running.machine import usable_cores
 from graspgen_cli.settings.commands import BenchCommand
-from graspgen_cli.settings.disturbances import DEFAULT_TUGS
+from graspgen_cli.settings.trials import DEFAULT_TUGS
 from graspgen_cli.tables import ENGINES
 
 UNITS = ("_s", "_mb", "_per_s", "_hours", "_fraction", "_per_object")
@@ -34,7 +34,7 @@ def settings(tmp_path: Path) -> BenchCommand:
     """Two boxes, one of which is not there; a short trial."""
     trimesh.creation.box((0.02, 0.03, 0.04)).export(tmp_path / "box.obj")
     (tmp_path / "list.json").write_text(json.dumps({"box.obj": 1.0, "gone.obj": 1.0}))
-    return BenchCommand(
+    return BenchCommand.of(
         object_scales_json=tmp_path / "list.json",
         object_dataset=tmp_path,
         gripper_config="franka_panda",
@@ -58,7 +58,7 @@ def numbers(document: dict[str, Any]) -> Iterator[tuple[str, float]]:
 def test_every_key_says_its_unit_and_every_engine_is_measured(settings: BenchCommand, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENGINES, "mujoco-warp", fake_simulator.ROW)
     notes: list[str] = []
-    found = run_bench(settings.model_copy(update={"backend": "mujoco-warp", "device": "cpu"}), on_note=notes.append)
+    found = run_bench(settings.updated(backend="mujoco-warp", device="cpu"), on_note=notes.append)
     assert json.loads(json.dumps(found)) == found
     assert set(found["objects"]) == {"box.obj"} and any("gone.obj: no such file" in note for note in notes)
     for name in ("validated_grasps_per_s", "world_steps_per_s", "held_fraction", "projected_hours"):
@@ -77,8 +77,8 @@ def test_a_list_of_which_nothing_can_be_used_is_one_line(settings: BenchCommand,
 @pytest.mark.slow
 def test_the_criterion_and_the_protocol_count(settings: BenchCommand) -> None:
     """Nothing keeps so still; and what is held but not by this criterion is not said to be held."""
-    strict = settings.model_copy(update={"protocol": "gravity", "tug_sequences": DEFAULT_TUGS, "still": 1e-12})
+    strict = settings.updated(protocol="gravity", tug_sequences=DEFAULT_TUGS, still=1e-12)
     found = run_bench(strict, on_note=lambda _: None)
     assert found["held_fraction"] == {"mujoco": 0.0}
-    plain = run_bench(strict.model_copy(update={"still": None}), on_note=lambda _: None)
+    plain = run_bench(strict.updated(still=None), on_note=lambda _: None)
     assert plain["held_fraction"]["mujoco"] > 0.5 and plain["world_steps_per_s"]["mujoco"] > 0

@@ -13,7 +13,7 @@ from examples import gripper_by_name
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.geometry.poses import inverse
 from graspgen_cli.records import Floats, GraspBatch, Measure, TargetObject, TrialState
-from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.validate.engine import Backend, make_backend
 from graspgen_cli.validate.judge import judge, measures
 from graspgen_cli.validate.scene import in_body_frame, pose_object_in_body

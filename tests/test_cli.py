@@ -34,6 +34,8 @@ from graspgen_cli.objects.scales import ScalesList
 from graspgen_cli.records import Outcome
 from graspgen_cli.settings.commands import COMMAND_CLASSES, AllCommand, AnalyzeCommand, GraspCommand
 from graspgen_cli.settings.fields import flag, known_fields, off_flag
+from graspgen_cli.settings.guesses import GuessSettings
+from graspgen_cli.settings.runs import ModeSettings
 
 Streams = pytest.CaptureFixture[str]
 NEEDED = {"compare": ["a", "b"]}
@@ -245,8 +247,8 @@ def test_commands_hand_their_settings_on(run: FakeRun) -> None:
     main(["guess", "--seed", "7", "--overwrite-grasps"])
     main(["fill", "--num-offsets", "3"])
     (_, guess), (_, fill) = run.calls
-    assert (guess.seed, guess.guess_only, guess.overwrite_grasps) == (7, True, True)
-    assert (fill.num_offsets, fill.fill_grasps) == (3, True)
+    assert (guess.guess.seed, guess.mode.guess_only, guess.mode.overwrite_grasps) == (7, True, True)
+    assert (fill.guess.num_offsets, fill.mode.fill_grasps) == (3, True)
 
 
 def test_all_leaves_the_splits_where_no_object_has_grasps(run: FakeRun) -> None:
@@ -317,7 +319,7 @@ def test_held_rate_counts_only_what_this_run_tested() -> None:
 
 
 def test_next_command_names_the_same_dataset() -> None:
-    settings = AllCommand(gripper_config="franka_panda", object_dataset=Path("my meshes"), seed=3)
+    settings = AllCommand.of(gripper_config="franka_panda", object_dataset=Path("my meshes"), seed=3)
     assert command_line("validate --load-guesses", settings) == (
         "graspgen validate --load-guesses --object-dataset 'my meshes' --gripper-config franka_panda"
     )
@@ -563,9 +565,9 @@ def test_underscores_are_as_good_as_dashes_in_names_but_stay_in_values(run: Fake
     main(["gripper_config", "--grasp_dataset", "my_dir", "--overwrite_gripper_config"])
     main(["all", "--object_dataset=a_b", "--num-collision_free_grasps=3", "--do_not_center_finger_opening", "--sampler", "finger-pads"])
     (_, config), (_, everything), *_ = run.calls
-    assert (config.grasp_dataset, config.overwrite_gripper_config) == (Path("my_dir"), True)
-    assert (everything.object_dataset, everything.num_collision_free_grasps) == (Path("a_b"), 3)
-    assert everything.center_finger_opening is False
+    assert (config.dataset.grasp_dataset, config.graspgen.overwrite_gripper_config) == (Path("my_dir"), True)
+    assert (everything.objects.object_dataset, everything.quotas.num_collision_free_grasps) == (Path("a_b"), 3)
+    assert everything.guess.center_finger_opening is False
 
 
 def test_negative_numbers_are_values(capsys: Streams) -> None:
@@ -579,14 +581,14 @@ def test_environment_and_file_reach_the_command(run: FakeRun, tmp_path: Path, mo
     monkeypatch.setenv("GRASPGEN_FPS", "400")
     main(["validate", "--config", str(tmp_path / "c.yaml")])
     ((_, settings),) = run.calls
-    assert (settings.num_offsets, settings.fps, settings.grasp_dataset) == (3, 400, Path("elsewhere"))
+    assert (settings.guess.num_offsets, settings.simulation.fps, settings.dataset.grasp_dataset) == (3, 400, Path("elsewhere"))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_show_settings_covers_every_field_and_runs_nothing(name: str, run: FakeRun, capsys: Streams) -> None:
     assert main([name, "--show-settings", "--json"]) == ExitCode.OK
     content = orjson.loads(capsys.readouterr().out)
-    assert set(content["settings"]) in [set(command_class.model_fields) for command_class in COMMAND_CLASSES]
+    assert set(content["settings"]) in [set(command_class.names()) for command_class in COMMAND_CLASSES]
     assert all(set(entry) == {"value", "source"} for entry in content["settings"].values())
     known = next(field for field in ("seed", "grasp_dataset", "gripper_config", "workers") if field in content["settings"])
     assert main([name, "--show-settings", flag(known), "7"]) == ExitCode.OK
@@ -638,8 +640,8 @@ def test_version(capsys: Streams) -> None:
 
 
 def test_off_flags() -> None:
-    assert off_flag(AllCommand, "center_finger_opening") == "--do-not-center-finger-opening"
-    assert off_flag(AllCommand, "guess_only") == "--no-guess-only"
+    assert off_flag(GuessSettings, "center_finger_opening") == "--do-not-center-finger-opening"
+    assert off_flag(ModeSettings, "guess_only") == "--no-guess-only"
 
 
 # --- documentation -------------------------------------------------------------------------------------------------------------

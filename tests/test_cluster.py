@@ -18,7 +18,7 @@ from graspgen_cli.errors import InputError
 from graspgen_cli.running import ray_cluster as cluster
 from graspgen_cli.running.engines import Engine
 from graspgen_cli.running.ray_cluster import MOST_RETRIES
-from graspgen_cli.settings.models import ExecutionSettings
+from graspgen_cli.settings.runs import ExecutionSettings
 from made_datasets import contents
 
 QUOTAS = ["--gripper-config", "franka_panda", "--num-collision-free-grasps", "24", "--num-colliding-grasps", "2"]

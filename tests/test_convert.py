@@ -332,7 +332,7 @@ def test_a_file_that_is_lost_between_the_two_readings(tmp_path: Path) -> None:
     """The index lists the objects that were written."""
     paths = make_dataset(tmp_path / "a", OBJECTS)
     lost = next(paths.grasps.glob("mug*"))
-    how = ConvertCommand(grasp_dataset=tmp_path / "a", to="webdataset", output_dataset=tmp_path / "w")
+    how = ConvertCommand.of(grasp_dataset=tmp_path / "a", to="webdataset", output_dataset=tmp_path / "w")
     done = conversion.convert(how, on_start=lambda _: None, on_object=lambda name: lost.unlink() if "mug" in name else None)
     assert [error.path for error in done.damaged] == [lost]
     folder = DatasetPaths(tmp_path / "w", GRIPPER).grasps

@@ -23,7 +23,7 @@ from graspgen_cli.errors import OutputError
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.geometry.poses import pose, transform_points
 from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Gripper, Outcome
-from graspgen_cli.settings.view_models import FigureKind
+from graspgen_cli.settings.datasets import FigureKind
 from shapes import box
 
 OUTCOMES_OF_FOUR = (Outcome.HELD, Outcome.COLLISION, Outcome.HELD, Outcome.DROPPED)

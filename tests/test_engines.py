@@ -13,7 +13,7 @@ from graspgen_cli.errors import SettingsError
 from graspgen_cli.running import engines
 from graspgen_cli.running.engines import Engine, choose_engine, gpus
 from graspgen_cli.running.machine import container_cores, slurm_cores, usable_cores
-from graspgen_cli.settings.models import BackendSettings, Executor
+from graspgen_cli.settings.runs import BackendSettings, ExecutionSettings, Executor
 
 WARP = BackendSettings(backend="mujoco-warp")
 
@@ -39,7 +39,7 @@ def test_auto_does_without(machine: pytest.MonkeyPatch) -> None:
     assert choose_engine(BackendSettings()) == Engine("mujoco")
     with pytest.raises(SettingsError, match="--backend mujoco-warp: this machine shows no NVIDIA GPU; take --backend mujoco"):
         choose_engine(WARP)
-    assert choose_engine(WARP, executor=Executor.RAY) == Engine("mujoco-warp", ("cuda:0",))
+    assert choose_engine(WARP, ExecutionSettings(executor=Executor.RAY)) == Engine("mujoco-warp", ("cuda:0",))
     machine.setattr(engines, "gpus", lambda: ["nvidia0"])
     machine.setattr(engines, "_is_installed", lambda module: False)
     assert choose_engine(BackendSettings()) == Engine("mujoco")
@@ -56,7 +56,10 @@ def test_devices_are_different_and_named(devices: str) -> None:
 
 @pytest.mark.usefixtures("machine")
 def test_isaac_lab_is_one_process_a_device() -> None:
-    assert choose_engine(BackendSettings(backend="isaaclab")) == Engine("isaaclab", ("cuda:0",))
+    engine = choose_engine(BackendSettings(backend="isaaclab", headed=True), ExecutionSettings(objects_per_worker=2))
+    assert engine == Engine("isaaclab", ("cuda:0",))
+    assert engine.options == {"headed": True, "objects_per_worker": 2}
+    assert not choose_engine(WARP).options
 
 
 def test_gpus_are_found_by_their_drivers_files(tmp_path: Path) -> None:
@@ -74,7 +77,7 @@ def test_choosing_an_engine_does_not_load_it() -> None:
     code = (
         "import sys\n"
         "from graspgen_cli.running.engines import choose_engine\n"
-        "from graspgen_cli.settings.models import BackendSettings\n"
+        "from graspgen_cli.settings.runs import BackendSettings\n"
         "from graspgen_cli.running import engines\n"
         "engines.gpus = lambda: ['nvidia0']\n"
         "engines._is_installed = lambda module: True\n"

@@ -15,9 +15,8 @@ from graspgen_cli.app import main
 from graspgen_cli.geometry.collision import ObjectShape
 from graspgen_cli.guess.loop import make_guesses
 from graspgen_cli.records import Outcome
-from graspgen_cli.settings.disturbances import DEFAULT_TUGS
-from graspgen_cli.settings.models import GuessSettings, SimulationSettings
-from graspgen_cli.settings.randomization_models import RandomizationSettings
+from graspgen_cli.settings.guesses import GuessSettings
+from graspgen_cli.settings.trials import DEFAULT_TUGS, RandomizationSettings, SimulationSettings
 from graspgen_cli.validate.engine import Backend, ObjectTrials, make_backend
 from graspgen_cli.validate.protocols import protocol_sequences
 from graspgen_cli.validate.trials import run_trials

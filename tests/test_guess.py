@@ -19,7 +19,7 @@ from graspgen_cli.guess.loop import GuessResult, make_guesses, near_duplicates
 from graspgen_cli.guess.place import Verdict, bite_points, fit_openings, place
 from graspgen_cli.guess.proposals import perpendicular_frame, propose, surface_points
 from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject
-from graspgen_cli.settings.models import GuessSettings, Sampler
+from graspgen_cli.settings.guesses import GuessSettings, Sampler
 from shapes import box, sphere
 
 

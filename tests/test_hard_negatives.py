@@ -19,7 +19,7 @@ from graspgen_cli.geometry.poses import inverse, rotation_angle
 from graspgen_cli.making.extras import STEP, STEP_TURN, STEPS, add_hard_negatives
 from graspgen_cli.making.rounds import ObjectState, ObjectWork, guess_missing
 from graspgen_cli.records import GraspBatch, Measure, Outcome
-from graspgen_cli.settings.commands import GraspCommand
+from graspgen_cli.settings.commands import MakingSettings
 from graspgen_cli.validate.judge import judge
 from shapes import box
 from test_validate import grasp_at_origin
@@ -93,7 +93,7 @@ def test_they_do_not_count_when_it_is_estimated_how_many_guesses_will_hold() -> 
     quality = np.full((12, len(Measure)), np.nan)
     quality[4:, Measure.OFFSET] = STEP
     outcome = np.array([Outcome.HELD] * 4 + [Outcome.DROPPED] * 8, np.int8)
-    settings = GraspCommand(num_collision_free_grasps=5, num_colliding_grasps=0)
+    settings = MakingSettings.of(num_collision_free_grasps=5, num_colliding_grasps=0)
     work = ObjectWork(target, ObjectShape(target), shape, None, settings)
     state = guess_missing(work, ObjectState(replace(grasps, outcome=outcome, quality=quality), 0))
     assert state.grasps.count(Outcome.UNVALIDATED) == 1
@@ -107,12 +107,12 @@ def test_warp_finds_them_too_and_drops_them_again_alone() -> None:
 
     shape, target, outcome = gripper_by_name("franka_panda"), box(0.03, 0.02, 0.02), np.array([Outcome.HELD], np.int8)
     held = replace(grasp_at_origin(shape.gripper), opening_width=np.array([0.04]), outcome=outcome)
-    settings = GraspCommand(hard_negatives=1, initial_grasp_duration=0.2, tug_sequences=((0.3, (0.0, 1.0, 0.0), 1.0),), friction=0.07)
+    settings = MakingSettings.of(hard_negatives=1, initial_grasp_duration=0.2, tug_sequences=((0.3, (0.0, 1.0, 0.0), 1.0),), friction=0.07)
     backend = MujocoWarpBackend(threads=1, device="cpu", worlds=2)
     found = add_hard_negatives(ObjectWork(target, ObjectShape(target), shape, backend, settings), ObjectState(held, 0))
     made = found.grasps[hard(found.grasps)]
     assert len(made) == 1 and made.outcome[0] == Outcome.DROPPED and found.tested > 1
-    assert judge(backend.run(shape.gripper, target, made, settings.model_copy(update={"max_num_grasps": 0})))[0] == Outcome.DROPPED
+    assert judge(backend.run(shape.gripper, target, made, settings.updated(max_num_grasps=0).simulation))[0] == Outcome.DROPPED
 
 
 def test_trying_the_file_again_keeps_what_is_known_of_its_origin(made: Path, tmp_path: Path) -> None:

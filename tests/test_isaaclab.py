@@ -22,8 +22,7 @@ from graspgen_cli.app import main
 from graspgen_cli.errors import GraspgenError, GripperError, InputError
 from graspgen_cli.grippers.find import builtin_grippers, load_gripper
 from graspgen_cli.records import GraspBatch, Outcome, TrialState
-from graspgen_cli.settings.commands import GraspCommand
-from graspgen_cli.settings.models import CollisionApproximation, SimulationSettings
+from graspgen_cli.settings.trials import CollisionApproximation, SimulationSettings
 from graspgen_cli.validate.engine import ObjectTrials, make_backend
 from graspgen_cli.validate.engines.isaaclab.backend import IsaacLabBackend, require_isaac_lab
 from graspgen_cli.validate.engines.isaaclab.mechanism import coupling_effort, mechanism
@@ -286,7 +285,7 @@ def test_a_runs_settings_say_whether_there_is_a_window_and_how_long_a_process_li
     trials = [
         ObjectTrials(n, replace(box(edge, 0.02, 0.02), content_hash=f"{edge}"), grasps) for n, edge in enumerate((0.02, 0.021, 0.022))
     ]
-    simulator: Any = IsaacLabBackend.open_simulator(gripper, GraspCommand(headed=True, objects_per_worker=2), device="cpu")
+    simulator: Any = IsaacLabBackend.open_simulator(gripper, SHORT, device="cpu", headed=True, objects_per_worker=2)
     processes = []
     for result in simulator.run(trials, list):
         assert result.number == len(processes)

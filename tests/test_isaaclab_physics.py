@@ -19,10 +19,7 @@ from examples import GRIPPERS, OBJECTS, example_object, gripper_by_name
 from graspgen_cli import guess_on, read_grasp_file
 from graspgen_cli.app import main
 from graspgen_cli.records import GraspBatch, Gripper, Measure, Outcome, TargetObject, TrialState
-from graspgen_cli.settings.disturbances import DEFAULT_TUGS, Shake, ShakeAxis, ShakeKind
-from graspgen_cli.settings.judge_models import JudgeSettings
-from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.settings.randomization_models import RandomizationSettings
+from graspgen_cli.settings.trials import DEFAULT_TUGS, JudgeSettings, RandomizationSettings, Shake, ShakeAxis, ShakeKind, SimulationSettings
 from graspgen_cli.validate.engine import make_backend
 from graspgen_cli.validate.engines.isaaclab import description
 from graspgen_cli.validate.judge import judge

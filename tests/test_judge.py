@@ -20,9 +20,7 @@ from graspgen_cli.dataset.provenance import digest, judged_by, simulation_proven
 from graspgen_cli.formats.graspgen_json import encode, read_grasp_file
 from graspgen_cli.geometry.poses import pose
 from graspgen_cli.records import Floats, Measure, Outcome, TrialState
-from graspgen_cli.settings.commands import GraspCommand
-from graspgen_cli.settings.judge_models import JudgeSettings
-from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.trials import JudgeSettings, SimulationSettings
 from graspgen_cli.validate.engine import make_backend
 from graspgen_cli.validate.judge import Rejudging, judge, measures
 from made_datasets import GRIPPER, OFFSET, grasp_dataset
@@ -121,8 +119,10 @@ def test_the_criteria_of_these_tests_tell_trials_apart(trials: TrialState) -> No
 
 def test_the_record_of_relabelled_trials_is_that_of_trials_judged_so() -> None:
     def record(**limits: float) -> dict[str, Any]:
-        command = GraspCommand(**limits)
-        return simulation_provenance(object_digest="o", gripper_digest="g", settings=command, backend="mujoco")
+        criterion = JudgeSettings(**limits)
+        return simulation_provenance(
+            object_digest="o", gripper_digest="g", settings=SimulationSettings(), backend="mujoco", criterion=criterion
+        )
 
     plain, strict = record(), record(max_slip=0.005)
     assert "max_slip" not in plain["settings"] and strict["settings"]["max_slip"] == 0.005
@@ -135,7 +135,7 @@ def measured_dataset(root: Path) -> Path:
     """Six held grasps that slid 1 to 6 mm, a collision and a dropped one."""
     made = grasp_dataset("mug.obj")
     quality = np.array([*(row(slip=0.001 * (i + 1)) for i in range(6)), [np.nan] * len(Measure), row(lost=1.2, force=0.0)])
-    record = simulation_provenance(object_digest="o", gripper_digest="g", settings=GraspCommand(), backend="mujoco")
+    record = simulation_provenance(object_digest="o", gripper_digest="g", settings=SimulationSettings(), backend="mujoco")
     provenance = {**made.provenance, "simulation": record}
     paths = DatasetPaths(root, GRIPPER)
     paths.grasps.mkdir(parents=True)

@@ -15,7 +15,7 @@ import pytest
 
 from examples import gripper_by_name
 from graspgen_cli.records import GraspBatch, Outcome
-from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.validate.contact import DEFAULT_CONTACT, ContactModel, Integrator
 from graspgen_cli.validate.engines.mujoco import MujocoBackend
 from graspgen_cli.validate.scene import Scene, build_scene

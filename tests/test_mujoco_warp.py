@@ -17,7 +17,8 @@ from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.guess.loop import make_guesses
 from graspgen_cli.objects.load import load_object
 from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject, TrialState
-from graspgen_cli.settings.models import CollisionApproximation, GuessSettings, SimulationSettings
+from graspgen_cli.settings.guesses import GuessSettings
+from graspgen_cli.settings.trials import CollisionApproximation, SimulationSettings
 from graspgen_cli.validate.engine import ObjectFailed, ObjectResults, ObjectTrials, make_backend
 from graspgen_cli.validate.engines.mujoco_warp.packing import FIELDS_OF_OBJECTS, joined_meshes, mesh_of_geoms, rows_of_objects
 from graspgen_cli.validate.judge import judge

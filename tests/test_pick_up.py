@@ -15,7 +15,7 @@ from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.guess.loop import GuessResult, make_guesses
 from graspgen_cli.guess.place import Verdict
 from graspgen_cli.records import GraspBatch, Outcome, TargetObject
-from graspgen_cli.settings.models import GuessSettings, PickUpSettings
+from graspgen_cli.settings.guesses import GuessSettings, PickUpSettings
 
 GRIPPER = "franka_panda"
 UPS = ((0.0, 0.0, 1.0), (0.0, 2.0, 0.0), (1.0, -1.0, 0.5))

@@ -18,7 +18,7 @@ from graspgen_cli.app import main
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject
 from graspgen_cli.running import devices, engines
 from graspgen_cli.running.devices import BatchEnded
-from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.tables import ENGINES, EngineRow
 from graspgen_cli.validate.engine import ObjectFailed, ObjectTrials
 from made_datasets import contents

@@ -12,8 +12,7 @@ from graspgen_cli.app import main
 from graspgen_cli.errors import SettingsError
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.records import Outcome
-from graspgen_cli.settings.disturbances import DEFAULT_TUGS
-from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.trials import DEFAULT_TUGS, SimulationSettings
 from graspgen_cli.tables import PROTOCOLS
 from graspgen_cli.validate.protocols import protocol_sequences, stages
 from shapes import box

@@ -17,7 +17,7 @@ from graspgen_cli.formats.graspgen_json import decode, encode, parse_document, r
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.geometry.poses import pose
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Measure, Outcome
-from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.validate.engine import make_backend
 from graspgen_cli.validate.judge import judge, measures
 from graspgen_cli.validate.progress import Watch, farthest_motion

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -24,10 +25,7 @@ from graspgen_cli.formats.graspgen_json import encode, read_grasp_file
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.geometry.poses import pose
 from graspgen_cli.records import GraspBatch, Gripper, Measure, Outcome, TargetObject, TrialState
-from graspgen_cli.settings.commands import GraspCommand
-from graspgen_cli.settings.judge_models import JudgeSettings
-from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.settings.randomization_models import RandomizationSettings
+from graspgen_cli.settings.trials import JudgeSettings, RandomizationSettings, SimulationSettings
 from graspgen_cli.validate.engine import Backend, make_backend, rows
 from graspgen_cli.validate.engines.mujoco import varied_fields, vary
 from graspgen_cli.validate.engines.mujoco_warp.packing import FIELDS_OF_TRIALS
@@ -245,11 +243,12 @@ def test_what_diverges_as_it_is_stays_unstable(panda: Gripper) -> None:
 
 
 def test_the_record_of_randomised_trials_gives_the_settings_back() -> None:
-    command = GraspCommand(randomize=True, randomize_friction=(0.5, 1.5), randomize_draws=3, seed=11)
-    record = simulation_provenance(object_digest="o", gripper_digest="g", settings=command, backend="mujoco")
+    drawn = RandomizationSettings(randomize=True, randomize_friction=(0.5, 1.5), randomize_draws=3, seed=11)
+    made: dict[str, Any] = {"object_digest": "o", "gripper_digest": "g", "settings": SETTINGS, "backend": "mujoco"}
+    record = simulation_provenance(**made, randomization=drawn)
     found = recorded_randomization(orjson.loads(orjson.dumps(record)))
-    assert found == RandomizationSettings(**command.model_dump(include=set(RandomizationSettings.model_fields)))
-    usual = simulation_provenance(object_digest="o", gripper_digest="g", settings=GraspCommand(seed=11), backend="mujoco")
+    assert found == drawn
+    usual = simulation_provenance(**made, randomization=RandomizationSettings(seed=11))
     assert recorded_randomization(usual) is None and not any("randomize" in name for name in usual["settings"])
 
 
@@ -260,7 +259,12 @@ def drawn_dataset(root: Path) -> Path:
     quality[:6, Measure.SMALLEST_FORCE], quality[:6, Measure.HELD_FRACTION] = 1.0, np.arange(6) / 5
     outcome = np.array([3, 3, 3, 1, 1, 1, 2, 0], np.int8)
     record = simulation_provenance(
-        object_digest="o", gripper_digest="g", settings=GraspCommand(randomize=True, max_slip=0.005), backend="mujoco"
+        object_digest="o",
+        gripper_digest="g",
+        settings=SETTINGS,
+        backend="mujoco",
+        criterion=JudgeSettings(max_slip=0.005),
+        randomization=RandomizationSettings(randomize=True),
     )
     paths = DatasetPaths(root, GRIPPER)
     paths.grasps.mkdir(parents=True)

@@ -17,8 +17,8 @@ from graspgen_cli.geometry.collision import ObjectShape
 from graspgen_cli.making.extras import LARGEST, ROUNDS, add_robustness
 from graspgen_cli.making.rounds import ObjectState, ObjectWork
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Measure, Outcome, TargetObject, TrialState
-from graspgen_cli.settings.commands import GraspCommand
-from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.commands import GraspCommand, MakingSettings
+from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.tables import ENGINES
 from graspgen_cli.validate.engine import Backend
 from graspgen_cli.validate.engines.mujoco import MujocoBackend
@@ -54,7 +54,7 @@ def scored(backend: Backend, *, count: int = 3) -> tuple[Floats, float]:
     """(count,) scores of the same grasp, the second of which is said to be dropped, and what Coulomb's law says. A single pull along the
     approach, which two pads resist with 2 x 0.5 x the grip force."""
     shape, held = gripper_by_name("franka_panda"), box(0.03, 0.02, 0.02)
-    settings = GraspCommand(tug_sequences=((0.5, (0.0, 0.0, 1.0), 1.0),), friction=0.5, object_mass=0.5, robustness=True)
+    settings = MakingSettings.of(tug_sequences=((0.5, (0.0, 0.0, 1.0), 1.0),), friction=0.5, object_mass=0.5, robustness=True)
     work = ObjectWork(held, ObjectShape(held), shape, backend, settings)
     outcome = np.array([Outcome.HELD, Outcome.DROPPED, Outcome.HELD], np.int8)[:count]
     grasps = replace(grasp_at_origin(shape.gripper, count=count), outcome=outcome)
@@ -145,4 +145,4 @@ def test_a_score_says_by_which_criterion_it_was_found_and_is_found_anew_for_anot
 
 def test_no_force_has_no_multiple() -> None:
     with pytest.raises(ValueError, match="robustness needs a force-magnitude above 0"):
-        GraspCommand(force_magnitude=0.0, robustness=True)
+        GraspCommand.of(force_magnitude=0.0, robustness=True)

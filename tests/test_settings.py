@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -13,21 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graspgen_cli.errors import GripperError, SettingsError
-from graspgen_cli.settings.cascade import Resolved, resolve
+from graspgen_cli.settings.base import REGEX_ALLOWED, CommandSettings, Group
+from graspgen_cli.settings.cascade import Resolved, resolve, settings_document, settings_text
 from graspgen_cli.settings.commands import (
     COMMAND_CLASSES,
-    SECTIONS,
     AllCommand,
     AnalyzeCommand,
     FillCommand,
     GraspCommand,
-    GripperConfigCommand,
     GuessCommand,
     SplitsCommand,
 )
-from graspgen_cli.settings.fields import Kind, allowed, choices, environment_names, field_names, fields_by_section, kind, known_fields
-from graspgen_cli.settings.models import REGEX_ALLOWED, Section
-from graspgen_cli.settings.show import settings_document, settings_text
+from graspgen_cli.settings.fields import Kind, allowed, choices, environment_names, fields_by_group, kind, known_fields
 from graspgen_cli.settings.sources import MAX_FILE_BYTES
 
 OTHER_VALUES: dict[Kind, tuple[object, ...]] = {
@@ -87,19 +85,19 @@ def write(path: Path, text: str) -> Path:
 
 
 def values_for(name: str) -> tuple[object, ...]:
-    section = owner(name)
-    field_kind = kind(section, name)
+    group = owner(name)
+    field_kind = kind(group, name)
     if field_kind is Kind.BOOLEAN:
-        default = section.model_fields[name].default
+        default = group.model_fields[name].default
         return (not default, default, not default)
     if field_kind is Kind.CHOICE:
-        names = choices(section, name)
+        names = choices(group, name)
         return (names[-1], names[0], names[-1])
     return NAMED_VALUES[name] if name in NAMED_VALUES else OTHER_VALUES[field_kind]
 
 
-def owner(name: str) -> type[Section]:
-    return next(section for section in SECTIONS if name in section.model_fields)
+def owner(name: str) -> type[Group]:
+    return next(command.names()[name] for command in COMMAND_CLASSES if name in command.names())
 
 
 def typed(value: object) -> str:
@@ -110,21 +108,36 @@ def typed(value: object) -> str:
 
 
 @pytest.mark.parametrize("command_class", COMMAND_CLASSES)
-def test_sections_cover_every_field_once(command_class: type[Section]) -> None:
-    assert sorted(field_names(command_class)) == sorted(command_class.model_fields)
-    assert all(names for _, names in fields_by_section(command_class))
+def test_groups_cover_every_field_once(command_class: type[CommandSettings]) -> None:
+    shown = [name for _, names in fields_by_group(command_class) for name in names]
+    assert sorted(shown) == sorted(command_class.names()) == sorted(command_class.of().flat())
+    assert all(names for _, names in fields_by_group(command_class))
+
+
+def test_a_setting_of_several_groups_has_one_value() -> None:
+    settings = AllCommand.of(seed=3)
+    assert settings.guess.seed == settings.randomization.seed == settings.splits.seed == settings.flat()["seed"] == 3
+    changed = settings.updated(seed=5, fps=500)
+    assert (changed.guess.seed, changed.splits.seed, changed.simulation.fps, settings.guess.seed) == (5, 5, 500, 3)
+    with pytest.raises(ValueError, match="another value"):
+        AllCommand(**{**dict(settings), "guess": changed.guess})
+
+
+def test_a_name_that_is_no_setting_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown settings fsp"):
+        AllCommand.of(fsp=3)
 
 
 def test_every_field_has_a_description_and_one_default_everywhere() -> None:
     for name in known_fields():
-        fields = [command_class.model_fields[name] for command_class in COMMAND_CLASSES if name in command_class.model_fields]
+        fields = [command.names()[name].model_fields[name] for command in COMMAND_CLASSES if name in command.names()]
         assert len({str(field.default) for field in fields}) == 1
         assert all(field.description and field.description[0].isupper() and field.description.endswith(".") for field in fields)
 
 
 def test_documented_flags_have_the_documented_defaults() -> None:
     """The table of the issue: defaults that users of the replaced tool rely on."""
-    settings = AllCommand()
+    settings = SimpleNamespace(**{name: value for _, group in AllCommand.of() for name, value in group})
     assert (settings.object_scales_json, settings.object_dataset) == (Path("objects/graspgen_example.json"), Path("objects"))
     assert (settings.grasp_dataset, settings.graspgen_source) == (Path("results"), Path("~/github/GraspGen").expanduser())
     assert (settings.gripper_config, settings.num_collision_free_grasps, settings.num_colliding_grasps) == ("robotiq_2f_85", 64, 16)
@@ -144,15 +157,15 @@ def list_of(value: object) -> object:
 
 
 def test_commands_chained_by_all_take_its_settings() -> None:
-    assert all(issubclass(AllCommand, part) for part in (GraspCommand, GripperConfigCommand, SplitsCommand))
+    assert all(set(part.names()) <= set(AllCommand.names()) for part in (GuessCommand, GraspCommand, FillCommand, SplitsCommand))
 
 
 def test_guess_and_fill_are_the_loop_with_one_mode_set() -> None:
     guess = settle(GuessCommand, flags={"seed": "7", "overwrite_grasps": True}).settings.grasp_command()
     assert isinstance(guess, GraspCommand)
-    assert (guess.seed, guess.guess_only, guess.overwrite_grasps, guess.fill_grasps) == (7, True, True, False)
+    assert (guess.guess.seed, guess.mode.guess_only, guess.mode.overwrite_grasps, guess.mode.fill_grasps) == (7, True, True, False)
     fill = settle(FillCommand, flags={"fps": "500"}).settings.grasp_command()
-    assert (fill.fps, fill.fill_grasps, fill.guess_only) == (500, True, False)
+    assert (fill.simulation.fps, fill.mode.fill_grasps, fill.mode.guess_only) == (500, True, False)
 
 
 # --- precedence and provenance -------------------------------------------------------------------------------------------------
@@ -166,17 +179,17 @@ def test_precedence_of_all_five_sources(tmp_path: Path) -> None:
         environ={"GRASPGEN_NUM_OFFSETS": "4", "GRASPGEN_NUM_ORIENTATIONS": "4"},
         flags={"num_orientations": "5"},
     )
-    settings, sources = resolved.settings, resolved.sources
-    assert (settings.fps, sources["fps"]) == (250, "default")
-    assert (settings.bite, sources["bite"]) == (0.002, "gripper robotiq_2f_85")
-    assert (settings.standoff_distance, sources["standoff_distance"]) == (0.003, f"config {config}")
-    assert (settings.num_offsets, sources["num_offsets"]) == (4, "environment GRASPGEN_NUM_OFFSETS")
-    assert (settings.num_orientations, sources["num_orientations"]) == (5, "flag")
+    simulation, guess, sources = resolved.settings.simulation, resolved.settings.guess, resolved.sources
+    assert (simulation.fps, sources["fps"]) == (250, "default")
+    assert (guess.bite, sources["bite"]) == (0.002, "gripper robotiq_2f_85")
+    assert (guess.standoff_distance, sources["standoff_distance"]) == (0.003, f"config {config}")
+    assert (guess.num_offsets, sources["num_offsets"]) == (4, "environment GRASPGEN_NUM_OFFSETS")
+    assert (guess.num_orientations, sources["num_orientations"]) == (5, "flag")
 
 
 @pytest.mark.parametrize("name", sorted(known_fields()))
 def test_each_field_is_set_by_file_environment_and_flag(name: str, tmp_path: Path) -> None:
-    command_class = next(each for each in (AllCommand, *COMMAND_CLASSES) if name in each.model_fields)
+    command_class = next(each for each in (AllCommand, *COMMAND_CLASSES) if name in each.names())
     low, middle, high = values_for(name)
     config = write(tmp_path / "c.yaml", f"{name.replace('_', '-')}: {orjson.dumps(low).decode()}\n")
     environ = {f"GRASPGEN_{name.upper()}": typed(middle)}
@@ -185,7 +198,7 @@ def test_each_field_is_set_by_file_environment_and_flag(name: str, tmp_path: Pat
         settle(command_class, config=config, environ=environ),
         settle(command_class, config=config, environ=environ, flags={name: high if isinstance(high, bool) else typed(high)}),
     ]
-    assert [step.settings.model_dump(mode="json")[name] for step in steps] == [low, middle, high]
+    assert [step.settings.flat()[name] for step in steps] == [low, middle, high]
     assert [step.sources[name].split()[0] for step in steps] == ["config", "environment", "flag"]
 
 
@@ -195,9 +208,9 @@ def test_each_field_is_set_by_file_environment_and_flag(name: str, tmp_path: Pat
 )
 def test_environment_names_of_the_ecosystem(variable: str, name: str) -> None:
     resolved = settle(environ={variable: "theirs"})
-    assert (getattr(resolved.settings, name), resolved.sources[name]) == (Path("theirs"), f"environment {variable}")
+    assert (resolved.settings.flat()[name], resolved.sources[name]) == ("theirs", f"environment {variable}")
     ours = settle(environ={variable: "theirs", f"GRASPGEN_{name.upper()}": "ours"})
-    assert getattr(ours.settings, name) == Path("ours")
+    assert ours.settings.flat()[name] == "ours"
     assert environment_names(name)[1] == variable
 
 
@@ -207,7 +220,7 @@ def test_empty_environment_variable_counts_as_not_set() -> None:
 
 def test_a_switch_can_be_turned_off_again() -> None:
     resolved = settle(environ={"GRASPGEN_GUESS_ONLY": "yes"}, flags={"guess_only": False})
-    assert (resolved.settings.guess_only, resolved.sources["guess_only"]) == (False, "flag")
+    assert (resolved.settings.mode.guess_only, resolved.sources["guess_only"]) == (False, "flag")
 
 
 def test_gripper_is_asked_by_its_effective_name(tmp_path: Path) -> None:
@@ -247,9 +260,9 @@ def test_a_gripper_sets_only_how_it_is_used() -> None:
 
 def test_a_file_may_serve_all_commands(tmp_path: Path) -> None:
     config = write(tmp_path / "c.yaml", "fps: 500\nseed: 3\nmin-success: 5\nworkers: 2\n")
-    assert settle(SplitsCommand, config=config).settings.seed == 3
-    assert settle(AnalyzeCommand, config=config).settings.min_success == 5
-    assert settle(GuessCommand, config=config).settings.workers == 2
+    assert settle(SplitsCommand, config=config).settings.splits.seed == 3
+    assert settle(AnalyzeCommand, config=config).settings.analyze.min_success == 5
+    assert settle(GuessCommand, config=config).settings.execution.workers == 2
 
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "---\n", "null\n"])
@@ -259,14 +272,14 @@ def test_an_empty_file_sets_nothing(text: str, tmp_path: Path) -> None:
 
 def test_a_file_may_say_null_where_there_need_be_no_value(tmp_path: Path) -> None:
     resolved = settle(config=write(tmp_path / "c.yaml", "bite: null\n"), gripper={"bite": 0.002})
-    assert resolved.settings.bite is None
+    assert resolved.settings.guess.bite is None
 
 
 def test_home_folder_is_found_wherever_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
     resolved = settle(environ={"GRASP_DATASET_DIR": "~/data"})
-    assert resolved.settings.grasp_dataset == Path("/home/someone/data")
-    assert resolved.settings.graspgen_source == Path("/home/someone/github/GraspGen")
+    assert resolved.settings.dataset.grasp_dataset == Path("/home/someone/data")
+    assert resolved.settings.graspgen.graspgen_source == Path("/home/someone/github/GraspGen")
 
 
 def test_a_home_folder_that_is_not_known_is_one_line() -> None:
@@ -385,7 +398,7 @@ def test_a_shard_is_one_of_its_count(shard: str) -> None:
     assert mistakes(flags={"shard": shard}) == [f"--shard: {shard!r} is not allowed; give i/n with i from 0 to n - 1, such as 0/3"]
 
 
-@given(text=st.text(max_size=60), name=st.sampled_from(sorted(AllCommand.model_fields)))
+@given(text=st.text(max_size=60), name=st.sampled_from(sorted(AllCommand.names())))
 def test_any_text_is_a_value_or_one_line(text: str, name: str) -> None:
     """No value that anybody can type ends in anything but a setting or one line without the words of the library behind it."""
     flags = {"gripper_config": "x", name: text}
@@ -413,20 +426,20 @@ def test_any_file_is_settings_or_lines(text: str, tmp_path_factory: pytest.TempP
 
 
 @pytest.mark.parametrize("command_class", COMMAND_CLASSES)
-def test_shown_settings_cover_every_field_and_read_back(command_class: type[Section], tmp_path: Path) -> None:
+def test_shown_settings_cover_every_field_and_read_back(command_class: type[CommandSettings], tmp_path: Path) -> None:
     environ = {"GRASPGEN_SEED": "12", "GRASPGEN_GRASP_DATASET": "a: b # c", "GRASPGEN_GRIPPER_CONFIG": "85", "GRASPGEN_WORKERS": "3"}
     first = settle(command_class, environ=environ)
     text = settings_text(first)
-    assert set(yaml.safe_load(text)) == {name.replace("_", "-") for name in command_class.model_fields}
+    assert set(yaml.safe_load(text)) == {name.replace("_", "-") for name in command_class.names()}
     again = settle(command_class, config=write(tmp_path / "c.yaml", text))
     assert again.settings == first.settings
-    assert ("# environment GRASPGEN_GRASP_DATASET" in text) == ("grasp_dataset" in command_class.model_fields)
+    assert ("# environment GRASPGEN_GRASP_DATASET" in text) == ("grasp_dataset" in command_class.names())
     assert "# environment GRASPGEN_" in text and "# default" in text
 
 
 def test_settings_document_has_value_and_source() -> None:
     document = settings_document(settle(flags={"sampler": "antipodal"}))
-    assert set(document) == set(AllCommand.model_fields)
+    assert set(document) == set(AllCommand.names())
     assert document["sampler"] == {"value": "antipodal", "source": "flag"}
     assert document["grasp_dataset"]["value"] == "results"
     assert orjson.dumps(document)
@@ -434,10 +447,10 @@ def test_settings_document_has_value_and_source() -> None:
 
 def test_several_paths_come_as_a_flag_given_again_a_list_or_one_text(tmp_path: Path) -> None:
     for typed_in, paths in ((["a", "b c"], ("a", "b c")), ("a", ("a",)), ('["a", "b"]', ("a", "b"))):
-        assert settle(AnalyzeCommand, flags={"paths": typed_in}).settings.paths == tuple(map(Path, paths))
+        assert settle(AnalyzeCommand, flags={"paths": typed_in}).settings.inputs.paths == tuple(map(Path, paths))
     config = write(tmp_path / "c.yaml", "paths: results\noutput: [a.csv, b.json]\n")
     settings = settle(AnalyzeCommand, config=config).settings
-    assert (settings.paths, settings.output) == ((Path("results"),), (Path("a.csv"), Path("b.json")))
+    assert (settings.inputs.paths, settings.analyze.output) == ((Path("results"),), (Path("a.csv"), Path("b.json")))
 
 
 @pytest.mark.parametrize("wrong", [["a", ""], ["a\0"], "[1]", '["a"', "[]]"])

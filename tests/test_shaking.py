@@ -17,8 +17,7 @@ from graspgen_cli.app import main
 from graspgen_cli.dataset.provenance import simulation_provenance
 from graspgen_cli.geometry.poses import inverse, pose
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Outcome
-from graspgen_cli.settings.disturbances import DEFAULT_TUGS, Shake, ShakeAxis, ShakeKind
-from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.trials import DEFAULT_TUGS, Shake, ShakeAxis, ShakeKind, SimulationSettings
 from graspgen_cli.validate.engine import make_backend
 from graspgen_cli.validate.judge import judge
 from graspgen_cli.validate.protocols import STILL, Stage, motion_table, protocol_sequences, stage_title, stages

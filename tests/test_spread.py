@@ -27,7 +27,7 @@ from graspgen_cli.running import pool
 from graspgen_cli.running.pool import SharedCores
 from graspgen_cli.running.processes import resident_bytes
 from graspgen_cli.running.run import is_mine
-from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.validate.engines.mujoco import MujocoBackend
 from graspgen_cli.validate.variation import Variation
 from made_datasets import contents

@@ -21,7 +21,7 @@ from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.errors import ExitCode, SettingsError
 from graspgen_cli.formats.graspgen_json import encode, read_grasp_file
 from graspgen_cli.records import GraspBatch, Outcome
-from graspgen_cli.settings.analysis_models import BalanceSettings, FilterSettings
+from graspgen_cli.settings.datasets import BalanceSettings, FilterSettings
 from made_datasets import GRIPPER, OFFSET, contents, make_dataset
 
 Streams = pytest.CaptureFixture[str]

@@ -11,7 +11,7 @@ from examples import GRIPPERS
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.geometry.poses import pose
 from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject, TrialState
-from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.validate.engine import make_backend
 from graspgen_cli.validate.judge import judge
 from graspgen_cli.validate.trace import TrialTrace, touching_bodies, trace_trial

@@ -15,7 +15,8 @@ from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.geometry.poses import pose
 from graspgen_cli.guess.loop import make_guesses
 from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject, TrialState
-from graspgen_cli.settings.models import GuessSettings, SimulationSettings
+from graspgen_cli.settings.guesses import GuessSettings
+from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.validate.engine import make_backend
 from graspgen_cli.validate.judge import judge
 from graspgen_cli.validate.progress import is_steady

@@ -27,7 +27,7 @@ from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.objects.read import read_mesh
 from graspgen_cli.records import GraspBatch, GraspDataset, Gripper, Outcome
 from graspgen_cli.settings.commands import ViewCommand
-from graspgen_cli.settings.view_models import FigureKind, OutcomeName
+from graspgen_cli.settings.datasets import FigureKind, OutcomeName
 from made_datasets import document, make_dataset, signed
 from test_drawing import needs_opengl
 
@@ -35,7 +35,7 @@ FIGURES = list(FigureKind)
 
 
 def source_of(path: Path | str, **settings: object) -> GraspSource:
-    found = open_source(ViewCommand(grasp_dataset=path, object_dataset=OBJECTS, **settings))
+    found = open_source(ViewCommand.of(grasp_dataset=path, object_dataset=OBJECTS, **settings))
     assert isinstance(found, GraspSource)
     return found
 

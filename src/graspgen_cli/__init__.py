@@ -43,10 +43,10 @@ if TYPE_CHECKING:
     from graspgen_cli.records import Gripper as Gripper
     from graspgen_cli.records import Outcome as Outcome
     from graspgen_cli.records import TargetObject as TargetObject
-    from graspgen_cli.settings.models import CollisionApproximation as CollisionApproximation
-    from graspgen_cli.settings.models import GuessSettings as GuessSettings
-    from graspgen_cli.settings.models import SimulationSettings as SimulationSettings
-    from graspgen_cli.settings.randomization_models import RandomizationSettings as RandomizationSettings
+    from graspgen_cli.settings.guesses import GuessSettings as GuessSettings
+    from graspgen_cli.settings.trials import CollisionApproximation as CollisionApproximation
+    from graspgen_cli.settings.trials import RandomizationSettings as RandomizationSettings
+    from graspgen_cli.settings.trials import SimulationSettings as SimulationSettings
 
 __version__ = "0.1.0"
 
@@ -82,8 +82,8 @@ _PLACES = {
     "graspgen_cli.grippers.find": ("load_gripper",),
     "graspgen_cli.objects.load": ("load_object",),
     "graspgen_cli.records": ("GraspBatch", "GraspDataset", "Gripper", "Outcome", "TargetObject"),
-    "graspgen_cli.settings.models": ("CollisionApproximation", "GuessSettings", "SimulationSettings"),
-    "graspgen_cli.settings.randomization_models": ("RandomizationSettings",),
+    "graspgen_cli.settings.guesses": ("GuessSettings",),
+    "graspgen_cli.settings.trials": ("CollisionApproximation", "RandomizationSettings", "SimulationSettings"),
 }
 _MODULE_OF = {name: module for module, names in _PLACES.items() for name in names}
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from graspgen_cli.errors import SettingsError
-from graspgen_cli.settings.models import GuessSettings, Section, SimulationSettings
+from graspgen_cli.settings.base import CommandSettings
+from graspgen_cli.settings.guesses import GuessSettings
+from graspgen_cli.settings.trials import SimulationSettings
 
 if TYPE_CHECKING:
     from graspgen_cli.analysis.compare import Comparison
@@ -28,12 +30,12 @@ if TYPE_CHECKING:
     from graspgen_cli.records import GraspBatch, Gripper, TargetObject
     from graspgen_cli.running.inspection import Inspection
     from graspgen_cli.settings.commands import GraspCommand
-    from graspgen_cli.settings.randomization_models import RandomizationSettings
+    from graspgen_cli.settings.trials import RandomizationSettings
     from graspgen_cli.training.inference import InferenceConfig
     from graspgen_cli.training.scripts import TrainingScripts
     from graspgen_cli.validate.trials import TrialResult
 
-S = TypeVar("S", bound=Section)
+S = TypeVar("S", bound=CommandSettings)
 OnReport = Callable[["ObjectReport"], None]
 
 
@@ -197,10 +199,10 @@ def replay_trial(*, config: Path | None = None, **settings: object) -> Replay:
 
     resolved = _resolved(ReplayCommand, settings, config)
     replay = replay_run.run_replay(resolved)
-    if resolved.video is not None:
-        replay_run.write_video(replay, resolved.video, slow_motion=resolved.slow_motion)
-    if resolved.plot is not None:
-        replay_run.write_plot(replay, resolved.plot)
+    if resolved.replay.video is not None:
+        replay_run.write_video(replay, resolved.replay.video, slow_motion=resolved.replay.slow_motion)
+    if resolved.replay.plot is not None:
+        replay_run.write_plot(replay, resolved.replay.plot)
     return replay
 
 
@@ -290,7 +292,7 @@ def _resolved(command_class: type[S], settings: dict[str, object], config: Path 
     from graspgen_cli.commands.gripper_values import gripper_values
     from graspgen_cli.settings.cascade import resolve
 
-    unknown = sorted(set(settings) - set(command_class.model_fields))
+    unknown = sorted(set(settings) - set(command_class.names()))
     if unknown:
-        raise SettingsError(f"unknown settings {', '.join(unknown)}; there are {', '.join(sorted(command_class.model_fields))}")
+        raise SettingsError(f"unknown settings {', '.join(unknown)}; there are {', '.join(sorted(command_class.names()))}")
     return resolve(command_class, flags=settings, config=config, environ={}, gripper_values=gripper_values).settings

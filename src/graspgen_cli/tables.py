@@ -18,6 +18,7 @@ class EngineRow:
         process a device (`validate.engine.Simulator`); a device whose name begins with "cuda" needs an NVIDIA GPU. None: no devices; each
         worker process has the engine to itself.
     preferred: whether `--backend auto` takes the engine where `module` is installed and the device exists.
+    options: names of settings of the groups `backend` and `execution`, besides the device, that the engine's `open_simulator` takes.
     has_our_contacts: whether `validate.contact.ContactModel` sets its contacts, so that the provenance records that model.
     """
 
@@ -27,6 +28,7 @@ class EngineRow:
     packages: tuple[str, ...] = ()
     first_device: str | None = None
     preferred: bool = False
+    options: tuple[str, ...] = ()
     has_our_contacts: bool = False
 
 
@@ -60,6 +62,7 @@ ENGINES = {
         extra="isaaclab",
         packages=("isaaclab",),
         first_device="cuda:0",
+        options=("headed", "objects_per_worker"),
     ),
 }
 """The engines by the name that `--backend` takes."""

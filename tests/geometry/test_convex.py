@@ -20,7 +20,7 @@ from graspgen_cli.geometry.convex import LARGEST_GAP, RELAXED, SIMPLIFIED, Conve
 from graspgen_cli.geometry.gaps import GapBound, Surface, depth_outside, measure_gap, measure_gaps
 from graspgen_cli.geometry.meshes import is_closed, mesh_from_solid, signed_volume, triangle_mesh, winding_number
 from graspgen_cli.records import TriangleMesh
-from graspgen_cli.settings.models import CollisionApproximation as Approximation
+from graspgen_cli.settings.trials import CollisionApproximation as Approximation
 
 MM = 0.001
 TURN = trimesh.transformations.rotation_matrix(0.7, (3, -1, 2))[:3, :3]

@@ -13,7 +13,7 @@ from graspgen_cli.geometry.convex import convex_pieces
 from graspgen_cli.geometry.meshes import in_own_frame, pose_in_own_frame
 from graspgen_cli.geometry.poses import is_rotation, pose, transform_points
 from graspgen_cli.records import Floats, TriangleMesh
-from graspgen_cli.settings.models import CollisionApproximation
+from graspgen_cli.settings.trials import CollisionApproximation
 
 SHAPES = {
     "cube": np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * 0.02,

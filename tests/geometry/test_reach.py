@@ -25,8 +25,9 @@ from graspgen_cli.guess.loop import make_guesses
 from graspgen_cli.guess.proposals import propose
 from graspgen_cli.objects.load import load_object
 from graspgen_cli.records import GraspBatch, Outcome, TargetObject, TriangleMesh
-from graspgen_cli.settings.models import CollisionApproximation as Approximation
-from graspgen_cli.settings.models import GuessSettings, SimulationSettings
+from graspgen_cli.settings.guesses import GuessSettings
+from graspgen_cli.settings.trials import CollisionApproximation as Approximation
+from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.validate.engine import make_backend
 from graspgen_cli.validate.trials import run_trials
 

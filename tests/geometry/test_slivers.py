@@ -16,7 +16,7 @@ from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.geometry.meshes import THINNEST, thickness, without_slivers
 from graspgen_cli.objects.load import load_object
 from graspgen_cli.records import TriangleMesh
-from graspgen_cli.settings.models import CollisionApproximation, SimulationSettings
+from graspgen_cli.settings.trials import CollisionApproximation, SimulationSettings
 from graspgen_cli.validate.scene import build_scene
 
 

@@ -14,7 +14,7 @@ from graspgen_cli.geometry.meshes import mesh_from_solid, triangle_mesh
 from graspgen_cli.geometry.rays import RayCaster
 from graspgen_cli.objects.load import load_object
 from graspgen_cli.records import TargetObject, TriangleMesh
-from graspgen_cli.settings.models import CollisionApproximation as Approximation
+from graspgen_cli.settings.trials import CollisionApproximation as Approximation
 
 Place = tuple[tuple[float, float, float], tuple[float, float, float]]
 """Sides and middle of a box, mm."""

@@ -17,7 +17,7 @@ from graspgen_cli.geometry.poses import transform_points
 from graspgen_cli.making import controls
 from graspgen_cli.making.controls import require_controls, run_control_trials
 from graspgen_cli.records import Gripper
-from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.trials import SimulationSettings
 
 
 def test_a_built_in_gripper_holds_what_is_between_its_pads_and_nothing_beside_them(gripper: Gripper) -> None:

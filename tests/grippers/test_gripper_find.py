@@ -13,7 +13,7 @@ from jaw_models import parallel_jaw
 from graspgen_cli.errors import GripperError
 from graspgen_cli.grippers.find import builtin_grippers, load_gripper
 from graspgen_cli.records import Gripper
-from graspgen_cli.settings.models import GripperSettings
+from graspgen_cli.settings.inputs import GripperSettings
 
 COMPLETE = "name: jaw\nmodel: models/jaw.xml\nfinger_bodies: [left, right]\nbite: 0.004\n"
 

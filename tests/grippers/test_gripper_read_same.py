@@ -17,7 +17,8 @@ from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.guess.loop import make_guesses
 from graspgen_cli.records import Gripper, TriangleMesh
-from graspgen_cli.settings.models import GripperSettings, GuessSettings
+from graspgen_cli.settings.guesses import GuessSettings
+from graspgen_cli.settings.inputs import GripperSettings
 from shapes import box
 
 SET = {"grip_force": 70.0, "closing_speed": 0.1}

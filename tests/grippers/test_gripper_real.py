@@ -18,7 +18,8 @@ from graspgen_cli.geometry.poses import pose
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.grippers.self_check import check_gripper
 from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject
-from graspgen_cli.settings.models import GripperSettings, SimulationSettings
+from graspgen_cli.settings.inputs import GripperSettings
+from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.validate.engine import make_backend
 from graspgen_cli.validate.trials import run_trials
 from shapes import box

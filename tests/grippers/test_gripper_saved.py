@@ -15,7 +15,7 @@ from graspgen_cli.errors import GripperError, OutputError
 from graspgen_cli.grippers.find import builtin_grippers, load_gripper
 from graspgen_cli.grippers.gripper_file import config_folder, save_gripper, saved_file, saved_grippers
 from graspgen_cli.records import Gripper
-from graspgen_cli.settings.models import GripperSettings
+from graspgen_cli.settings.inputs import GripperSettings
 
 
 @pytest.fixture(autouse=True)

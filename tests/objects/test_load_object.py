@@ -16,7 +16,7 @@ from graspgen_cli.errors import ObjectError
 from graspgen_cli.geometry.convex import ALGORITHM, recipe
 from graspgen_cli.objects.load import default_cache, load_object
 from graspgen_cli.records import TargetObject
-from graspgen_cli.settings.models import CollisionApproximation as Approximation
+from graspgen_cli.settings.trials import CollisionApproximation as Approximation
 
 SIZE = np.array([0.04, 0.06, 0.1])
 

@@ -38,9 +38,9 @@ from graspgen_cli.objects.load import load_object
 from graspgen_cli.objects.scales import resolve_object_paths
 from graspgen_cli.records import Floats, TargetObject
 from graspgen_cli.running.processes import run_in_chunks
-from graspgen_cli.settings.analysis_models import InputSettings
 from graspgen_cli.settings.commands import AnalyzeCommand
-from graspgen_cli.settings.models import GripperSettings
+from graspgen_cli.settings.datasets import InputSettings
+from graspgen_cli.settings.inputs import GripperSettings
 
 
 @dataclass(frozen=True)
@@ -197,15 +197,17 @@ def analyze_collections(settings: AnalyzeCommand, *, on_start: Callable[[int], N
 
     Raises InputError where there is nothing to read, GripperError where the gripper that was named cannot be read.
     """
-    named = "gripper_config" in settings.model_fields_set
-    gripper = load_gripper(settings.gripper_config, options=settings).name if named or not settings.paths else None
-    collections = open_inputs(settings, dataset=settings.grasp_dataset, gripper=gripper)
+    named = "gripper_config" in settings.gripper.model_fields_set
+    gripper = load_gripper(settings.gripper.gripper_config, options=settings.gripper).name if named or not settings.inputs.paths else None
+    collections = open_inputs(settings.inputs, dataset=settings.dataset.grasp_dataset, gripper=gripper)
     entries = list(dict.fromkeys(entry for collection in collections for entry in collection.entries))
     on_start(len(entries))
-    meshes = _meshes(settings) if settings.geometry else None
-    look = Look(meshes, GripperSettings(**settings.model_dump(include=set(GripperSettings.model_fields))) if named else None)
+    meshes = _meshes(settings) if settings.analyze.geometry else None
+    look = Look(meshes, settings.gripper if named else None)
     looked = []
-    for entry, result in run_in_chunks(entries, make_looker, (look,), workers=settings.workers, slow=meshes is not None, fetch=fetch_entry):
+    for entry, result in run_in_chunks(
+        entries, make_looker, (look,), workers=settings.execution.workers, slow=meshes is not None, fetch=fetch_entry
+    ):
         looked.append(result or _lost(entry))
         on_object(entry.name)
     objects = sorted((each.facts for each in looked if each.facts), key=lambda facts: (facts.gripper, facts.counts.object_id, facts.source))
@@ -219,13 +221,13 @@ def analyze_collections(settings: AnalyzeCommand, *, on_start: Callable[[int], N
         findings=tuple(sorted(found, key=lambda finding: (not finding.is_fault, finding.kind, finding.source, finding.object_id))),
         splits=splits,
         settings=_settings(looked),
-        thresholds=Thresholds(**settings.model_dump(include=set(Thresholds.__dataclass_fields__))),
+        thresholds=Thresholds(**settings.analyze.model_dump(include=set(Thresholds.__dataclass_fields__))),
     )
     return Analyzed(analysis, {str(entry.shown): entry for entry in entries})
 
 
 def _meshes(settings: AnalyzeCommand) -> Path:
-    return resolve_object_paths(object_scales_json=settings.object_scales_json, object_dataset=settings.object_dataset)[1]
+    return resolve_object_paths(object_scales_json=settings.objects.object_scales_json, object_dataset=settings.objects.object_dataset)[1]
 
 
 def _settings(looked: Sequence[Looked]) -> dict[str, dict[str, object]]:

@@ -223,13 +223,13 @@ MOST_PICTURES = 400
 
 def require_report_package(settings: AnalyzeCommand) -> None:
     """Raises InputError where a report is asked for and what draws it is missing, before the long work starts."""
-    if any(path.suffix.lower() == ".html" for path in settings.output) and find_spec("plotly") is None:
+    if any(path.suffix.lower() == ".html" for path in settings.analyze.output) and find_spec("plotly") is None:
         raise InputError("a report needs the package plotly; run: pip install 'graspgen-cli[report]'")
 
 
 def write_outputs(analysis: DatasetAnalysis, entries: Mapping[str, Entry], settings: AnalyzeCommand) -> None:
     """Writes every --output in the form that its suffix says. entries: by source. Raises OutputError."""
-    for path in settings.output:
+    for path in settings.analyze.output:
         write_atomically(path, _content(path.suffix.lower(), analysis, entries, settings))
 
 
@@ -238,7 +238,7 @@ def _content(form: str, analysis: DatasetAnalysis, entries: Mapping[str, Entry],
         return csv_text(analysis).encode("utf-8", "backslashreplace")
     if form == ".json":
         return orjson.dumps({"command": "analyze", **analysis_document(analysis)}, option=orjson.OPT_INDENT_2) + b"\n"
-    meshes = resolve_object_paths(object_scales_json=settings.object_scales_json, object_dataset=settings.object_dataset)[1]
+    meshes = resolve_object_paths(object_scales_json=settings.objects.object_scales_json, object_dataset=settings.objects.object_dataset)[1]
     worst, best = ([_scene(facts, entries[facts.source], meshes) for facts in row] for row in worst_and_best(analysis.objects))
     return report_page(analysis, worst=worst, best=best, pictures=_pictures(analysis, meshes))
 

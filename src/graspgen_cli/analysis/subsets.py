@@ -29,8 +29,8 @@ from graspgen_cli.formats.json_text import PoseText
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.objects.scales import id_problem
 from graspgen_cli.records import Floats, GraspBatch, Outcome
-from graspgen_cli.settings.analysis_models import BalanceSettings, FilterSettings
 from graspgen_cli.settings.commands import BalanceCommand, FilterCommand
+from graspgen_cli.settings.datasets import BalanceSettings, FilterSettings
 
 _PLACES = re.compile(r"\s*(?:(\d{1,9})\s*(:)?\s*(\d{1,9})?|(:)\s*(\d{1,9}))\s*")
 """One place or range of --indices: ``7``, ``7:``, ``7:9`` or ``:9``."""
@@ -172,23 +172,22 @@ def balance_dataset(settings: BalanceCommand, *, on_start: Callable[[int], None]
     """Copies a random choice of each object's grasps; which ones depends on the seed and the object alone."""
 
     def choose(grasps: ObjectGrasps) -> Indices:
-        seed = hashlib.sha256(f"{settings.seed}\0{grasps.dataset.object_id}".encode()).digest()
+        seed = hashlib.sha256(f"{settings.balance.seed}\0{grasps.dataset.object_id}".encode()).digest()
         rng = np.random.Generator(np.random.Philox(int.from_bytes(seed[:16], "big")))
-        return balanced(settings, grasps.dataset.grasps, rng)
+        return balanced(settings.balance, grasps.dataset.grasps, rng)
 
-    how = {"command": "balance", **settings.model_dump(include={"num_held", "num_failed", "failed_per_held", "seed"})}
+    how = {"command": "balance", **settings.balance.model_dump()}
     return _copy(settings, choose, how, on_start, on_object)
 
 
 def filter_dataset(settings: FilterCommand, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> Subset:
     """Copies the grasps that meet the conditions. Raises SettingsError for conditions that are none."""
-    wanted = conditions(settings)
+    wanted = conditions(settings.conditions)
 
     def choose(grasps: ObjectGrasps) -> Indices:
         return matching(wanted, grasps.dataset.grasps, grasps.trainer_frame)
 
-    names = {"indices", "outcomes", "min_opening", "max_opening", "approach_direction", "approach_angle"}
-    how = {"command": "filter", **settings.model_dump(mode="json", include=names)}
+    how = {"command": "filter", **settings.conditions.model_dump(mode="json")}
     return _copy(settings, choose, how, on_start, on_object)
 
 
@@ -199,12 +198,12 @@ def _copy(
     on_start: Callable[[int], None],
     on_object: Callable[[str], None],
 ) -> Subset:
-    named = "gripper_config" in settings.model_fields_set
-    gripper = load_gripper(settings.gripper_config, options=settings).name if named or not settings.paths else None
-    collections = open_inputs(settings, dataset=settings.grasp_dataset, gripper=gripper)
-    _require_empty(settings.output_dataset)
+    named = "gripper_config" in settings.gripper.model_fields_set
+    gripper = load_gripper(settings.gripper.gripper_config, options=settings.gripper).name if named or not settings.inputs.paths else None
+    collections = open_inputs(settings.inputs, dataset=settings.dataset.grasp_dataset, gripper=gripper)
+    _require_empty(settings.copied.output_dataset)
     on_start(sum(len(collection.entries) for collection in collections))
-    writer = _Writer(settings.output_dataset, choose, how)
+    writer = _Writer(settings.copied.output_dataset, choose, how)
     broken = [error.summary for collection in collections for error in collection.damaged]
     objects: list[KeptObject] = []
     for collection in collections:
@@ -214,9 +213,9 @@ def _copy(
             except GraspFileError as error:
                 broken.append(error.summary)
             on_object(entry.name)
-    _write_maps(settings.output_dataset, objects)
+    _write_maps(settings.copied.output_dataset, objects)
     for collection in collections:
-        _copy_lists(collection, settings.output_dataset, objects)
+        _copy_lists(collection, settings.copied.output_dataset, objects)
     return Subset(tuple(objects), tuple(broken))
 
 

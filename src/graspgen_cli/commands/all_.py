@@ -24,16 +24,16 @@ def all_(settings: AllCommand, console: Console) -> ExitCode:
 
     files = write_gripper_config(settings).files
     note_files(files, settings, console)
-    phase = Phase.GUESS if settings.guess_only else Phase.ALL
+    phase = Phase.GUESS if settings.mode.guess_only else Phase.ALL
     summary = process_objects(settings, phase=phase, console=console)
-    whole = settings.shard is None
+    whole = settings.execution.shard is None
     plan = update_dataset_splits(settings) if whole and _has_grasps(summary) else None
     if console.json:
         console.document({"command": "all", **_document(settings, files, summary, plan)})
     else:
         print_summary(summary, console)
         _print_files(files, plan, console)
-        following = "validate --load-guesses" if settings.guess_only else "analyze"
+        following = "validate --load-guesses" if settings.mode.guess_only else "analyze"
         print_next(settings, following if whole else "splits", console)
     return exit_code(summary)
 
@@ -53,7 +53,7 @@ def _print_files(files: tuple[ConfigFile, ...], plan: SplitPlan | None, console:
 def _document(settings: AllCommand, files: tuple[ConfigFile, ...], summary: RunSummary, plan: SplitPlan | None) -> dict[str, object]:
     splits = {"new_train": plan.new_train, "new_valid": plan.new_valid} if plan else None
     config = [{"path": str(file.path), "status": str(file.status)} for file in files]
-    return {**summary_document(summary), "gripper_config": config, "splits": splits, "grasp_dataset": str(settings.grasp_dataset)}
+    return {**summary_document(summary), "gripper_config": config, "splits": splits, "grasp_dataset": str(settings.dataset.grasp_dataset)}
 
 
 COMMAND = Command(

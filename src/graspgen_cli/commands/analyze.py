@@ -14,7 +14,7 @@ from graspgen_cli.console import Console
 from graspgen_cli.errors import ExitCode
 from graspgen_cli.settings.commands import AnalyzeCommand
 from graspgen_cli.settings.fields import flag
-from graspgen_cli.settings.models import GripperSettings, ObjectSettings
+from graspgen_cli.settings.inputs import GripperSettings, ObjectSettings
 
 if TYPE_CHECKING:
     from graspgen_cli.analysis.counts import OutcomeCounts
@@ -41,7 +41,7 @@ def analyze(settings: AnalyzeCommand, console: Console) -> ExitCode:
         console.document({"command": "analyze", **analysis_document(analysis)})
     else:
         _print(analysis, settings, console)
-    for path in settings.output:
+    for path in settings.analyze.output:
         console.note(f"written: {path}")
     for finding in analysis.broken:
         console.error(f"{finding.source}: {finding.detail}")
@@ -159,7 +159,7 @@ def _print_short(analysis: DatasetAnalysis, settings: AnalyzeCommand, console: C
     short = analysis.short
     if analysis.under:
         console.line()
-        console.line(f"held rate {_rate(analysis.total.held_rate)} is under --fail-under {settings.fail_under:g}")
+        console.line(f"held rate {_rate(analysis.total.held_rate)} is under --fail-under {settings.analyze.fail_under:g}")
     if not short:
         return
     console.line()
@@ -174,8 +174,8 @@ def _print_short(analysis: DatasetAnalysis, settings: AnalyzeCommand, console: C
 
 def fill_commands(analysis: DatasetAnalysis, settings: AnalyzeCommand) -> Iterator[str]:
     """The command that fills what is short, for each dataset and gripper; files that lie in no dataset have none."""
-    failed = settings.min_failed
-    held = max(settings.min_success, settings.min_total - failed)
+    failed = settings.analyze.min_failed
+    held = max(settings.analyze.min_success, settings.analyze.min_total - failed)
     quotas = [*(["--num-collision-free-grasps", str(held)] if held else []), *(["--num-colliding-grasps", str(failed)] if failed else [])]
     short = {row.object_id for row in analysis.short}
     places = {(root, facts.gripper) for facts in analysis.objects if facts.counts.object_id in short for root in _datasets(facts)}
@@ -193,12 +193,12 @@ def _datasets(facts: ObjectFacts) -> Iterator[str]:
 def _flags(settings: AnalyzeCommand, gripper: str) -> list[str]:
     """The flags that say which objects and which gripper, where they are not the defaults."""
     default = GripperSettings.model_fields["gripper_config"].default
-    given = "gripper_config" in settings.model_fields_set
-    named = settings.gripper_config if given else gripper
+    given = "gripper_config" in settings.gripper.model_fields_set
+    named = settings.gripper.gripper_config if given else gripper
     words = [] if named == default else [flag("gripper_config"), named]
     for name, field in ObjectSettings.model_fields.items():
-        if getattr(settings, name) != field.default:
-            words += [flag(name), str(getattr(settings, name))]
+        if getattr(settings.objects, name) != field.default:
+            words += [flag(name), str(getattr(settings.objects, name))]
     return words
 
 

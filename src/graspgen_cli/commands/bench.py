@@ -21,7 +21,7 @@ APART = ("objects", "machine")
 
 def bench(settings: BenchCommand, console: Console) -> ExitCode:
     """Measure and print the figures, beside those of an earlier run if one is named."""
-    earlier = None if settings.compare is None else _read(settings.compare)
+    earlier = None if settings.bench.compare is None else _read(settings.bench.compare)
     from graspgen_cli.running.bench import run_bench
 
     found = run_bench(settings, on_note=console.note)

@@ -17,12 +17,12 @@ from rich.markup import escape
 from graspgen_cli.commands.gripper_values import gripper_values
 from graspgen_cli.console import Console
 from graspgen_cli.errors import ExitCode, SettingsError
+from graspgen_cli.settings.base import CommandSettings
 from graspgen_cli.settings.cascade import resolve
 from graspgen_cli.settings.fields import Kind, flag, kind, off_flag
-from graspgen_cli.settings.models import Section
 from graspgen_cli.settings.options import keyword, option_parameters, typed_flags
 
-S = TypeVar("S", bound=Section)
+S = TypeVar("S", bound=CommandSettings)
 COMMON_PANEL = "Common to all commands"
 _ARGUMENT = "argument_"
 """What the parameter of a command's argument is called."""
@@ -112,8 +112,8 @@ def argument_name(command: Command[Any]) -> str:
 
 
 def _takes_several(command: Command[Any]) -> bool:
-    settings: type[Section] = command.settings
-    return command.argument is not None and kind(settings, command.argument) is Kind.PATHS
+    settings: type[CommandSettings] = command.settings
+    return command.argument is not None and kind(settings.names()[command.argument], command.argument) is Kind.PATHS
 
 
 def _with_argument(command: Command[Any], arguments: dict[str, Any]) -> dict[str, Any]:
@@ -127,10 +127,10 @@ def _with_argument(command: Command[Any], arguments: dict[str, Any]) -> dict[str
     return {**arguments, command.argument: given}
 
 
-def _about_switches(settings: type[Section]) -> list[str]:
+def _about_switches(settings: type[CommandSettings]) -> list[str]:
     """How to turn off what a file or the environment turned on, where the command has such a setting."""
-    off = [name for name, field in settings.model_fields.items() if field.default is False]
-    return [f"{flag(off[0])} and its like have a counterpart such as {off_flag(settings, off[0])}."] if off else []
+    off = [(group, name) for name, group in settings.names().items() if group.model_fields[name].default is False]
+    return [f"{flag(name)} and its like have a counterpart such as {off_flag(group, name)}." for group, name in off[:1]]
 
 
 def execute(name: str, command: Command[S], arguments: dict[str, Any], common: CommonOptions) -> ExitCode:
@@ -140,7 +140,7 @@ def execute(name: str, command: Command[S], arguments: dict[str, Any], common: C
     console = Console(json=common.json, quiet=common.quiet)
     if not common.show_settings:
         return command.run(resolved.settings, console)
-    from graspgen_cli.settings.show import settings_document, settings_text
+    from graspgen_cli.settings.cascade import settings_document, settings_text
 
     if console.json:
         console.document({"command": name, "settings": settings_document(resolved)})

@@ -20,11 +20,11 @@ def compare(settings: CompareCommand, console: Console) -> ExitCode:
     """Compare the two and print what differs."""
     from graspgen_cli.analysis.compare import compare_collections
 
-    if len(settings.paths) != 2:
-        raise SettingsError(f"compare takes two datasets, not {len(settings.paths)}; name both, as in `graspgen compare A B`")
-    first, second = settings.paths
+    if len(settings.inputs.paths) != 2:
+        raise SettingsError(f"compare takes two datasets, not {len(settings.inputs.paths)}; name both, as in `graspgen compare A B`")
+    first, second = settings.inputs.paths
     with console.progress(lines=False) as progress:
-        found = compare_collections(first, second, workers=settings.workers, on_start=progress.start, on_object=progress.advance)
+        found = compare_collections(first, second, workers=settings.execution.workers, on_start=progress.start, on_object=progress.advance)
     if console.json:
         console.document({"command": "compare", "first": str(first), "second": str(second), **_document(found)})
     else:

@@ -20,7 +20,7 @@ def convert(settings: ConvertCommand, console: Console) -> ExitCode:
     with console.progress() as progress:
         conversion = convert_grasps(settings, on_start=progress.start, on_object=progress.advance)
     if console.json:
-        console.document({"command": "convert", **_document(conversion), "output": str(settings.output_dataset)})
+        console.document({"command": "convert", **_document(conversion), "output": str(settings.copied.output_dataset)})
     else:
         _print(conversion, settings, console)
     for note in conversion.notes:
@@ -52,10 +52,10 @@ def _print(conversion: Conversion, settings: ConvertCommand, console: Console) -
         return
     console.table(("gripper", "objects", "grasps"), rows)
     console.line()
-    console.line(f"files: {settings.output_dataset}")
-    if settings.to == "graspgen":
+    console.line(f"files: {settings.copied.output_dataset}")
+    if settings.convert.to == "graspgen":
         for gripper in grippers:
-            console.line(f"next:  graspgen analyze --gripper-config {gripper} --grasp-dataset {settings.output_dataset}")
+            console.line(f"next:  graspgen analyze --gripper-config {gripper} --grasp-dataset {settings.copied.output_dataset}")
 
 
 COMMAND = Command(

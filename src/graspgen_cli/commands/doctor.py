@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
 def doctor(settings: DoctorCommand, console: Console) -> ExitCode:
     """Look at the dataset that is named, or else at the machine, and print what is wrong."""
-    named = "grasp_dataset" in settings.model_fields_set
-    facts = _machine() if settings.machine or not named else []
+    named = "grasp_dataset" in settings.dataset.model_fields_set
+    facts = _machine() if settings.doctor.machine or not named else []
     found = _dataset(settings, console) if named else None
     if console.json:
-        console.document({"command": "doctor", "machine": _listed(facts), "dataset": found and _document(found, settings.grasp_dataset)})
+        console.document(
+            {"command": "doctor", "machine": _listed(facts), "dataset": found and _document(found, settings.dataset.grasp_dataset)}
+        )
     else:
         if facts:
             _print_machine(facts, console)
@@ -54,13 +56,15 @@ def _print_machine(facts: list[Fact], console: Console) -> None:
 def _dataset(settings: DoctorCommand, console: Console) -> Inspection:
     from graspgen_cli.running.inspection import inspect_dataset
 
-    meshes = settings.object_dataset if "object_dataset" in settings.model_fields_set else None
+    meshes = settings.objects.object_dataset if "object_dataset" in settings.objects.model_fields_set else None
     with console.progress(lines=False) as progress:
 
         def advance(name: str, _: object) -> None:
             progress.advance(name)
 
-        return inspect_dataset(settings.grasp_dataset, meshes=meshes, repair=settings.repair, on_start=progress.start, on_file=advance)
+        return inspect_dataset(
+            settings.dataset.grasp_dataset, meshes=meshes, repair=settings.doctor.repair, on_start=progress.start, on_file=advance
+        )
 
 
 def _document(found: Inspection, root: Path) -> dict[str, object]:
@@ -72,7 +76,7 @@ def _document(found: Inspection, root: Path) -> dict[str, object]:
 
 
 def _print(found: Inspection, settings: DoctorCommand, console: Console) -> None:
-    root = settings.grasp_dataset
+    root = settings.dataset.grasp_dataset
     for line in found.repaired:
         console.line(line)
     if found.findings:
@@ -80,7 +84,7 @@ def _print(found: Inspection, settings: DoctorCommand, console: Console) -> None
         console.table(("file", "finding", ""), rows, text=True)
         console.line()
     console.line(f"grasp files: {found.files}, grippers: {len(found.grippers)}, findings: {len(found.findings)}")
-    if found.mendable and not settings.repair:
+    if found.mendable and not settings.doctor.repair:
         console.note(f"--repair mends {found.mendable} of them: broken files move to {root / 'quarantine'}, maps are made anew")
 
 

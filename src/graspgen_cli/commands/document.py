@@ -11,8 +11,8 @@ from typing import Any
 from graspgen_cli.app import COMMANDS
 from graspgen_cli.commands.command import COMMON_HELP, Command, argument_name
 from graspgen_cli.errors import ExitCode
-from graspgen_cli.settings.fields import ENVIRONMENT_ALIASES, Kind, allowed, default_text, fields_by_section, flag, heading, kind, off_flag
-from graspgen_cli.settings.models import Section
+from graspgen_cli.settings.base import Group
+from graspgen_cli.settings.fields import ENVIRONMENT_ALIASES, Kind, allowed, default_text, fields_by_group, flag, heading, kind, off_flag
 
 EXIT_CODES = {
     ExitCode.OK: "Success. An object below its quota is named in the summary and does not change the code.",
@@ -85,10 +85,10 @@ def _variables() -> str:
 
 def _flags(commands: dict[str, Command[Any]]) -> str:
     """One row a flag, under the headings of the sections; the last column names the commands that take the flag."""
-    takers: dict[type[Section], list[str]] = {}
-    fields: dict[type[Section], list[str]] = {}
+    takers: dict[type[Group], list[str]] = {}
+    fields: dict[type[Group], list[str]] = {}
     for name, command in commands.items():
-        for section, names in fields_by_section(command.settings):
+        for section, names in fields_by_group(command.settings):
             takers.setdefault(section, []).append(name)
             fields[section] = names
     lines = ["## Flags", "", "The last column names the commands that take the flag; `all` is `graspgen all`.", ""]
@@ -105,7 +105,7 @@ def _common_rows() -> list[str]:
     return [f"| `{flag(name)}` |{takes.get(name, '')} | | {text} | all commands |" for name, text in COMMON_HELP.items()]
 
 
-def _row(section: type[Section], name: str, commands: str) -> str:
+def _row(section: type[Group], name: str, commands: str) -> str:
     description = section.model_fields[name].description
     if kind(section, name) is Kind.BOOLEAN:
         default = "on" if section.model_fields[name].default else "off"
@@ -114,7 +114,7 @@ def _row(section: type[Section], name: str, commands: str) -> str:
     return f"| `{flag(name)}` | {_takes(section, name)} |{f' `{default}`' if default else ''} | {description} | {commands} |"
 
 
-def _takes(section: type[Section], name: str) -> str:
+def _takes(section: type[Group], name: str) -> str:
     """The values of a flag in few words: the description gives the form of JSON, and a bound of 10⁹ only guards against typing errors."""
     if kind(section, name) is Kind.JSON:
         return "JSON"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from graspgen_cli.commands.command import Command
 from graspgen_cli.console import Console
 from graspgen_cli.errors import ExitCode
-from graspgen_cli.settings.commands import GripperCommand, GripperConfigCommand
+from graspgen_cli.settings.commands import AllCommand, GripperCommand
 
 if TYPE_CHECKING:
     from graspgen_cli.grippers.export import ConfigFile
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def gripper_config(settings: GripperCommand, console: Console) -> ExitCode:
     """Do it all and print what was measured and what was done with each file; or name the grippers that there are."""
-    if settings.list:
+    if settings.file.list:
         return _list_grippers(console)
     from graspgen_cli.making.gripper_config import prepare_gripper
 
@@ -30,11 +30,12 @@ def gripper_config(settings: GripperCommand, console: Console) -> ExitCode:
     return ExitCode.OK
 
 
-def note_files(files: Sequence[ConfigFile], settings: GripperConfigCommand, console: Console) -> None:
+def note_files(files: Sequence[ConfigFile], settings: AllCommand | GripperCommand, console: Console) -> None:
     """Say where the files went where there is no GraspGen checkout, and that files with other content were left as they are."""
-    if not settings.graspgen_source.is_dir():
+    if not settings.graspgen.graspgen_source.is_dir():
         console.note(
-            f"{settings.graspgen_source} does not exist: the gripper config goes to {settings.grasp_dataset}/config/grippers; "
+            f"{settings.graspgen.graspgen_source} does not exist: the gripper config goes to "
+            f"{settings.dataset.grasp_dataset}/config/grippers; "
             "copy it to GraspGen's config/grippers, or name the checkout with --graspgen-source"
         )
     if any(file.status == "differs" for file in files):

@@ -16,11 +16,13 @@ def object_scales(settings: ObjectScalesCommand, console: Console) -> ExitCode:
         listed = make_scales(settings, on_start=progress.start, on_object=progress.advance)
     if console.json:
         problems = {printable(name): printable(problem) for name, problem in listed.problems}
-        content = {"objects": dict(listed.entries), "problems": problems, "scales_file": str(settings.scales_file)}
+        content = {"objects": dict(listed.entries), "problems": problems, "scales_file": str(settings.scales.scales_file)}
         console.document({"command": "object-scales", **content})
     else:
-        console.line(f"{len(listed.entries)} objects: {settings.scales_file}")
-        console.line(f"next:  graspgen all --object-scales-json {settings.scales_file} --object-dataset {settings.object_dataset}")
+        console.line(f"{len(listed.entries)} objects: {settings.scales.scales_file}")
+        console.line(
+            f"next:  graspgen all --object-scales-json {settings.scales.scales_file} --object-dataset {settings.meshes.object_dataset}"
+        )
     for _, problem in listed.problems:
         console.error(problem)
     return ExitCode.FAILED if listed.problems else ExitCode.OK

@@ -8,9 +8,9 @@ from typing import Any
 from graspgen_cli.console import Console
 from graspgen_cli.errors import ExitCode
 from graspgen_cli.making.reports import ObjectReport, Phase, RunSummary, Status
+from graspgen_cli.settings.base import Group
 from graspgen_cli.settings.commands import GraspCommand
 from graspgen_cli.settings.fields import flag
-from graspgen_cli.settings.models import DatasetSettings, GripperSettings, ObjectSettings, Section
 
 MOST_NAMED = 20
 """Objects that the summary names; ``--json`` has them all."""
@@ -102,7 +102,7 @@ def summary_document(summary: RunSummary) -> dict[str, Any]:
 def finish(command: str, summary: RunSummary, settings: GraspCommand, *, next_command: str, console: Console) -> ExitCode:
     """Print a run's result, where its files are and what to do next; return its exit code."""
     if console.json:
-        console.document({"command": command, **summary_document(summary), "grasp_dataset": str(settings.grasp_dataset)})
+        console.document({"command": command, **summary_document(summary), "grasp_dataset": str(settings.dataset.grasp_dataset)})
     else:
         print_summary(summary, console)
         print_next(settings, next_command, console)
@@ -112,19 +112,19 @@ def finish(command: str, summary: RunSummary, settings: GraspCommand, *, next_co
 def print_next(settings: GraspCommand, next_command: str, console: Console) -> None:
     """Say where the files are and which command comes next."""
     console.line()
-    console.line(f"files: {settings.grasp_dataset}")
+    console.line(f"files: {settings.dataset.grasp_dataset}")
     console.line(f"next:  {command_line(next_command, settings)}")
 
 
-def command_line(command: str, settings: Section) -> str:
+def command_line(command: str, settings: GraspCommand) -> str:
     """The command that works on the same dataset: with the flags that say which, where they are not the defaults."""
-    sections: list[type[Section]] = [GripperSettings, DatasetSettings]
+    groups: list[Group] = [settings.gripper, settings.dataset]
     if not command.startswith("analyze"):
-        sections.insert(0, ObjectSettings)
+        groups.insert(0, settings.objects)
     words = []
-    for section in sections:
-        for name, field in section.model_fields.items():
-            value = getattr(settings, name)
+    for group in groups:
+        for name, field in type(group).model_fields.items():
+            value = getattr(group, name)
             if value != field.default:
                 words += [flag(name), str(value)]
     return shlex.join(["graspgen", *command.split(), *words])

@@ -21,15 +21,15 @@ def replay(settings: ReplayCommand, console: Console) -> ExitCode:
     done = run_replay(settings)
     for note in done.notes:
         console.note(note)
-    if settings.video is not None:
-        write_video(done, settings.video, slow_motion=settings.slow_motion)
-    if settings.plot is not None:
-        write_plot(done, settings.plot)
+    if settings.replay.video is not None:
+        write_video(done, settings.replay.video, slow_motion=settings.replay.slow_motion)
+    if settings.replay.plot is not None:
+        write_plot(done, settings.replay.plot)
     if console.json:
         console.document({"command": "replay", **_document(done, settings)})
     else:
         _print(done, settings, console)
-    if settings.interactive:
+    if settings.replay.interactive:
         from graspgen_cli.drawing.viewer import show
 
         sys.stdout.flush()  # Ctrl-C would take along what was said
@@ -55,10 +55,10 @@ def _print(done: Replay, settings: ReplayCommand, console: Console) -> None:
         ("slip since the grip closed", "-" if slip[0] != slip[0] else f"{1000 * slip[0]:.2f} mm, {57.29578 * slip[1]:.2f}°"),
     ]
     console.table(("trial", ""), rows, text=True)
-    for what, path in (("video", settings.video), ("plot", settings.plot)):
+    for what, path in (("video", settings.replay.video), ("plot", settings.replay.plot)):
         if path is not None:
             console.line(f"{what}: {path}")
-    if settings.video is None and settings.plot is None and not settings.interactive:
+    if settings.replay.video is None and settings.replay.plot is None and not settings.replay.interactive:
         console.note("--video FILE.mp4 draws it, --plot FILE.png plots forces and slip, --interactive opens MuJoCo's viewer")
 
 
@@ -78,8 +78,8 @@ def _document(done: Replay, settings: ReplayCommand) -> dict[str, object]:
         "touching": list(done.touching),
         "slip": slip,
         "notes": list(done.notes),
-        "video": None if settings.video is None else str(settings.video),
-        "plot": None if settings.plot is None else str(settings.plot),
+        "video": None if settings.replay.video is None else str(settings.replay.video),
+        "plot": None if settings.replay.plot is None else str(settings.replay.plot),
     }
 
 

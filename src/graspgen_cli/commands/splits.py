@@ -15,7 +15,7 @@ def splits(settings: SplitsCommand, console: Console) -> ExitCode:
     plan = update_dataset_splits(settings)
     if console.json:
         added = {"new_train": plan.new_train, "new_valid": plan.new_valid, "missing": plan.missing}
-        console.document({"command": "splits", **added, "grasp_dataset": str(settings.grasp_dataset)})
+        console.document({"command": "splits", **added, "grasp_dataset": str(settings.dataset.grasp_dataset)})
     else:
         console.table(("list", "added"), [("train", str(len(plan.new_train))), ("valid", str(len(plan.new_valid)))])
     if plan.missing:

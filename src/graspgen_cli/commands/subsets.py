@@ -20,9 +20,9 @@ def copy_subset(command: str, copy: Callable[..., Subset], settings: Any, consol
         found = copy(settings, on_start=progress.start, on_object=progress.advance)
     if console.json:
         objects = [{**vars(kept), "kept": kept.kept} for kept in found.objects]
-        console.document({"command": command, "objects": objects, "broken": found.broken, "output": str(settings.output_dataset)})
+        console.document({"command": command, "objects": objects, "broken": found.broken, "output": str(settings.copied.output_dataset)})
     else:
-        _print(found, settings.output_dataset, console)
+        _print(found, settings.copied.output_dataset, console)
     for problem in found.broken:
         console.error(problem)
     return ExitCode.FAILED if found.broken else ExitCode.OK

@@ -12,9 +12,9 @@ from graspgen_cli.settings.commands import GraspCommand
 
 def validate(settings: GraspCommand, console: Console) -> ExitCode:
     """Try the grasps of every object and print what came of it."""
-    phase = Phase.GUESS if settings.guess_only else Phase.VALIDATE
+    phase = Phase.GUESS if settings.mode.guess_only else Phase.VALIDATE
     summary = process_objects(settings, phase=phase, console=console)
-    following = "validate --load-guesses" if settings.guess_only else "splits"
+    following = "validate --load-guesses" if settings.mode.guess_only else "splits"
     return finish("validate", summary, settings, next_command=following, console=console)
 
 

@@ -18,10 +18,10 @@ def view(settings: ViewCommand, console: Console) -> ExitCode:
     opened = open_view(settings)
     for file in opened.damaged:
         console.error(file.summary)
-    if settings.export is not None:
-        for note in export(opened, settings.export):
+    if settings.view.export is not None:
+        for note in export(opened, settings.view.export):
             console.note(note)
-        _tell(console, "file", str(settings.export))
+        _tell(console, "file", str(settings.view.export))
     else:
         # Ctrl-C is how one leaves the page.
         with contextlib.suppress(KeyboardInterrupt):

@@ -82,22 +82,22 @@ def convert(settings: ConvertCommand, *, on_start: Callable[[int], None], on_obj
     on_start gets the number of entries, on_object the name of each entry that was read.
     Raises InputError if nothing can be read, OutputError if the output is not empty or cannot be written.
     """
-    path = settings.grasp_dataset
+    path = settings.dataset.grasp_dataset
     collection = open_collection(path)
-    if settings.for_gripper is not None and len(collection.grippers) > 1:
+    if settings.convert.for_gripper is not None and len(collection.grippers) > 1:
         reason = f"holds grasps of {', '.join(collection.grippers)}"
         raise InputError(reason, path=path, advice="name one folder of grasp_data with --for-gripper")
-    gripper = None if settings.for_gripper is None else load_gripper(settings.for_gripper)
+    gripper = None if settings.convert.for_gripper is None else load_gripper(settings.convert.for_gripper)
     on_start(len(collection.entries))
-    plan = plan_conversion(collection, gripper, settings.object_dataset, on_object=on_object)
-    writing = _Writing(settings, load_format(settings.to), gripper, list(plan.damaged))
+    plan = plan_conversion(collection, gripper, settings.meshes.object_dataset, on_object=on_object)
+    writing = _Writing(settings, load_format(settings.convert.to), gripper, list(plan.damaged))
     grippers = sorted({one.gripper for one in plan.objects})
     for name in grippers:
         _require_empty(writing.folder(name))
     archive = writing.format.archive
     uuids = archive.names(one.object_id for one in plan.objects) if archive else {}
     objects = [one for name in grippers for one in writing.write([one for one in plan.objects if one.gripper == name], uuids)]
-    uuid_map = _write_uuid_map(settings.output_dataset, {one.name: one.object_id for one in objects}) if uuids and objects else None
+    uuid_map = _write_uuid_map(settings.copied.output_dataset, {one.name: one.object_id for one in objects}) if uuids and objects else None
     return Conversion(tuple(objects), tuple(writing.damaged), plan.notes, uuid_map)
 
 
@@ -204,7 +204,7 @@ class _Writing:
     damaged: list[GraspFileError]
 
     def folder(self, gripper: str) -> Path:
-        output = self.settings.output_dataset
+        output = self.settings.copied.output_dataset
         return DatasetPaths(output, gripper).grasps if self.format.trainer_reads else output / gripper
 
     def write(self, planned: Sequence[PlannedObject], uuids: Mapping[str, str]) -> list[ConvertedObject]:
@@ -212,8 +212,8 @@ class _Writing:
         folder = self.folder(planned[0].gripper)
         written = self._write_archives(planned, uuids, folder) if uuids else self._write_files(planned, folder)
         if self.format.trainer_reads:
-            paths = DatasetPaths(self.settings.output_dataset, planned[0].gripper)
-            _write_lists(self.settings.grasp_dataset, paths, planned, written)
+            paths = DatasetPaths(self.settings.copied.output_dataset, planned[0].gripper)
+            _write_lists(self.settings.dataset.grasp_dataset, paths, planned, written)
         return written
 
     def _write_files(self, planned: Sequence[PlannedObject], folder: Path) -> list[ConvertedObject]:
@@ -230,19 +230,19 @@ class _Writing:
         assert self.format.archive is not None
         ordered = sorted(planned, key=lambda one: uuids[one.object_id])
         contents = ((uuids[one.object_id], content) for one, content in self._contents(ordered))
-        files = self.format.archive.write(folder, contents, self.settings.objects_per_shard)
+        files = self.format.archive.write(folder, contents, self.settings.convert.objects_per_shard)
         return [_converted(one, uuid, files[uuid]) for one in ordered if (uuid := uuids[one.object_id]) in files]
 
     def _contents(self, planned: Sequence[PlannedObject]) -> Iterator[tuple[PlannedObject, bytes]]:
         assert self.format.encode is not None
         for one in planned:
             try:
-                found = read_converted(one.entry, self.gripper, self.settings.object_dataset)
+                found = read_converted(one.entry, self.gripper, self.settings.meshes.object_dataset)
                 yield one, self.format.encode(found, self.gripper)
             except GraspFileError as error:
                 self.damaged.append(error)
             except MALFORMED as error:
-                reason = f"holds what {self.settings.to} files cannot hold ({one_line(error, 120)})"
+                reason = f"holds what {self.settings.convert.to} files cannot hold ({one_line(error, 120)})"
                 self.damaged.append(GraspFileError(reason, path=one.entry.shown))
 
 

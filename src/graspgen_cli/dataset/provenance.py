@@ -11,16 +11,9 @@ from typing import Any
 import orjson
 
 from graspgen_cli import __version__
-from graspgen_cli.settings.judge_models import JudgeSettings
-from graspgen_cli.settings.models import (
-    GripperSettings,
-    GuessSettings,
-    PickUpSettings,
-    Section,
-    SimulationSettings,
-)
-from graspgen_cli.settings.randomization_models import RandomizationSettings
-from graspgen_cli.settings.reach_models import Reach, ReachSettings
+from graspgen_cli.settings.guesses import GuessSettings, PickUpSettings, Reach, ReachSettings
+from graspgen_cli.settings.inputs import GripperSettings
+from graspgen_cli.settings.trials import JudgeSettings, RandomizationSettings, SimulationSettings
 from graspgen_cli.tables import ENGINES
 
 GUESS_PACKAGES = ("numpy", "python-fcl", "embreex", "trimesh", "manifold3d")
@@ -34,37 +27,51 @@ _SEED, _THRESHOLD = "randomize_seed", "randomize_threshold"
 Record = dict[str, Any]
 
 
-def guess_provenance(*, object_digest: str, gripper_digest: str, settings: GuessSettings) -> Record:
+def guess_provenance(
+    *,
+    object_digest: str,
+    gripper_digest: str,
+    settings: GuessSettings,
+    pick_up: PickUpSettings | None = None,
+    reach: Reach = Reach.GRIPPER,
+) -> Record:
     """How the poses were made."""
-    made_with = _section(settings, GuessSettings)
-    if isinstance(settings, PickUpSettings) and settings.is_on:
-        made_with |= settings.model_dump(mode="json", include=set(PickUpSettings.model_fields))
-    made_with |= _reach(settings)
+    made_with = _sorted(settings)
+    if pick_up is not None and pick_up.is_on:
+        made_with |= pick_up.model_dump(mode="json")
+    made_with |= _reach(reach)
     return _record(object_digest, gripper_digest, made_with, GUESS_PACKAGES)
 
 
 def simulation_provenance(
-    *, object_digest: str, gripper_digest: str, settings: SimulationSettings, backend: str, contact: Record | None = None
+    *,
+    object_digest: str,
+    gripper_digest: str,
+    settings: SimulationSettings,
+    backend: str,
+    contact: Record | None = None,
+    reach: Reach = Reach.GRIPPER,
+    criterion: JudgeSettings | None = None,
+    randomization: RandomizationSettings | None = None,
 ) -> Record:
     """How the outcomes were found. contact: the constants of the contacts, where the engine has them from us."""
-    kept = {k: v for k, v in _section(settings, SimulationSettings).items() if k not in _NOT_PHYSICS}
-    if isinstance(settings, RandomizationSettings) and settings.randomize:
-        kept |= _randomization(settings)
+    kept = {k: v for k, v in _sorted(settings).items() if k not in _NOT_PHYSICS}
+    if randomization is not None and randomization.randomize:
+        kept |= _randomization(randomization)
     if not settings.shake_sequences:
         # Files of trials without shakes are what they were before there were any.
         del kept["shake_sequences"]
-    kept |= _reach(settings)
-    if isinstance(settings, JudgeSettings):
-        kept |= _criterion(settings)
+    kept |= _reach(reach)
+    if criterion is not None:
+        kept |= _criterion(criterion)
     packages = (*SIMULATION_PACKAGES, *ENGINES[backend].packages)
     described = {"backend": backend, **({"contact": contact} if contact else {}), **kept}
     return _record(object_digest, gripper_digest, described, packages)
 
 
-def _reach(settings: Section) -> Record:
+def _reach(reach: Reach) -> Record:
     """What is on record of what counts as out of reach: nothing where it is the usual."""
-    usual = not isinstance(settings, ReachSettings) or settings.reach is Reach.GRIPPER
-    return {} if usual else settings.model_dump(mode="json", include=set(ReachSettings.model_fields))
+    return {} if reach is Reach.GRIPPER else {"reach": reach.value}
 
 
 def recorded_reach(simulation: Record) -> Reach:
@@ -76,7 +83,7 @@ def recorded_reach(simulation: Record) -> Reach:
 
 def _randomization(settings: RandomizationSettings) -> Record:
     """What is on record of randomised physics; the seed under a name that says what it is of."""
-    values: Record = settings.model_dump(mode="json", include=set(RandomizationSettings.model_fields) - {"seed", "randomize"})
+    values: Record = settings.model_dump(mode="json", exclude={"seed", "randomize"})
     return {**values, _SEED: settings.seed}
 
 
@@ -115,7 +122,7 @@ def gripper_options(settings: GripperSettings) -> Record:
 
 def _criterion(criterion: JudgeSettings) -> Record:
     """What is on record of a criterion: nothing where it is the usual one."""
-    return criterion.model_dump(mode="json", include=set(JudgeSettings.model_fields)) if criterion.asks_more else {}
+    return criterion.model_dump(mode="json") if criterion.asks_more else {}
 
 
 def _record(object_digest: str, gripper_digest: str, settings: Record, packages: tuple[str, ...]) -> Record:
@@ -141,9 +148,8 @@ def digest(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(orjson.dumps(record, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def _section(settings: GuessSettings | SimulationSettings, section: type[GuessSettings] | type[SimulationSettings]) -> Record:
-    values: Record = settings.model_dump(mode="json", include=set(section.model_fields))
-    return dict(sorted(values.items()))
+def _sorted(settings: GuessSettings | SimulationSettings) -> Record:
+    return dict(sorted(settings.model_dump(mode="json").items()))
 
 
 def differences(recorded: Record | None, current: Record) -> list[str]:

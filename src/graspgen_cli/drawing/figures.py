@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from graspgen_cli.geometry.meshes import join_meshes, triangle_mesh
 from graspgen_cli.geometry.poses import pose, transform_points
 from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Gripper, TriangleMesh
-from graspgen_cli.settings.view_models import FigureKind
+from graspgen_cli.settings.datasets import FigureKind
 
 LINE = 0.0012
 """m: thickness of the lines."""

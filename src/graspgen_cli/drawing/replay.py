@@ -24,10 +24,8 @@ from graspgen_cli.objects.load import default_cache, load_object
 from graspgen_cli.objects.scales import id_problem
 from graspgen_cli.records import GraspBatch, Gripper, Measure, Outcome, TargetObject
 from graspgen_cli.settings.commands import ReplayCommand
-from graspgen_cli.settings.judge_models import JudgeSettings
-from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.settings.randomization_models import RandomizationSettings
-from graspgen_cli.settings.reach_models import Reach
+from graspgen_cli.settings.guesses import Reach
+from graspgen_cli.settings.trials import JudgeSettings, RandomizationSettings, SimulationSettings
 from graspgen_cli.tables import REFERENCE_ENGINE
 from graspgen_cli.validate.contact import recorded_contact
 from graspgen_cli.validate.judge import meets
@@ -76,7 +74,7 @@ def run_replay(settings: ReplayCommand) -> Replay:
 
     Raises InputError, GraspFileError, GripperError or ObjectError where the file, the gripper or the object cannot be used.
     """
-    source = GraspSource(open_collection(settings.grasp_dataset), settings)
+    source = GraspSource(open_collection(settings.dataset.grasp_dataset), settings)
     entry = source.collection.entries[source.first()]
     grasps = read_entry(entry)
     gripper, problem = source.gripper(entry, grasps)
@@ -89,8 +87,8 @@ def run_replay(settings: ReplayCommand) -> Replay:
     grasp = _with_opening(in_our_frame(grasps, gripper)[np.array([chosen])], gripper, target)
     criterion, randomization = _judged_by(grasps, entry.shown)
     as_filed = grasps.dataset.grasps[np.array([chosen])]
-    expected, drawn_note = _expected(as_filed, criterion, randomization, settings.draw)
-    grasp, variation = _draw(grasp, gripper, target, randomization, settings.draw, entry.shown)
+    expected, drawn_note = _expected(as_filed, criterion, randomization, settings.replay.draw)
+    grasp, variation = _draw(grasp, gripper, target, randomization, settings.replay.draw, entry.shown)
     trace = trace_trial(gripper, target, grasp, simulation, criterion=criterion, variation=variation)
     notes = [*notes, *reach_note, *drawn_note, *_changes(grasps, gripper, target)]
     return Replay(entry.shown, chosen, Outcome(int(as_filed.outcome[0])), expected, gripper, target, simulation, trace, tuple(notes))
@@ -153,7 +151,7 @@ def _simulation(grasps: ObjectGrasps, settings: ReplayCommand, path: Path) -> tu
     recorded = grasps.dataset.provenance.get("simulation")
     recorded = recorded.get("settings") if isinstance(recorded, dict) else None
     fields = SimulationSettings.model_fields
-    given = {name: getattr(settings, name) for name in settings.model_fields_set & set(fields)}
+    given = {name: getattr(settings.simulation, name) for name in settings.simulation.model_fields_set}
     if not isinstance(recorded, dict):
         return SimulationSettings(**given), ["the file does not say how its grasps were tried: the settings of this command are used"]
     values: dict[str, Any] = {name: value for name, value in recorded.items() if name in fields}
@@ -176,14 +174,14 @@ def _reach(grasps: ObjectGrasps, settings: ReplayCommand, path: Path) -> tuple[R
     """What counts as out of reach: as was asked for, else as in the file's trials; and what has to be said of that."""
     simulation = grasps.dataset.provenance.get("simulation")
     if not isinstance(simulation, dict):
-        return settings.reach, []
+        return settings.reach.reach, []
     try:
         recorded = recorded_reach(simulation)
     except ValueError as error:
         raise GraspFileError(f"{path}: what it says of what was out of reach cannot be used") from error
-    if "reach" not in settings.model_fields_set or settings.reach is recorded:
+    if "reach" not in settings.reach.model_fields_set or settings.reach.reach is recorded:
         return recorded, []
-    return settings.reach, ["reach is not what the file says: its outcome may be another one"]
+    return settings.reach.reach, ["reach is not what the file says: its outcome may be another one"]
 
 
 def _target(grasps: ObjectGrasps, settings: ReplayCommand, simulation: SimulationSettings, reach: FingerReach | None) -> TargetObject:
@@ -193,7 +191,7 @@ def _target(grasps: ObjectGrasps, settings: ReplayCommand, simulation: Simulatio
     return load_object(
         dataset.object_id,
         dataset.scale,
-        root=object_root(settings),
+        root=object_root(settings.objects),
         approximation=simulation.collision_approximation,
         cache=default_cache(),
         max_surface_gap=simulation.max_surface_gap,

@@ -14,7 +14,7 @@ from graspgen_cli.drawing.render import Solid, camera_around, renderer
 from graspgen_cli.geometry.meshes import join_meshes
 from graspgen_cli.geometry.poses import pose
 from graspgen_cli.records import Gripper, Outcome, TriangleMesh
-from graspgen_cli.settings.view_models import FigureKind
+from graspgen_cli.settings.datasets import FigureKind
 
 TOWARDS = np.array([0.6, 0.9, -0.55])
 """The view is from the front, from the left and from above."""

@@ -26,8 +26,8 @@ from graspgen_cli.grippers.picture import gripper_picture
 from graspgen_cli.objects.read import read_mesh
 from graspgen_cli.objects.scales import id_problem, resolve_object_paths
 from graspgen_cli.records import GraspBatch, Gripper, Outcome, TriangleMesh
-from graspgen_cli.settings.commands import SceneSettings, ViewCommand
-from graspgen_cli.settings.models import ObjectSettings
+from graspgen_cli.settings.commands import ReplayCommand, ViewCommand
+from graspgen_cli.settings.inputs import GripperSettings, ObjectSettings
 
 _MODELS = (".xml", ".mjcf", ".urdf", ".sdf", ".usd", ".usda", ".usdc", ".usdz")
 _SAME_FRAME = 1e-6
@@ -41,7 +41,7 @@ class GraspSource:
     """Where scenes come from: the entries of a collection, and the settings that say how to complete them."""
 
     collection: Collection
-    settings: SceneSettings
+    settings: ViewCommand | ReplayCommand
 
     @property
     def titles(self) -> tuple[str, ...]:
@@ -51,7 +51,7 @@ class GraspSource:
 
     def first(self) -> int:
         """Number of the entry to show first: that with the text of `object` in its title. Raises InputError where there is none."""
-        wanted = self.settings.object
+        wanted = self.settings.pick.object
         if not self.collection.entries:
             raise InputError(self.collection.damaged[0].summary)
         if wanted is None:
@@ -77,15 +77,15 @@ class GraspSource:
     def chosen(self, grasps: ObjectGrasps, path: Path) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
         """Indices of the grasps that the settings ask for."""
         outcome, count = grasps.dataset.grasps.outcome, len(grasps.dataset.grasps)
-        if self.settings.grasp is not None:
-            if self.settings.grasp >= count:
-                raise InputError(f"{path}: there is no grasp {self.settings.grasp}; the last is {count - 1}")
-            return np.array([self.settings.grasp])
-        if self.settings.outcome is None:
+        if self.settings.pick.grasp is not None:
+            if self.settings.pick.grasp >= count:
+                raise InputError(f"{path}: there is no grasp {self.settings.pick.grasp}; the last is {count - 1}")
+            return np.array([self.settings.pick.grasp])
+        if self.settings.pick.outcome is None:
             return np.arange(count)
-        chosen = np.flatnonzero(outcome == Outcome[self.settings.outcome.name])
+        chosen = np.flatnonzero(outcome == Outcome[self.settings.pick.outcome.name])
         if not len(chosen):
-            raise InputError(f"{path}: none of its {count} grasps is {self.settings.outcome}")
+            raise InputError(f"{path}: none of its {count} grasps is {self.settings.pick.outcome}")
         return chosen
 
     def _mesh(self, grasps: ObjectGrasps) -> tuple[TriangleMesh | None, str]:
@@ -95,18 +95,18 @@ class GraspSource:
         if problem := id_problem(dataset.object_id):
             return None, f"the object is not drawn: {dataset.object_id[:80]!r} {problem}"
         try:
-            return read_mesh(object_root(self.settings) / dataset.object_id, dataset.scale).mesh, ""
+            return read_mesh(object_root(self.settings.objects) / dataset.object_id, dataset.scale).mesh, ""
         except ObjectError as error:
             return None, f"the object is not drawn: {error}"
 
     def gripper(self, entry: Entry, grasps: ObjectGrasps) -> tuple[Gripper | None, str]:
         """The gripper that the settings name, else the file, else the file's folder; or None and why."""
-        if "gripper_config" in self.settings.model_fields_set:
-            return named_gripper(self.settings), ""
+        if "gripper_config" in self.settings.gripper.model_fields_set:
+            return named_gripper(self.settings.gripper), ""
         name = grasps.dataset.gripper_name or entry.gripper
         if name not in known_names():
             return None, f"grasps are drawn as lines: no gripper called {name!r} is known; --gripper-config names one"
-        return named_gripper(self.settings.model_copy(update={"gripper_config": name})), ""
+        return named_gripper(self.settings.gripper, name), ""
 
 
 def in_our_frame(grasps: ObjectGrasps, gripper: Gripper | None) -> GraspBatch:
@@ -121,14 +121,14 @@ def in_our_frame(grasps: ObjectGrasps, gripper: Gripper | None) -> GraspBatch:
     return replace(batch, pose_gripper_in_object=batch.pose_gripper_in_object @ pose_ours_in_theirs)
 
 
-def open_source(settings: SceneSettings) -> GraspSource | Gripper:
+def open_source(settings: ViewCommand | ReplayCommand) -> GraspSource | Gripper:
     """What is to be shown: grasps under a path, or a gripper by name or file.
 
     Raises InputError where there is neither, GripperError where the gripper cannot be used.
     """
-    path, source = settings.grasp_dataset, str(settings.grasp_dataset)
+    path, source = settings.dataset.grasp_dataset, str(settings.dataset.grasp_dataset)
     if _is_gripper(source, path):
-        return named_gripper(settings.model_copy(update={"gripper_config": source}))
+        return named_gripper(settings.gripper, source)
     if not path.exists():
         raise InputError(f"{source}: no such dataset, grasp file or gripper; grippers are {', '.join(sorted(known_names()))}")
     return GraspSource(open_collection(path), settings)
@@ -160,9 +160,9 @@ def known_names() -> frozenset[str]:
     return frozenset((*builtin_grippers(), *saved_grippers()))
 
 
-def named_gripper(settings: SceneSettings) -> Gripper:
-    """The measured gripper of the settings."""
-    return load_gripper(settings.gripper_config, options=settings)
+def named_gripper(settings: GripperSettings, name: str | None = None) -> Gripper:
+    """The measured gripper of that name, by default that of the settings."""
+    return load_gripper(name or settings.gripper_config, options=settings)
 
 
 def _some(titles: tuple[str, ...]) -> str:
@@ -198,9 +198,9 @@ def export(view: View, path: Path) -> tuple[str, ...]:
         return ()
     scene = source.scene(source.first())
     if suffix == ".png":
-        content = grasp_picture(scene, settings.figure, width=settings.picture_width)
+        content = grasp_picture(scene, settings.view.figure, width=settings.view.picture_width)
     else:
-        content = grasp_model(scene, settings.figure) if suffix == ".glb" else grasp_page(scene, settings.figure).encode()
+        content = grasp_model(scene, settings.view.figure) if suffix == ".glb" else grasp_page(scene, settings.view.figure).encode()
     write_atomically(path, content)
     return scene.notes
 
@@ -218,12 +218,12 @@ def serve(view: View, on_ready: Callable[[str], None]) -> None:
     Raises as `export` does for the object that is shown first; what is wrong with others is said on the page.
     """
     source, settings = view.source, view.settings
-    with web_server(host=settings.host, port=settings.port) as server:
+    with web_server(host=settings.view.host, port=settings.view.port) as server:
         if isinstance(source, Gripper):
             GripperPage(server, _with_own(source), lambda name: _loaded(source, name, settings)).show(source)
         else:
-            GraspPage(server, source.titles, source.scene, kind=settings.figure).open(source.first())
-        on_ready(f"http://{_address(settings.host)}:{server.get_port()}")
+            GraspPage(server, source.titles, source.scene, kind=settings.view.figure).open(source.first())
+        on_ready(f"http://{_address(settings.view.host)}:{server.get_port()}")
         while True:
             time.sleep(3600)
 
@@ -234,7 +234,7 @@ def _with_own(gripper: Gripper) -> list[str]:
 
 def _loaded(shown: Gripper, name: str, settings: ViewCommand) -> Gripper:
     """A gripper by its name; the one that was shown first may have come from a file."""
-    return shown if name == shown.name else named_gripper(settings.model_copy(update={"gripper_config": name}))
+    return shown if name == shown.name else named_gripper(settings.gripper, name)
 
 
 def _address(host: str) -> str:

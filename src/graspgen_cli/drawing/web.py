@@ -17,7 +17,7 @@ from graspgen_cli.drawing.still import TOWARDS
 from graspgen_cli.errors import OutputError
 from graspgen_cli.geometry.poses import quaternion_wxyz
 from graspgen_cli.records import Floats, Outcome
-from graspgen_cli.settings.view_models import FigureKind
+from graspgen_cli.settings.datasets import FigureKind
 
 if TYPE_CHECKING:
     import viser

@@ -20,7 +20,7 @@ from graspgen_cli.geometry.poses import inverse, transform_points
 from graspgen_cli.geometry.rays import RayCaster, Segments
 from graspgen_cli.geometry.reach import outer_surface
 from graspgen_cli.records import Floats, Gripper, TargetObject, TriangleMesh
-from graspgen_cli.settings.reach_models import Reach
+from graspgen_cli.settings.guesses import Reach
 
 SHRINK = 0.999
 """Share of each chord that is kept, so that rounding never carries its ends out of the part."""

@@ -22,7 +22,7 @@ from graspgen_cli.geometry.poses import inverse, transform_points
 from graspgen_cli.geometry.rays import RayCaster
 from graspgen_cli.geometry.reach import outer_surface
 from graspgen_cli.records import Floats, TriangleMesh
-from graspgen_cli.settings.models import CollisionApproximation
+from graspgen_cli.settings.trials import CollisionApproximation
 
 DENSE_POINTS = 40_000
 """Points of the surface that spheres shrink away from."""

@@ -35,7 +35,7 @@ from graspgen_cli.grippers.read_sdf import draft_from_sdf
 from graspgen_cli.grippers.read_urdf import draft_from_urdf
 from graspgen_cli.grippers.read_usd import draft_from_usd
 from graspgen_cli.records import Gripper, TriangleMesh
-from graspgen_cli.settings.models import GripperSettings
+from graspgen_cli.settings.inputs import GripperSettings
 from graspgen_cli.settings.sources import MAX_FILE_BYTES
 
 ALGORITHM = 3

@@ -25,7 +25,7 @@ from graspgen_cli.geometry.poses import DECIMALS, rotation_angle
 from graspgen_cli.guess.place import Placements, Verdict, place
 from graspgen_cli.guess.proposals import propose
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Outcome
-from graspgen_cli.settings.models import GuessSettings, PickUpSettings
+from graspgen_cli.settings.guesses import GuessSettings, PickUpSettings
 
 NEAR = 0.001
 """m."""

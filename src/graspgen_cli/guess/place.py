@@ -14,7 +14,7 @@ from graspgen_cli.geometry.collision import GripperShape, ObjectShape, in_collis
 from graspgen_cli.geometry.poses import DECIMALS, pose, transform_points
 from graspgen_cli.guess.proposals import Proposals
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Outcome
-from graspgen_cli.settings.models import GuessSettings, Sampler
+from graspgen_cli.settings.guesses import GuessSettings, Sampler
 
 LEAST_CHORD = 1e-5
 """m: least length of material on the line between the pads; less is a line that only grazes the surface."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from graspgen_cli.geometry.collision import ObjectShape
 from graspgen_cli.geometry.poses import DECIMALS
 from graspgen_cli.records import Floats, Gripper, TriangleMesh
-from graspgen_cli.settings.models import GuessSettings, Sampler
+from graspgen_cli.settings.guesses import GuessSettings, Sampler
 
 ANTIPODAL_HALF_ANGLE = math.atan(0.5)
 """rad: half-angle of the cones in which the closing direction lies at both contacts: the friction cone of a coefficient of 0.5, dry

@@ -18,8 +18,7 @@ from graspgen_cli.files import default_cache, write_atomically
 from graspgen_cli.geometry.meshes import mass_properties, triangle_mesh
 from graspgen_cli.geometry.poses import pose
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Outcome, TargetObject, TrialState
-from graspgen_cli.settings.disturbances import DEFAULT_TUGS, Tugs
-from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.trials import DEFAULT_TUGS, SimulationSettings, Tugs
 from graspgen_cli.tables import REFERENCE_ENGINE
 from graspgen_cli.validate.engine import make_backend
 from graspgen_cli.validate.judge import judge

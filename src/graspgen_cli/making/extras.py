@@ -18,8 +18,7 @@ from graspgen_cli.geometry.poses import about, pose
 from graspgen_cli.guess.loop import near_duplicates, try_generator
 from graspgen_cli.making.rounds import ObjectState, ObjectWork
 from graspgen_cli.records import Floats, GraspBatch, Measure, Outcome
-from graspgen_cli.settings.commands import GraspCommand
-from graspgen_cli.settings.judge_models import JudgeSettings
+from graspgen_cli.settings.trials import JudgeSettings
 from graspgen_cli.validate.trials import run_trials
 from graspgen_cli.validate.variation import Variation
 
@@ -40,7 +39,7 @@ def add_hard_negatives(work: ObjectWork, state: ObjectState) -> ObjectState:
     """
     held = state.grasps[state.grasps.outcome == Outcome.HELD]
     walk = 0
-    while (missing := missing_hard_negatives(work.settings.hard_negatives, state.grasps)) > 0 and walk < WALKS * len(held):
+    while (missing := missing_hard_negatives(work.settings.extras.hard_negatives, state.grasps)) > 0 and walk < WALKS * len(held):
         # One walk from each held grasp before the second from any.
         sources = np.arange(walk, min(walk + missing, WALKS * len(held)))
         found, tested, tested_held = _walk(work, held[sources % len(held)], sources)
@@ -89,17 +88,22 @@ def _tried(work: ObjectWork, grasps: GraspBatch, step: int) -> GraspBatch:
     assert work.backend is not None
     quality = np.full((len(grasps), len(Measure)), np.nan)
     quality[:, Measure.OFFSET], quality[:, Measure.OFFSET_TURN] = round(step * STEP, 6), round(step * STEP_TURN, 5)
-    unlimited = work.settings.model_copy(update={"max_num_grasps": 0})
-    chosen = replace(grasps, quality=quality)
+    settings = work.settings.updated(max_num_grasps=0)
     return run_trials(
-        work.backend, work.gripper.gripper, work.target, chosen, unlimited, criterion=work.settings, randomization=work.settings
+        work.backend,
+        work.gripper.gripper,
+        work.target,
+        replace(grasps, quality=quality),
+        settings.simulation,
+        criterion=settings.judge,
+        randomization=settings.randomization,
     ).grasps
 
 
 def _directions(work: ObjectWork, number: NDArray[np.intp]) -> tuple[Floats, Floats]:
     """(N, 3) unit directions to move in and (N, 3) unit axes to turn about, in the gripper's base frame; a walk's depend on the seed, the
     object and its number, on nothing else."""
-    draws = [try_generator(work.settings.seed, f"{_SALT}\0{work.target.object_id}", int(each)).normal(size=(2, 3)) for each in number]
+    draws = [try_generator(work.settings.guess.seed, f"{_SALT}\0{work.target.object_id}", int(each)).normal(size=(2, 3)) for each in number]
     unit = np.array(draws) / np.linalg.norm(draws, axis=2, keepdims=True)
     return unit[:, 0], unit[:, 1]
 
@@ -113,7 +117,7 @@ ROUNDS = 5
 def add_robustness(work: ObjectWork, state: ObjectState) -> ObjectState:
     """Gives each held grasp that has none its score."""
     wanted = (state.grasps.outcome == Outcome.HELD) & np.isnan(state.grasps.measured[:, Measure.ROBUSTNESS])
-    if not work.settings.robustness or not wanted.any():
+    if not work.settings.extras.robustness or not wanted.any():
         return state
     quality = state.grasps.measured.copy()
     quality[wanted, Measure.ROBUSTNESS] = scores(work, state.grasps[wanted])
@@ -129,14 +133,13 @@ def scores(work: ObjectWork, grasps: GraspBatch) -> Floats:
     for bit in reversed(range(ROUNDS)):
         higher = survived + (1 << bit)
         survived = np.where(_holds(work, grasps, _times(higher)), higher, survived)
-    found: Floats = np.round(work.settings.force_magnitude * _times(survived), 4)
+    found: Floats = np.round(work.settings.simulation.force_magnitude * _times(survived), 4)
     return found
 
 
-def robustness_record(settings: GraspCommand) -> dict[str, Any]:
+def robustness_record(criterion: JudgeSettings) -> dict[str, Any]:
     """What a file says of its scores: how they were found, and by which criterion where it was not the usual one."""
-    criterion = settings.model_dump(mode="json", include=set(JudgeSettings.model_fields), exclude_none=True)
-    return {"largest": LARGEST, "rounds": ROUNDS, **criterion}
+    return {"largest": LARGEST, "rounds": ROUNDS, **criterion.model_dump(mode="json", exclude_none=True)}
 
 
 def without_scores(state: ObjectState) -> ObjectState:
@@ -155,8 +158,14 @@ def _times(rung: NDArray[np.int64]) -> Floats:
 def _holds(work: ObjectWork, grasps: GraspBatch, strength: Floats) -> NDArray[np.bool_]:
     """(N,) which of the grasps the protocol leaves held with so many times its force (N,)."""
     assert work.backend is not None
-    settings = work.settings.model_copy(update={"max_num_grasps": 0})
+    settings = work.settings.updated(max_num_grasps=0)
     tried = run_trials(
-        work.backend, work.gripper.gripper, work.target, grasps, settings, criterion=settings, variation=Variation.of_tugs(strength)
+        work.backend,
+        work.gripper.gripper,
+        work.target,
+        grasps,
+        settings.simulation,
+        criterion=settings.judge,
+        variation=Variation.of_tugs(strength),
     )
     return tried.grasps.outcome == Outcome.HELD

@@ -14,8 +14,8 @@ from graspgen_cli.grippers.picture import gripper_picture
 from graspgen_cli.grippers.self_check import check_gripper
 from graspgen_cli.making.controls import run_control_trials
 from graspgen_cli.records import Gripper
-from graspgen_cli.settings.commands import GripperCommand, GripperConfigCommand
-from graspgen_cli.settings.models import DatasetSettings
+from graspgen_cli.settings.commands import AllCommand, GripperCommand
+from graspgen_cli.settings.inputs import DatasetSettings, GraspGenSettings, GripperSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,29 +52,28 @@ def prepare_gripper(settings: GripperCommand) -> PreparedGripper:
     A gripper that is kept is read back at once, so that what is written is what its new name stands for.
     Raises as write_gripper_config does.
     """
-    chosen = settings.chosen()
-    gripper, saved = checked_gripper(chosen), None
-    if chosen.save is not None:
-        saved = save_gripper(gripper, chosen.save, taken=builtin_grippers(), overwrite=chosen.overwrite_gripper_config)
-        gripper = load_gripper(chosen.save)
-    files = _write_files(gripper, chosen)
+    gripper, saved, name = checked_gripper(settings.chosen()), None, settings.file.save
+    if name is not None:
+        saved = save_gripper(gripper, name, taken=builtin_grippers(), overwrite=settings.graspgen.overwrite_gripper_config)
+        gripper = load_gripper(name)
+    files = _write_files(gripper, settings.graspgen, settings.dataset)
     picture = None
-    if chosen.draw_picture:
-        picture = gripper_config_folder(chosen, chosen) / f"{gripper.name}.png"
+    if settings.file.draw_picture:
+        picture = gripper_config_folder(settings.graspgen, settings.dataset) / f"{gripper.name}.png"
         write_atomically(picture, gripper_picture(gripper))
     return PreparedGripper(gripper, files, picture, saved)
 
 
-def write_gripper_config(settings: GripperConfigCommand) -> PreparedGripper:
+def write_gripper_config(settings: AllCommand) -> PreparedGripper:
     """Checks the gripper and writes GraspGen's description of it, into its source tree where that exists, else into the dataset.
 
     Raises GripperError where the gripper cannot be used, OutputError where the files cannot be written.
     """
-    gripper = checked_gripper(settings)
-    return PreparedGripper(gripper, _write_files(gripper, settings))
+    gripper = checked_gripper(settings.gripper)
+    return PreparedGripper(gripper, _write_files(gripper, settings.graspgen, settings.dataset))
 
 
-def checked_gripper(settings: GripperConfigCommand) -> Gripper:
+def checked_gripper(settings: GripperSettings) -> Gripper:
     """The gripper of the settings, after its self-check and control trials. Raises GripperError, one line."""
     gripper = load_gripper(settings.gripper_config, options=settings)
     check_gripper(gripper)
@@ -82,12 +81,12 @@ def checked_gripper(settings: GripperConfigCommand) -> Gripper:
     return gripper
 
 
-def _write_files(gripper: Gripper, settings: GripperConfigCommand) -> tuple[ConfigFile, ...]:
-    folder = gripper_config_folder(settings, settings)
-    return write_graspgen_config(gripper, folder, overwrite=settings.overwrite_gripper_config)
+def _write_files(gripper: Gripper, graspgen: GraspGenSettings, dataset: DatasetSettings) -> tuple[ConfigFile, ...]:
+    folder = gripper_config_folder(graspgen, dataset)
+    return write_graspgen_config(gripper, folder, overwrite=graspgen.overwrite_gripper_config)
 
 
-def gripper_config_folder(source: GripperConfigCommand, dataset: DatasetSettings) -> Path:
+def gripper_config_folder(graspgen: GraspGenSettings, dataset: DatasetSettings) -> Path:
     """Where the gripper config goes."""
-    checkout = source.graspgen_source
+    checkout = graspgen.graspgen_source
     return checkout / "config" / "grippers" if checkout.is_dir() else DatasetPaths(dataset.grasp_dataset, "").config

@@ -35,8 +35,8 @@ from graspgen_cli.making.rounds import FAILED, ObjectState, ObjectWork, fill_quo
 from graspgen_cli.objects.load import load_object
 from graspgen_cli.objects.read import content_hash
 from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Gripper, Measure, Outcome, TargetObject
-from graspgen_cli.settings.commands import GraspCommand
-from graspgen_cli.settings.models import CollisionApproximation
+from graspgen_cli.settings.commands import MakingSettings
+from graspgen_cli.settings.trials import CollisionApproximation, SimulationSettings
 from graspgen_cli.validate.contact import recorded_contact
 from graspgen_cli.validate.engine import Backend
 
@@ -52,7 +52,7 @@ class ObjectTask:
     paths: DatasetPaths
     file_name: str
     phase: Phase
-    settings: GraspCommand
+    settings: MakingSettings
     backend: str
     source: Entry | None = None
 
@@ -99,14 +99,14 @@ def _finished_before(task: ObjectTask, existing: GraspDataset | None, gripper: G
     """The report of an object for which there is nothing to do; None where there is."""
     settings = task.settings
     if existing is None:
-        if not settings.load_guesses:
+        if not settings.mode.load_guesses:
             return None
         return _report(task, ObjectState(GraspBatch.empty(), 0), Status.SHORT, "no guesses on file; `graspgen fill` makes them")
-    if task.source is not None and task.grasp_file.exists() and not settings.overwrite_grasps:
+    if task.source is not None and task.grasp_file.exists() and not settings.mode.overwrite_grasps:
         return _report(task, ObjectState(existing.grasps, 0), Status.KEPT, _why_kept(task, existing, gripper))
-    if settings.load_guesses:
+    if settings.mode.load_guesses:
         return None
-    if settings.fill_grasps and not _is_full(task, existing.grasps):
+    if settings.mode.fill_grasps and not _is_full(task, existing.grasps):
         return None
     return _report(task, ObjectState(existing.grasps, 0), Status.KEPT, _why_kept(task, existing, gripper))
 
@@ -128,13 +128,19 @@ def _why_kept(task: ObjectTask, existing: GraspDataset, gripper: Gripper) -> str
 
 def current_records(task: ObjectTask, object_digest: str, gripper: Gripper) -> tuple[Record, Record]:
     """The provenance of guesses and of trials that this run would make."""
-    guess = guess_provenance(object_digest=object_digest, gripper_digest=gripper.content_hash, settings=task.settings)
+    settings, reach = task.settings, task.settings.reach.reach
+    guess = guess_provenance(
+        object_digest=object_digest, gripper_digest=gripper.content_hash, settings=settings.guess, pick_up=settings.pick_up, reach=reach
+    )
     simulation = simulation_provenance(
         object_digest=object_digest,
         gripper_digest=gripper.content_hash,
-        settings=task.settings,
+        settings=settings.simulation,
         backend=task.backend,
         contact=recorded_contact(task.backend),
+        reach=reach,
+        criterion=settings.judge,
+        randomization=settings.randomization,
     )
     return guess, simulation
 
@@ -150,17 +156,17 @@ def _make(task: ObjectTask, gripper: GripperShape, backend: Backend, existing: G
 
 def _existing(task: ObjectTask, gripper: Gripper) -> GraspDataset | None:
     """What the grasp file holds, or the file that is to be tried; None where there is none or it is to be made anew."""
-    if task.source is not None and (task.settings.overwrite_grasps or not task.grasp_file.exists()):
+    if task.source is not None and (task.settings.mode.overwrite_grasps or not task.grasp_file.exists()):
         return read_given(task.source, gripper, task.object_root)
-    if task.settings.overwrite_grasps and not task.settings.load_guesses:
+    if task.settings.mode.overwrite_grasps and not task.settings.mode.load_guesses:
         return None
     return read_grasp_file(task.grasp_file) if task.grasp_file.exists() else None
 
 
 def _is_full(task: ObjectTask, grasps: GraspBatch) -> bool:
     pending = grasps.count(Outcome.UNVALIDATED) > 0 and task.phase is not Phase.GUESS
-    lacking = task.phase is not Phase.GUESS and missing_hard_negatives(task.settings.hard_negatives, grasps) > 0
-    return not pending and not lacking and not is_short(task.settings, grasps)
+    lacking = task.phase is not Phase.GUESS and missing_hard_negatives(task.settings.extras.hard_negatives, grasps) > 0
+    return not pending and not lacking and not is_short(task.settings.quotas, grasps)
 
 
 def _prepare(task: ObjectTask, gripper: GripperShape, backend: Backend) -> ObjectWork:
@@ -169,10 +175,10 @@ def _prepare(task: ObjectTask, gripper: GripperShape, backend: Backend) -> Objec
         task.object_id,
         task.scale,
         root=task.object_root,
-        approximation=task.settings.collision_approximation if simulated else None,
+        approximation=task.settings.simulation.collision_approximation if simulated else None,
         cache=default_cache(),
-        max_surface_gap=task.settings.max_surface_gap,
-        reach=gripper.reach(task.settings.reach),
+        max_surface_gap=task.settings.simulation.max_surface_gap,
+        reach=gripper.reach(task.settings.reach.reach),
     )
     return ObjectWork(target, ObjectShape(target), gripper, backend if simulated else None, task.settings)
 
@@ -180,9 +186,13 @@ def _prepare(task: ObjectTask, gripper: GripperShape, backend: Backend) -> Objec
 def _advance(task: ObjectTask, work: ObjectWork, existing: GraspDataset | None) -> ObjectState:
     """The object's grasps after this phase."""
     state = _initial_state(existing)
-    if existing is not None and task.settings.robustness and existing.provenance.get("robustness") != robustness_record(task.settings):
+    if (
+        existing is not None
+        and task.settings.extras.robustness
+        and existing.provenance.get("robustness") != robustness_record(task.settings.judge)
+    ):
         state = without_scores(state)
-    if task.settings.load_guesses:
+    if task.settings.mode.load_guesses:
         guess, _ = current_records(task, work.target.content_hash, work.gripper.gripper)
         return _with_extras(work, _tested_again(work, state, ours=_is_ours(existing, guess), fills=_fills(task, existing, guess)))
     if task.phase is Phase.GUESS:
@@ -211,7 +221,7 @@ def _fills(task: ObjectTask, existing: GraspDataset | None, guess: Record) -> bo
     """Whether guesses are made where they are missing: always, but for files that are only to be tested, unless they hold guesses of this
     run's settings of which some are untested yet."""
     untested = existing is not None and existing.grasps.count(Outcome.UNVALIDATED) > 0
-    return not task.settings.load_guesses or (_is_ours(existing, guess) and untested)
+    return not task.settings.mode.load_guesses or (_is_ours(existing, guess) and untested)
 
 
 def _tested_again(work: ObjectWork, state: ObjectState, *, ours: bool, fills: bool) -> ObjectState:
@@ -221,7 +231,7 @@ def _tested_again(work: ObjectWork, state: ObjectState, *, ours: bool, fills: bo
         return fill_quotas(work, state)
     fitted = state.grasps if ours else fit_openings(work.shape, work.gripper, state.grasps)
     outcome = np.where(fitted.outcome == Outcome.COLLISION, Outcome.COLLISION, Outcome.UNVALIDATED).astype(np.int8)
-    unlimited = replace(work, settings=work.settings.model_copy(update={"num_collision_free_grasps": len(fitted)}))
+    unlimited = replace(work, settings=work.settings.updated(num_collision_free_grasps=len(fitted)))
     return test_pending(unlimited, replace(state, grasps=replace(fitted, outcome=outcome, quality=_offsets(fitted))))
 
 
@@ -255,18 +265,18 @@ def _provenance(task: ObjectTask, work: ObjectWork, state: ObjectState, existing
     earlier = _earlier(task, existing, guess, simulation)
     made: Record = {
         # Poses that were made otherwise, or elsewhere, and were only tried again, keep what the file said of them.
-        "guess": before.get("guess") if existing is not None and task.settings.load_guesses else guess,
+        "guess": before.get("guess") if existing is not None and task.settings.mode.load_guesses else guess,
         "tries": state.tries,
         "object": {"repairs": list(target.repairs)},
     }
-    if options := gripper_options(task.settings):
+    if options := gripper_options(task.settings.gripper):
         made["gripper"] = options
     if work.backend is not None:
         made["simulation"] = simulation
-        if task.settings.hard_negatives:
-            made["hard_negatives"] = {"seed": task.settings.seed, "step": STEP, "step_turn": STEP_TURN}
-        if task.settings.robustness:
-            made["robustness"] = robustness_record(task.settings)
+        if task.settings.extras.hard_negatives:
+            made["hard_negatives"] = {"seed": task.settings.guess.seed, "step": STEP, "step_turn": STEP_TURN}
+        if task.settings.extras.robustness:
+            made["robustness"] = robustness_record(task.settings.judge)
         for name, measure in (("hard_negatives", Measure.OFFSET), ("robustness", Measure.ROBUSTNESS)):
             if name in before and not np.isnan(state.grasps.measured[:, measure]).all():
                 made.setdefault(name, before[name])
@@ -283,7 +293,7 @@ def _earlier(task: ObjectTask, existing: GraspDataset | None, guess: Record, sim
     kept = existing.provenance.get("earlier")
     kept = list(kept) if isinstance(kept, list) else []
     replaced = existing.provenance.get("simulation")
-    foreign = not existing.provenance and task.settings.load_guesses
+    foreign = not existing.provenance and task.settings.mode.load_guesses
     if not foreign and not differences(replaced, simulation) and not differences(existing.provenance.get("guess"), guess):
         return kept
     outcomes = [Outcome(o).label for o in existing.grasps.outcome]
@@ -294,25 +304,25 @@ def _finished(task: ObjectTask, state: ObjectState, target: TargetObject) -> Obj
     settings, grasps = task.settings, state.grasps
     wanted = Outcome.UNVALIDATED if task.phase is Phase.GUESS else Outcome.HELD
     lacks = []
-    if grasps.count(Outcome.HELD, wanted) < settings.num_collision_free_grasps:
+    if grasps.count(Outcome.HELD, wanted) < settings.quotas.num_collision_free_grasps:
         kind = "guesses" if task.phase is Phase.GUESS else "held"
-        lacks.append(f"{grasps.count(Outcome.HELD, wanted)} of {settings.num_collision_free_grasps} {kind}")
-    if grasps.count(*FAILED) < settings.num_colliding_grasps:
-        lacks.append(f"{grasps.count(*FAILED)} of {settings.num_colliding_grasps} failed")
-    lacking = 0 if task.phase is Phase.GUESS else missing_hard_negatives(settings.hard_negatives, grasps)
+        lacks.append(f"{grasps.count(Outcome.HELD, wanted)} of {settings.quotas.num_collision_free_grasps} {kind}")
+    if grasps.count(*FAILED) < settings.quotas.num_colliding_grasps:
+        lacks.append(f"{grasps.count(*FAILED)} of {settings.quotas.num_colliding_grasps} failed")
+    lacking = 0 if task.phase is Phase.GUESS else missing_hard_negatives(settings.extras.hard_negatives, grasps)
     if lacking > 0:
-        lacks.append(f"{settings.hard_negatives - lacking} of {settings.hard_negatives} hard negatives")
+        lacks.append(f"{settings.extras.hard_negatives - lacking} of {settings.extras.hard_negatives} hard negatives")
     notes = [*lacks, *([state.reason] if lacks and state.reason else [])]
     if state.started_inside:
         notes.append(f"trials that began inside the gripper: {state.started_inside}")
-    if gap := _wide_gap(target, settings):
+    if gap := _wide_gap(target, settings.simulation):
         notes.append(gap)
     if state.turned_down:
         notes.append("turned down: " + ", ".join(f"{count} {rule}" for rule, count in state.turned_down.items()))
     return _report(task, state, Status.SHORT if lacks else Status.MADE, "; ".join(notes))
 
 
-def _wide_gap(target: TargetObject, settings: GraspCommand) -> str:
+def _wide_gap(target: TargetObject, settings: SimulationSettings) -> str:
     """In words, that a decomposition stands farther off the mesh than it may; empty where it does not."""
     if settings.collision_approximation is not CollisionApproximation.CONVEX_DECOMPOSITION:
         return ""

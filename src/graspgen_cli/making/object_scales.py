@@ -24,7 +24,7 @@ from graspgen_cli.objects.read_usd import USD_SUFFIXES
 from graspgen_cli.objects.scales import ScalesList, id_problem, scale_problem
 from graspgen_cli.records import Floats
 from graspgen_cli.settings.commands import ObjectScalesCommand
-from graspgen_cli.settings.handoff_models import NameSource
+from graspgen_cli.settings.datasets import NameSource
 
 FIT = 0.8
 """Share of the widest opening that the smallest extent of an object may take: the rest is for the fingers' approach."""
@@ -153,33 +153,35 @@ def make_scales(settings: ObjectScalesCommand, *, on_start: Callable[[int], None
     on_start, on_object: told the number of objects, then each one's name. Raises SettingsError, InputError or OutputError where nothing
     is written.
     """
-    if settings.scales_file.exists() and not settings.overwrite_scales:
-        raise OutputError(f"{settings.scales_file}: exists; choose another --scales-file, or replace it with --overwrite-scales")
-    if settings.from_graspgen is not None:
+    if settings.scales.scales_file.exists() and not settings.scales.overwrite_scales:
+        raise OutputError(f"{settings.scales.scales_file}: exists; choose another --scales-file, or replace it with --overwrite-scales")
+    if settings.scales.from_graspgen is not None:
         listed = scales_of_grasps(
-            settings.from_graspgen,
-            names=settings.object_names,
-            suffix=settings.mesh_suffix or "",
+            settings.scales.from_graspgen,
+            names=settings.scales.object_names,
+            suffix=settings.scales.mesh_suffix or "",
             on_start=on_start,
             on_object=on_object,
         )
     else:
-        listed = scale_meshes(settings.object_dataset, _rule(settings), on_start=on_start, on_object=on_object)
+        listed = scale_meshes(settings.meshes.object_dataset, _rule(settings), on_start=on_start, on_object=on_object)
     if not listed.entries:
-        raise InputError(f"{settings.from_graspgen or settings.object_dataset}: no object can be used, {listed.problems[0][1]}")
-    write_atomically(settings.scales_file, orjson.dumps(dict(listed.entries), option=orjson.OPT_INDENT_2) + b"\n")
+        raise InputError(
+            f"{settings.scales.from_graspgen or settings.meshes.object_dataset}: no object can be used, {listed.problems[0][1]}"
+        )
+    write_atomically(settings.scales.scales_file, orjson.dumps(dict(listed.entries), option=orjson.OPT_INDENT_2) + b"\n")
     return listed
 
 
 def _rule(settings: ObjectScalesCommand) -> ScaleRule:
-    factors = settings.random_scale
+    factors = settings.scales.random_scale
     if factors is not None and factors[0] > factors[1]:
         raise SettingsError(f"--random-scale: {list(factors)} is not [low, high]; give the lower factor first")
-    gripper = load_gripper(settings.gripper_config, options=settings) if settings.fit_to_gripper else None
+    gripper = load_gripper(settings.gripper.gripper_config, options=settings.gripper) if settings.scales.fit_to_gripper else None
     return ScaleRule(
-        metres_per_unit=settings.unit.metres,
-        seed=settings.seed,
+        metres_per_unit=settings.scales.unit.metres,
+        seed=settings.random.seed,
         factors=factors,
-        max_extent=settings.max_extent,
+        max_extent=settings.scales.max_extent,
         opening=None if gripper is None else gripper.width,
     )

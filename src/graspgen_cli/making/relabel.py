@@ -20,7 +20,7 @@ from graspgen_cli.formats.graspgen_json import decode, encode, read_document
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.records import GraspDataset, Outcome
 from graspgen_cli.settings.commands import RelabelCommand
-from graspgen_cli.settings.judge_models import JudgeSettings
+from graspgen_cli.settings.trials import JudgeSettings
 from graspgen_cli.validate.judge import Rejudging
 
 
@@ -50,17 +50,16 @@ def relabel_dataset(settings: RelabelCommand, *, on_start: Callable[[int], None]
 
     Raises InputError where there is no dataset, OutputError where a file cannot be written.
     """
-    paths = DatasetPaths(settings.grasp_dataset, load_gripper(settings.gripper_config, options=settings).name)
+    paths = DatasetPaths(settings.dataset.grasp_dataset, load_gripper(settings.gripper.gripper_config, options=settings.gripper).name)
     entries = read_object_map(paths)
     if not entries:
         raise InputError(f"{paths.grasps}: no grasp files; run `graspgen all` first, or name another --grasp-dataset")
-    criterion = JudgeSettings(**settings.model_dump(include=set(JudgeSettings.model_fields)))
     on_start(len(entries))
     objects, broken = [], []
     for object_id, name in sorted(entries.items()):
         try:
             with object_lock(paths, object_id, wait=True):
-                objects.append(_relabel_file(paths.grasps / name, criterion, settings.randomize_threshold))
+                objects.append(_relabel_file(paths.grasps / name, settings.judge, settings.threshold.randomize_threshold))
         except GraspFileError as error:
             broken.append(str(error))
         on_object(object_id)

@@ -15,7 +15,8 @@ import numpy as np
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.guess.loop import GuessResult, make_guesses, near_duplicates
 from graspgen_cli.records import GraspBatch, Measure, Outcome, TargetObject
-from graspgen_cli.settings.commands import GraspCommand
+from graspgen_cli.settings.commands import MakingSettings
+from graspgen_cli.settings.guesses import QuotaSettings
 from graspgen_cli.validate.engine import Backend
 from graspgen_cli.validate.trials import TrialResult, run_trials
 
@@ -41,7 +42,7 @@ class ObjectWork:
     shape: ObjectShape
     gripper: GripperShape
     backend: Backend | None
-    settings: GraspCommand
+    settings: MakingSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,11 +72,11 @@ def guess_missing(work: ObjectWork, state: ObjectState) -> ObjectState:
     guessed = grasps[np.isnan(grasps.measured[:, Measure.OFFSET])]
     tried = guessed.count(*TRIED)
     rate = max(guessed.count(Outcome.HELD) / tried, LEAST_HELD_RATE) if tried else 1.0
-    wanted = grasps.count(Outcome.UNVALIDATED) + guesses_for(max(_missing(work.settings, grasps), 0), rate)
+    wanted = grasps.count(Outcome.UNVALIDATED) + guesses_for(max(_missing(work.settings.quotas, grasps), 0), rate)
     for _ in range(REPLACEMENTS):
         before = state
         state = _guess_once(work, state, wanted - state.grasps.count(Outcome.UNVALIDATED))
-        found_all = not is_short(work.settings, state.grasps) and state.grasps.count(Outcome.UNVALIDATED) >= wanted
+        found_all = not is_short(work.settings.quotas, state.grasps) and state.grasps.count(Outcome.UNVALIDATED) >= wanted
         if found_all or state.tries == before.tries or state.reason:
             break
     return state
@@ -94,25 +95,25 @@ def guesses_for(held: int, rate: float) -> int:
 
 
 def _guess_once(work: ObjectWork, state: ObjectState, num_free: int) -> ObjectState:
-    settings, grasps = work.settings, state.grasps
-    left = settings.max_guess_tries - state.tries
-    if settings.max_guess_tries and left <= 0:
+    quotas, grasps = work.settings.quotas, state.grasps
+    left = quotas.max_guess_tries - state.tries
+    if quotas.max_guess_tries and left <= 0:
         return replace(state, reason=state.reason or "no tries left")
     result: GuessResult = make_guesses(
         work.shape,
         work.gripper,
-        settings,
+        work.settings.guess,
         object_id=work.target.object_id,
         num_free=max(num_free, 0),
-        num_colliding=max(settings.num_colliding_grasps - grasps.count(*FAILED), 0),
+        num_colliding=max(quotas.num_colliding_grasps - grasps.count(*FAILED), 0),
         first_try=state.tries,
-        max_tries=left if settings.max_guess_tries else 0,
-        pick_up=settings,
+        max_tries=left if quotas.max_guess_tries else 0,
+        pick_up=work.settings.pick_up,
     )
     known, new = grasps.pose_gripper_in_object, result.grasps.pose_gripper_in_object
     fresh = result.grasps[~near_duplicates(work.gripper.gripper, known, new)]
     joined = GraspBatch.join([grasps, fresh])
-    short = _missing(settings, joined) > 0 and len(fresh) == len(result.grasps)
+    short = _missing(quotas, joined) > 0 and len(fresh) == len(result.grasps)
     return replace(
         state,
         grasps=joined,
@@ -122,9 +123,9 @@ def _guess_once(work: ObjectWork, state: ObjectState, num_free: int) -> ObjectSt
     )
 
 
-def _missing(settings: GraspCommand, grasps: GraspBatch) -> int:
+def _missing(quotas: QuotaSettings, grasps: GraspBatch) -> int:
     # Grasps that --max-num-grasps leaves untried count as wanted ones: more guesses would not be tried either.
-    return settings.num_collision_free_grasps - grasps.count(Outcome.HELD, Outcome.UNVALIDATED)
+    return quotas.num_collision_free_grasps - grasps.count(Outcome.HELD, Outcome.UNVALIDATED)
 
 
 def test_pending(work: ObjectWork, state: ObjectState) -> ObjectState:
@@ -135,14 +136,20 @@ def test_pending(work: ObjectWork, state: ObjectState) -> ObjectState:
         return state
     model, settings = work.gripper.gripper, work.settings
     result: TrialResult = run_trials(
-        work.backend, model, work.target, state.grasps[pending], settings, criterion=settings, randomization=settings
+        work.backend,
+        model,
+        work.target,
+        state.grasps[pending],
+        settings.simulation,
+        criterion=settings.judge,
+        randomization=settings.randomization,
     )
     outcome = state.grasps.outcome.copy()
     outcome[pending] = result.grasps.outcome
     quality = state.grasps.measured.copy()
     quality[pending] = result.grasps.measured
     surplus = pending & (outcome == Outcome.HELD)
-    surplus &= np.cumsum(outcome == Outcome.HELD) > work.settings.num_collision_free_grasps
+    surplus &= np.cumsum(outcome == Outcome.HELD) > work.settings.quotas.num_collision_free_grasps
     kept = replace(state.grasps, outcome=outcome, quality=quality)[~surplus]
     return replace(
         state,
@@ -157,7 +164,7 @@ def fill_quotas(work: ObjectWork, state: ObjectState) -> ObjectState:
     """Rounds of guessing and trying until the quotas are full, the limit of tries is met or nothing comes of it any more."""
     state = test_pending(work, state)
     barren = 0
-    while is_short(work.settings, state.grasps) and barren < BARREN_ROUNDS:
+    while is_short(work.settings.quotas, state.grasps) and barren < BARREN_ROUNDS:
         before = state
         state = test_pending(work, guess_missing(work, state))
         if len(state.grasps) == len(before.grasps):
@@ -166,6 +173,6 @@ def fill_quotas(work: ObjectWork, state: ObjectState) -> ObjectState:
     return state
 
 
-def is_short(settings: GraspCommand, grasps: GraspBatch) -> bool:
+def is_short(quotas: QuotaSettings, grasps: GraspBatch) -> bool:
     """Whether held or failed grasps are missing from the quotas."""
-    return _missing(settings, grasps) > 0 or grasps.count(*FAILED) < settings.num_colliding_grasps
+    return _missing(quotas, grasps) > 0 or grasps.count(*FAILED) < quotas.num_colliding_grasps

@@ -25,7 +25,7 @@ from graspgen_cli.objects.read import read_mesh
 from graspgen_cli.objects.repair import repair
 from graspgen_cli.objects.scales import scale_problem
 from graspgen_cli.records import TargetObject, TriangleMesh
-from graspgen_cli.settings.models import CollisionApproximation
+from graspgen_cli.settings.trials import CollisionApproximation
 
 
 def pieces_file(cache: Path, mesh: TriangleMesh, recipe: str) -> Path:

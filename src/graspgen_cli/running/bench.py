@@ -34,8 +34,7 @@ from graspgen_cli.running.pool import Counter, SharedCores
 from graspgen_cli.running.processes import SPAWN, run_in_processes
 from graspgen_cli.running.run import run_objects
 from graspgen_cli.settings.commands import BenchCommand
-from graspgen_cli.settings.judge_models import JudgeSettings
-from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.trials import JudgeSettings, SimulationSettings
 from graspgen_cli.tables import DEFAULT_PROTOCOL, ENGINES, REFERENCE_ENGINE
 from graspgen_cli.validate.engine import ObjectFailed, ObjectTrials
 from graspgen_cli.validate.judge import judge
@@ -76,25 +75,32 @@ def run_bench(settings: BenchCommand, *, on_note: Note) -> dict[str, Any]:
     is warm; the whole run as `all` does it, into a folder that is thrown away.
     Raises InputError where no object of the list can be used, and what `protocol_sequences` and `choose_engine` raise.
     """
-    tugs, shakes = protocol_sequences(settings.protocol, settings.tug_sequences, settings.shake_sequences)
-    settings = settings.model_copy(update={"protocol": DEFAULT_PROTOCOL, "tug_sequences": tugs, "shake_sequences": shakes})
-    engines = {engine.name: engine for engine in (Engine(REFERENCE_ENGINE), choose_engine(settings))}
-    gripper = load_gripper(settings.gripper_config, options=settings)
+    tugs, shakes = protocol_sequences(settings.protocol.protocol, settings.simulation.tug_sequences, settings.simulation.shake_sequences)
+    settings = settings.updated(protocol=DEFAULT_PROTOCOL, tug_sequences=tugs, shake_sequences=shakes)
+    engines = {engine.name: engine for engine in (Engine(REFERENCE_ENGINE), choose_engine(settings.backend, settings.execution))}
+    gripper = load_gripper(settings.gripper.gripper_config, options=settings.gripper)
     machine = _machine()
     with threadpool_limits(1, user_api="blas"):
         measured = list(_measure_objects(settings, gripper, on_note))
     if not measured:
-        raise InputError(f"{settings.object_scales_json}: no object of the list can be used")
+        raise InputError(f"{settings.objects.object_scales_json}: no object of the list can be used")
     tried = {}
     for name, engine in engines.items():
         on_note(f"trying {sum(len(each.grasps) for each in measured)} grasps with {name}")
         tried[name] = _on_devices(measured, gripper, engine, settings) if engine.devices else _on_cores(measured, gripper, engine, settings)
     on_note(f"the whole run with {engine.name}")
-    return {"machine": machine, "gripper": gripper.name, **_figures(measured, tried, engines, settings), **_whole_run(settings, engine)}
+    return {
+        "machine": machine,
+        "gripper": gripper.name,
+        **_figures(measured, tried, engines, settings.judge),
+        **_whole_run(settings, engine),
+    }
 
 
 def _measure_objects(settings: BenchCommand, gripper: Gripper, on_note: Note) -> Iterator[_Measured]:
-    scales_file, root = resolve_object_paths(object_scales_json=settings.object_scales_json, object_dataset=settings.object_dataset)
+    scales_file, root = resolve_object_paths(
+        object_scales_json=settings.objects.object_scales_json, object_dataset=settings.objects.object_dataset
+    )
     shape = GripperShape(gripper)
     for object_id, scale in read_scales(scales_file).entries:
         on_note(f"preparing and guessing {object_id}")
@@ -104,17 +110,17 @@ def _measure_objects(settings: BenchCommand, gripper: Gripper, on_note: Note) ->
                 object_id,
                 scale,
                 root=root,
-                approximation=settings.collision_approximation,
+                approximation=settings.simulation.collision_approximation,
                 cache=None,
-                max_surface_gap=settings.max_surface_gap,
-                reach=shape.reach(settings.reach),
+                max_surface_gap=settings.simulation.max_surface_gap,
+                reach=shape.reach(settings.reach.reach),
             )
             preparation = time.perf_counter() - start
         except ObjectError as error:
             on_note(str(error))
             continue
         grasps, rate = _guess(target, shape, settings)
-        yield _Measured(target, grasps[: settings.trials], preparation, rate)
+        yield _Measured(target, grasps[: settings.bench.trials], preparation, rate)
 
 
 def _guess(target: TargetObject, gripper: GripperShape, settings: BenchCommand) -> tuple[GraspBatch, float]:
@@ -125,12 +131,12 @@ def _guess(target: TargetObject, gripper: GripperShape, settings: BenchCommand) 
         result = make_guesses(
             shape,
             gripper,
-            settings,
+            settings.guess,
             object_id=target.object_id,
-            num_free=max(GUESSES, settings.trials),
+            num_free=max(GUESSES, settings.bench.trials),
             num_colliding=0,
             first_try=0,
-            max_tries=settings.max_guess_tries,
+            max_tries=settings.quotas.max_guess_tries,
         )
         best = min(best, time.perf_counter() - start)
     return result.grasps, len(result.grasps) / best
@@ -138,18 +144,17 @@ def _guess(target: TargetObject, gripper: GripperShape, settings: BenchCommand) 
 
 def _on_cores(measured: Sequence[_Measured], gripper: Gripper, engine: Engine, settings: BenchCommand) -> _Tried:
     """An object a task, as a run does it; from when the first worker began to when the last one was done."""
-    count = min(settings.workers or usable_cores(), len(measured))
+    count = min(settings.execution.workers or usable_cores(), len(measured))
     busy = SPAWN.RawValue("i", count)
 
     def note_busy(number: int) -> None:
         busy.value = number
 
     work = [(each.target, each.grasps) for each in measured]
-    simulation = SimulationSettings(**settings.model_dump(include=set(SimulationSettings.model_fields)))
     done = [
         result
         for _, result in run_in_processes(
-            work, make_trials, (gripper, engine.name, simulation, work[0], busy), count=count, on_busy=note_busy
+            work, make_trials, (gripper, engine.name, settings.simulation, work[0], busy), count=count, on_busy=note_busy
         )
         if isinstance(result, tuple)
     ]
@@ -181,7 +186,7 @@ def make_trials(
 def _on_devices(measured: Sequence[_Measured], gripper: Gripper, engine: Engine, settings: BenchCommand) -> _Tried:
     """All objects at once, twice: the first time the engine may have to compile."""
     trials = [ObjectTrials(number, each.target, each.grasps) for number, each in enumerate(measured)]
-    devices = Devices(engine, gripper, settings)
+    devices = Devices(engine, gripper, settings.simulation)
     try:
         devices.start()
         for _ in range(2):

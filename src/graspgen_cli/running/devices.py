@@ -2,7 +2,7 @@
 
 The class that the table ENGINES names for such an engine has, besides or instead of the methods of `Backend`,
 
-    open_simulator(gripper, settings, *, device) -> Simulator
+    open_simulator(gripper, settings, *, device, **options) -> Simulator
 
 This function is called once in each simulator process, before any other import of the engine. It raises GraspgenError, in one line, if the
 device cannot be used.
@@ -17,16 +17,17 @@ import queue
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from graspgen_cli.errors import InputError
 from graspgen_cli.records import Gripper
 from graspgen_cli.running.engines import Engine
 from graspgen_cli.running.processes import death, start_process, stop_process
-from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.tables import ENGINES
 from graspgen_cli.validate.engine import ObjectFailed, ObjectResults, ObjectTrials, Simulator, told
 
@@ -65,7 +66,9 @@ class BatchEnded:
     reason: str = "it gave no results"
 
 
-def serve_simulator(pipe: Connection, place: str, device: str, gripper: Gripper, settings: SimulationSettings) -> None:
+def serve_simulator(
+    pipe: Connection, place: str, device: str, gripper: Gripper, settings: SimulationSettings, options: Mapping[str, Any]
+) -> None:
     """The main function of a simulator process.
 
     It sends Opened or OpenFailed; then it receives lists of ObjectTrials, and sends Results for each object and BatchEnded for each call
@@ -74,7 +77,7 @@ def serve_simulator(pipe: Connection, place: str, device: str, gripper: Gripper,
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # Engines print to stdout, which is for results.
     with contextlib.suppress(OSError):
         try:
-            simulator = _open(place, device, gripper, settings)
+            simulator = _open(place, device, gripper, settings, options)
         except Exception as error:
             pipe.send(OpenFailed(told(error)))
             return
@@ -85,9 +88,10 @@ def serve_simulator(pipe: Connection, place: str, device: str, gripper: Gripper,
             _simulate(pipe, simulator, batch, inbox)
 
 
-def _open(place: str, device: str, gripper: Gripper, settings: SimulationSettings) -> Simulator:
+def _open(place: str, device: str, gripper: Gripper, settings: SimulationSettings, options: Mapping[str, Any]) -> Simulator:
     module, _, attribute = place.partition(":")
-    simulator: Simulator = getattr(importlib.import_module(module), attribute).open_simulator(gripper, settings, device=device)
+    engine = getattr(importlib.import_module(module), attribute)
+    simulator: Simulator = engine.open_simulator(gripper, settings, device=device, **options)
     return simulator
 
 
@@ -236,7 +240,7 @@ class Devices:
                 yield results
 
     def _start(self, name: str) -> Device:
-        arguments = (ENGINES[self._engine.name].place, name, self._gripper, self._settings)
+        arguments = (ENGINES[self._engine.name].place, name, self._gripper, self._settings, self._engine.options)
         return Device(name, *start_process(serve_simulator, arguments))
 
     def _results_of(self, device: Device) -> Iterator[Results]:

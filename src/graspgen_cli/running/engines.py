@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from graspgen_cli.errors import SettingsError
 from graspgen_cli.running.machine import DISTRIBUTION
-from graspgen_cli.settings.models import AUTO, BackendSettings, Executor
+from graspgen_cli.settings.runs import AUTO, BackendSettings, ExecutionSettings, Executor
 from graspgen_cli.tables import ENGINES, REFERENCE_ENGINE, EngineRow
 
 FIRST_GPU = "cuda:0"
@@ -21,17 +22,20 @@ class Engine:
     """The engine of a run.
 
     name: its key in ENGINES. devices: each has a simulator process; empty for an engine that runs inside the workers.
+    options: what the engine's `open_simulator` takes besides the device.
     """
 
     name: str
     devices: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
-def choose_engine(settings: BackendSettings, *, executor: Executor = Executor.LOCAL) -> Engine:
+def choose_engine(settings: BackendSettings, execution: ExecutionSettings | None = None) -> Engine:
     """The engine of the settings. Raises SettingsError if this machine cannot run it.
 
     With Ray the GPUs are on other machines, so this machine needs none.
     """
+    execution = execution or ExecutionSettings()
     name = settings.backend
     if name == AUTO:
         preferred = [each for each, row in ENGINES.items() if row.preferred and _can_run(row)]
@@ -43,12 +47,13 @@ def choose_engine(settings: BackendSettings, *, executor: Executor = Executor.LO
     if row.first_device is None:
         return Engine(name)
     devices = _devices(settings, row.first_device)
-    lacking = executor is Executor.LOCAL and not gpus()
+    lacking = execution.executor is Executor.LOCAL and not gpus()
     if lacking and any(map(_is_gpu, devices)):
         raise SettingsError(
             f"--backend {name}: this machine shows no NVIDIA GPU; take --backend {REFERENCE_ENGINE}, or see `graspgen doctor`"
         )
-    return Engine(name, devices)
+    given = {**dict(settings), **dict(execution)}
+    return Engine(name, devices, {option: given[option] for option in row.options})
 
 
 def _can_run(row: EngineRow) -> bool:

@@ -31,7 +31,8 @@ from graspgen_cli.running.devices import Devices, Results
 from graspgen_cli.running.engines import Engine
 from graspgen_cli.running.machine import usable_cores
 from graspgen_cli.running.processes import Died, Lifetime, TimedOut, Worker, answers, start_worker
-from graspgen_cli.settings.models import ExecutionSettings, SimulationSettings
+from graspgen_cli.settings.runs import ExecutionSettings
+from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.validate.engine import ObjectFailed, ObjectTrials
 from graspgen_cli.validate.variation import Variation
 
@@ -50,7 +51,7 @@ def run_pipeline(
 
     `object_timeout` limits the time that a worker spends on an object without a pause; waiting for a simulator does not count.
     """
-    devices = Devices(engine, gripper, tasks[0].settings)
+    devices = Devices(engine, gripper, tasks[0].settings.simulation)
     count = settings.workers or max(1, usable_cores() - len(engine.devices))
     lifetime = Lifetime(settings.objects_per_worker, settings.worker_memory)
     workers = _Workers(gripper, min(count, len(tasks)), lifetime, deque((task, 0) for task in tasks), devices)

@@ -20,7 +20,8 @@ from graspgen_cli.running.engines import Engine
 from graspgen_cli.running.machine import usable_cores
 from graspgen_cli.running.pipeline import run_pipeline
 from graspgen_cli.running.processes import SPAWN, Died, Lifetime, TimedOut, run_in_processes
-from graspgen_cli.settings.models import ExecutionSettings, SimulationSettings
+from graspgen_cli.settings.runs import ExecutionSettings
+from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.validate.engine import Backend, join_states, make_backend
 from graspgen_cli.validate.variation import Variation
 

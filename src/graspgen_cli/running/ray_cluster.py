@@ -22,7 +22,7 @@ from graspgen_cli.records import Gripper
 from graspgen_cli.running.engines import FIRST_GPU, Engine
 from graspgen_cli.running.machine import DISTRIBUTION
 from graspgen_cli.running.pool import run_tasks
-from graspgen_cli.settings.models import ExecutionSettings, Executor
+from graspgen_cli.settings.runs import ExecutionSettings, Executor
 
 TIMEOUT = 10.0
 """s for the connection to the cluster."""

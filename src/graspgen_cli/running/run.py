@@ -34,27 +34,17 @@ from graspgen_cli.objects.scales import ScalesList, read_scales, resolve_object_
 from graspgen_cli.records import Gripper, Outcome
 from graspgen_cli.running.engines import Engine, choose_engine
 from graspgen_cli.running.pool import run_tasks
-from graspgen_cli.settings.commands import GraspCommand, SplitsCommand
-from graspgen_cli.settings.judge_models import HardNegativeSettings, JudgeSettings, RobustnessSettings
-from graspgen_cli.settings.models import (
-    ExecutionSettings,
-    Executor,
-    GuessSettings,
-    LimitSettings,
-    ModeSettings,
-    ObjectSettings,
-    PickUpSettings,
-    QuotaSettings,
-    SimulationSettings,
-)
-from graspgen_cli.settings.randomization_models import RandomizationSettings
+from graspgen_cli.settings.commands import AllCommand, GraspCommand, SplitsCommand
+from graspgen_cli.settings.guesses import ReachSettings
+from graspgen_cli.settings.inputs import GripperSettings, ObjectSettings
+from graspgen_cli.settings.runs import ExecutionSettings, Executor
 from graspgen_cli.validate.protocols import protocol_sequences
 
 
 def finished_objects(tasks: Sequence[ObjectTask], gripper: Gripper, paths: DatasetPaths, root: Path) -> dict[str, ObjectReport]:
     """Object id -> report of every object whose file is just what this run would make of it, or full where it is to be filled. The
     others, and those about which there is something to say, are left to be looked at."""
-    if not tasks or tasks[0].settings.load_guesses or tasks[0].settings.overwrite_grasps:
+    if not tasks or tasks[0].settings.mode.load_guesses or tasks[0].settings.mode.overwrite_grasps:
         return {}
     index = current_index(paths)
     there = [task for task in tasks if task.file_name in index.grasps]
@@ -78,18 +68,18 @@ def _same(task: ObjectTask, entry: GraspEntry, object_digest: str, gripper: Grip
         return False
     if task.phase is Phase.GUESS and entry.simulation not in (None, simulation["digest"]):
         return False
-    if task.settings.fill_grasps and not _full(task, entry):
+    if task.settings.mode.fill_grasps and not _full(task, entry):
         return False
     return entry.object_id == task.object_id and entry.scale == task.scale and entry.guess == guess["digest"]
 
 
 def _full(task: ObjectTask, entry: GraspEntry) -> bool:
-    if task.settings.hard_negatives:
+    if task.settings.extras.hard_negatives:
         return False  # only the file says which grasps are some
     have = entry.counts
     positive = have.get(Outcome.HELD.label, 0) + have.get(Outcome.UNVALIDATED.label, 0)
     failed = sum(have.get(outcome.label, 0) for outcome in FAILED)
-    return positive >= task.settings.num_collision_free_grasps and failed >= task.settings.num_colliding_grasps
+    return positive >= task.settings.quotas.num_collision_free_grasps and failed >= task.settings.quotas.num_colliding_grasps
 
 
 def _kept(task: ObjectTask, entry: GraspEntry) -> ObjectReport:
@@ -167,19 +157,19 @@ def run_objects(
     Raises InputError, GripperError or OutputError if nothing can be done at all; one object's problem is in its report.
     """
     started = time.time()
-    engine = choose_engine(settings, executor=settings.executor)
-    gripper = load_gripper(settings.gripper_config, options=settings)
+    engine = choose_engine(settings.backend, settings.execution)
+    gripper = load_gripper(settings.gripper.gripper_config, options=settings.gripper)
     scales, root, sources = _objects_and_sources(settings, gripper)
-    paths = DatasetPaths(settings.grasp_dataset, gripper.name)
+    paths = DatasetPaths(settings.dataset.grasp_dataset, gripper.name)
     phase, settings = _effective(phase, settings)
     if phase is Phase.GUESS:
         engine = Engine(engine.name)  # no device is needed
-    if phase is not Phase.GUESS and settings.run_controls:
-        require_controls(gripper, settings)
+    if phase is not Phase.GUESS and settings.extras.run_controls:
+        require_controls(gripper, settings.simulation)
     require_writable(paths.grasps)
     with owned(paths, _deciding(phase, settings, engine), clean=partial(_clean, paths)):
         tasks = [replace(task, source=sources.get(task.object_id)) for task in _tasks(scales, root, paths, phase, settings, engine)]
-        problems = [problem for problem in scales.problems if is_mine(problem[0], settings.shard)]
+        problems = [problem for problem in scales.problems if is_mine(problem[0], settings.execution.shard)]
         on_start(len(tasks) + len(problems))
 
         def report_one(report: ObjectReport) -> None:
@@ -193,7 +183,7 @@ def run_objects(
             report_one(report)
         left = [task for task in tasks if task.object_id not in finished]
         try:
-            made_now = spread_tasks(left, gripper, engine, settings, on_report=report_one)
+            made_now = spread_tasks(left, gripper, engine, settings.execution, on_report=report_one)
         finally:
             # Also when the run is stopped: what was finished is to be found.
             _update_map(paths, {task.object_id: task.file_name for task in tasks if task.grasp_file.exists()})
@@ -206,10 +196,10 @@ def run_objects(
 def _objects_and_sources(settings: GraspCommand, gripper: Gripper) -> tuple[ScalesList, Path, dict[str, Entry]]:
     """The objects, the folder of their meshes, and where the grasps are that another tool made, if those are to be tried: these then say
     which objects there are."""
-    if settings.grasps is None:
-        return *_objects(settings), {}
-    _, root = resolve_object_paths(object_scales_json=settings.object_scales_json, object_dataset=settings.object_dataset)
-    given = given_grasps(settings.grasps, gripper, root)
+    if settings.mode.grasps is None:
+        return *_objects(settings.objects), {}
+    _, root = resolve_object_paths(object_scales_json=settings.objects.object_scales_json, object_dataset=settings.objects.object_dataset)
+    given = given_grasps(settings.mode.grasps, gripper, root)
     return given.scales, root, given.entries
 
 
@@ -231,48 +221,39 @@ def _update_map(paths: DatasetPaths, made: Mapping[str, str]) -> dict[str, str]:
 _MAP = "map_uuid_to_path.json"
 """Stands for the map among the objects that can be locked."""
 
-_DECIDING = (
-    GuessSettings,
-    SimulationSettings,
-    JudgeSettings,
-    HardNegativeSettings,
-    RobustnessSettings,
-    RandomizationSettings,
-    QuotaSettings,
-    LimitSettings,
-    ModeSettings,
-    PickUpSettings,
-)
+_NOT_DECIDING = {*GripperSettings.model_fields, *ReachSettings.model_fields, "run_controls"}
+"""Settings of the work on an object that two runs may differ in; the gripper's and the reach are compared file by file."""
 
 
 def _effective(phase: Phase, settings: GraspCommand) -> tuple[Phase, GraspCommand]:
     """`fill` is `all` with --fill-grasps, --guess-only makes any phase stop after the guesses, and a protocol is its tugs and
     shakes."""
-    tugs, shakes = protocol_sequences(settings.protocol, settings.tug_sequences, settings.shake_sequences)
-    settings = settings.model_copy(update={"tug_sequences": tugs, "shake_sequences": shakes})
-    if settings.robustness and (shakes or not tugs):
+    tugs, shakes = protocol_sequences(settings.protocol.protocol, settings.simulation.tug_sequences, settings.simulation.shake_sequences)
+    settings = settings.updated(tug_sequences=tugs, shake_sequences=shakes)
+    if settings.extras.robustness and (shakes or not tugs):
         raise SettingsError("--robustness is the force of the tugs that a grasp survives; give it a protocol of tugs alone")
-    if settings.grasps is not None:
-        settings = settings.model_copy(update={"load_guesses": True})
+    if settings.mode.grasps is not None:
+        settings = settings.updated(load_guesses=True)
     if phase is Phase.FILL:
-        phase, settings = Phase.ALL, settings.model_copy(update={"fill_grasps": True})
-    return Phase.GUESS if settings.guess_only else phase, settings
+        phase, settings = Phase.ALL, settings.updated(fill_grasps=True)
+    return Phase.GUESS if settings.mode.guess_only else phase, settings
 
 
 def _deciding(phase: Phase, settings: GraspCommand, engine: Engine) -> dict[str, Any]:
     """What decides what is in the files: two runs that differ in it must not share a dataset."""
-    names = {name for section in _DECIDING for name in section.model_fields}
+    deciding = {name: value for name, value in settings.making().flat().items() if name not in _NOT_DECIDING}
     simulated = {} if phase is Phase.GUESS else {"backend": engine.name}
-    return {"phase": phase.value, **simulated, **settings.model_dump(mode="json", include=names)}
+    return {"phase": phase.value, **simulated, **deciding}
 
 
 def _tasks(scales: ScalesList, root: Path, paths: DatasetPaths, phase: Phase, settings: GraspCommand, engine: Engine) -> list[ObjectTask]:
     """The tasks of this shard. The files' names come from the whole list, so that all shards choose the same."""
     names = grasp_file_names(scales.entries, own_files(paths, scales.entries, read_object_map(paths)))
+    making = settings.making()
     return [
-        ObjectTask(object_id, scale, root, paths, names[object_id], phase, settings, engine.name)
+        ObjectTask(object_id, scale, root, paths, names[object_id], phase, making, engine.name)
         for object_id, scale in scales.entries
-        if is_mine(object_id, settings.shard)
+        if is_mine(object_id, settings.execution.shard)
     ]
 
 
@@ -304,27 +285,27 @@ def _log_run(paths: DatasetPaths, settings: GraspCommand, phase: Phase, summary:
         "phase": phase.value,
         "objects": counts,
         "tested": sum(r.tested for r in summary.reports),
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.flat(),
     }
     append_line(paths.run_log, orjson.dumps(line))
 
 
-def update_dataset_splits(settings: SplitsCommand) -> SplitPlan:
+def update_dataset_splits(settings: SplitsCommand | AllCommand) -> SplitPlan:
     """Puts the objects that have grasps into the training and validation lists."""
-    gripper = load_gripper(settings.gripper_config, options=settings)
-    paths = DatasetPaths(settings.grasp_dataset, gripper.name)
-    scales, _ = _objects(settings)
+    gripper = load_gripper(settings.gripper.gripper_config, options=settings.gripper)
+    paths = DatasetPaths(settings.dataset.grasp_dataset, gripper.name)
+    scales, _ = _objects(settings.objects)
     # Runs at the same time on a file system without locks may have left each other's files out.
     have = _update_map(paths, {}) if paths.grasps.is_dir() else {}
     listed = [object_id for object_id, _ in scales.entries if object_id in have]
     if not listed:
-        raise InputError(f"{paths.grasps}: no grasps of any object in {settings.object_scales_json}; run `graspgen all` first")
+        raise InputError(f"{paths.grasps}: no grasps of any object in {settings.objects.object_scales_json}; run `graspgen all` first")
     with object_lock(paths, "train.txt", wait=True):
         return update_splits(
             paths.splits,
             listed,
-            fraction=settings.valid_set_percentage,
-            seed=settings.seed,
-            by_folder=settings.by_folder,
-            by_regex=settings.by_regex,
+            fraction=settings.splits.valid_set_percentage,
+            seed=settings.splits.seed,
+            by_folder=settings.splits.by_folder,
+            by_regex=settings.splits.by_regex,
         )

@@ -1,291 +1,314 @@
-"""The settings class of every subcommand: the sections that it needs, joined; and what must not be combined."""
+"""The settings of every command: the groups that it needs, and the rules between groups."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Self
 
 from pydantic import model_validator
 
-from graspgen_cli.settings.analysis_models import AnalyzeSettings, BalanceSettings, CopySettings, FilterSettings, InputSettings
-from graspgen_cli.settings.handoff_models import ConvertSettings, InferenceSettings, ScalesSettings, ScriptSettings, TrainingResultsSettings
-from graspgen_cli.settings.judge_models import ControlSettings, HardNegativeSettings, JudgeSettings, ProtocolSettings, RobustnessSettings
-from graspgen_cli.settings.models import (
-    BackendSettings,
-    BenchSettings,
-    CheckoutSettings,
-    CollisionApproximation,
-    DatasetSettings,
-    DoctorSettings,
-    ExecutionSettings,
-    ExistingFileSettings,
-    GraspGenSettings,
-    GripperFileSettings,
-    GripperSettings,
-    GuessSettings,
-    LimitSettings,
-    MeshSettings,
-    ModeSettings,
-    ObjectSettings,
-    PickUpSettings,
-    QuotaSettings,
-    Section,
-    SeedSettings,
-    SimulationSettings,
-    SplitSettings,
-    WorkerSettings,
-)
-from graspgen_cli.settings.randomization_models import RandomizationSettings, ThresholdSettings
-from graspgen_cli.settings.reach_models import ReachSettings
-from graspgen_cli.settings.view_models import PickSettings, ReplaySettings, ViewSettings
-
-OUTPUT_FORMS = (".json", ".csv", ".html")
-"""What the suffix of an --output of `analyze` may be."""
-
-SECTIONS: tuple[type[Section], ...] = (
-    InputSettings,
-    ViewSettings,
-    ReplaySettings,
-    PickSettings,
-    ObjectSettings,
-    MeshSettings,
-    GripperSettings,
-    GripperFileSettings,
-    DatasetSettings,
-    GraspGenSettings,
-    CheckoutSettings,
-    ModeSettings,
-    ExistingFileSettings,
-    QuotaSettings,
-    LimitSettings,
-    GuessSettings,
-    PickUpSettings,
-    ReachSettings,
-    SimulationSettings,
-    ProtocolSettings,
-    JudgeSettings,
-    RandomizationSettings,
-    ThresholdSettings,
-    HardNegativeSettings,
-    RobustnessSettings,
-    ControlSettings,
-    SplitSettings,
+from graspgen_cli.settings.base import CommandSettings, SeedSettings
+from graspgen_cli.settings.datasets import (
     AnalyzeSettings,
-    CopySettings,
     BalanceSettings,
-    FilterSettings,
-    DoctorSettings,
     ConvertSettings,
-    ScalesSettings,
-    TrainingResultsSettings,
-    ScriptSettings,
+    CopySettings,
+    FilterSettings,
     InferenceSettings,
-    BenchSettings,
-    SeedSettings,
-    BackendSettings,
-    WorkerSettings,
-    ExecutionSettings,
+    InputSettings,
+    PickSettings,
+    ReplaySettings,
+    ScalesSettings,
+    ScriptSettings,
+    TrainingResultsSettings,
+    ViewSettings,
 )
-"""Every section, in the order in which help, tables and documentation show them."""
-
-
-class ProposalSettings(
-    ObjectSettings,
-    GripperSettings,
+from graspgen_cli.settings.guesses import GuessSettings, PickUpSettings, QuotaSettings, ReachSettings
+from graspgen_cli.settings.inputs import (
+    CheckoutSettings,
     DatasetSettings,
-    QuotaSettings,
-    LimitSettings,
-    GuessSettings,
-    PickUpSettings,
-    ReachSettings,
+    GraspGenSettings,
+    GripperFileSettings,
+    GripperSettings,
+    MeshSettings,
+    ObjectSettings,
+)
+from graspgen_cli.settings.runs import (
+    BackendSettings,
+    BenchSettings,
+    DoctorSettings,
     ExecutionSettings,
-):
-    """What every command that makes grasps needs."""
-
-
-class SimulatedSettings(ProposalSettings, SimulationSettings, BackendSettings):
-    """What every command that also tries them needs."""
-
-    @model_validator(mode="after")
-    def _one_way_to_name_devices(self) -> Self:
-        if self.device is not None and self.devices is not None:
-            raise ValueError("device and devices exclude each other; set one of them")
-        return self
-
-    @model_validator(mode="after")
-    def _gap_of_a_decomposition(self) -> Self:
-        decomposed = self.collision_approximation is CollisionApproximation.CONVEX_DECOMPOSITION
-        if self.max_surface_gap is not None and not decomposed:
-            raise ValueError("max-surface-gap goes with collision-approximation convex-decomposition only; leave one of them out")
-        return self
-
-
-class TrialSettings(
-    SimulatedSettings,
-    ProtocolSettings,
+    ExistingFileSettings,
+    ModeSettings,
+    SplitSettings,
+    WorkerSettings,
+)
+from graspgen_cli.settings.trials import (
+    ExtraSettings,
     JudgeSettings,
+    ProtocolSettings,
     RandomizationSettings,
-    HardNegativeSettings,
-    RobustnessSettings,
-    ControlSettings,
-):
-    """What every command that labels grasps needs."""
+    SimulationSettings,
+    ThresholdSettings,
+)
 
 
-class GraspCommand(TrialSettings, ModeSettings):
-    """Settings of `validate`, and of the loop over the objects whichever command runs it."""
+class MakingSettings(CommandSettings):
+    """What making the grasps of one object reads: it goes to the workers with each object."""
 
-    @model_validator(mode="after")
-    def _modes_agree(self) -> Self:
-        if self.overwrite_grasps and self.fill_grasps:
-            raise ValueError("overwrite-grasps and fill-grasps exclude each other; set one of them")
-        if self.guess_only and self.load_guesses:
-            raise ValueError("guess-only and load-guesses exclude each other; set one of them")
-        if self.robustness and not self.force_magnitude:
-            raise ValueError("robustness needs a force-magnitude above 0, of which to find a multiple")
-        return self
+    gripper: GripperSettings
+    quotas: QuotaSettings
+    guess: GuessSettings
+    pick_up: PickUpSettings
+    reach: ReachSettings
+    simulation: SimulationSettings
+    judge: JudgeSettings
+    randomization: RandomizationSettings
+    extras: ExtraSettings
+    mode: ModeSettings
 
 
-class GuessCommand(ProposalSettings, ExistingFileSettings):
+class GuessCommand(CommandSettings):
     """Settings of `guess`: nothing is simulated."""
+
+    objects: ObjectSettings
+    gripper: GripperSettings
+    dataset: DatasetSettings
+    quotas: QuotaSettings
+    guess: GuessSettings
+    pick_up: PickUpSettings
+    reach: ReachSettings
+    execution: ExecutionSettings
+    existing: ExistingFileSettings
 
     def grasp_command(self) -> GraspCommand:
         """The same for the loop over the objects, which stops after the guesses."""
-        return GraspCommand(**dict(self), guess_only=True)
+        return GraspCommand.of(self.flat(), guess_only=True)
 
 
-class FillCommand(TrialSettings):
+class FillCommand(CommandSettings):
     """Settings of `fill`."""
+
+    objects: ObjectSettings
+    gripper: GripperSettings
+    dataset: DatasetSettings
+    quotas: QuotaSettings
+    guess: GuessSettings
+    pick_up: PickUpSettings
+    reach: ReachSettings
+    simulation: SimulationSettings
+    protocol: ProtocolSettings
+    judge: JudgeSettings
+    randomization: RandomizationSettings
+    extras: ExtraSettings
+    backend: BackendSettings
+    execution: ExecutionSettings
+
+    @model_validator(mode="after")
+    def _robustness_needs_a_force(self) -> Self:
+        if self.extras.robustness and not self.simulation.force_magnitude:
+            raise ValueError("robustness needs a force-magnitude above 0, of which to find a multiple")
+        return self
 
     def grasp_command(self) -> GraspCommand:
         """The same for the loop over the objects, which tops up existing files."""
-        return GraspCommand(**dict(self), fill_grasps=True)
+        return GraspCommand.of(self.flat(), fill_grasps=True)
 
 
-class SplitsCommand(ObjectSettings, GripperSettings, DatasetSettings, SplitSettings):
-    """Settings of `splits`."""
+class GraspCommand(FillCommand):
+    """Settings of `validate`, and of the loop over the objects whichever command runs it."""
 
-    @model_validator(mode="after")
-    def _one_way_to_group(self) -> Self:
-        if self.by_folder and self.by_regex is not None:
-            raise ValueError("by-folder and by-regex exclude each other; set one of them")
+    mode: ModeSettings
+
+    def grasp_command(self) -> GraspCommand:
+        """These settings."""
         return self
 
+    def making(self) -> MakingSettings:
+        """The groups that the work on one object reads."""
+        return MakingSettings(**{name: getattr(self, name) for name in MakingSettings.groups()})
 
-class GripperConfigCommand(GripperSettings, DatasetSettings, GraspGenSettings):
-    """What writing GraspGen's gripper config needs, whichever command does it."""
+
+class SplitsCommand(CommandSettings):
+    """Settings of `splits`."""
+
+    objects: ObjectSettings
+    gripper: GripperSettings
+    dataset: DatasetSettings
+    splits: SplitSettings
 
 
-class GripperCommand(GripperConfigCommand, GripperFileSettings):
+class AllCommand(GraspCommand):
+    """Settings of `all`, which are the settings of the commands that it runs."""
+
+    graspgen: GraspGenSettings
+    splits: SplitSettings
+
+
+class GripperCommand(CommandSettings):
     """Settings of `gripper-config`."""
+
+    gripper: GripperSettings
+    dataset: DatasetSettings
+    graspgen: GraspGenSettings
+    file: GripperFileSettings
 
     @model_validator(mode="after")
     def _one_gripper(self) -> Self:
-        if self.gripper_file is not None and self.gripper_config != type(self).model_fields["gripper_config"].default:
+        if self.file.gripper_file is not None and self.gripper.gripper_config != GripperSettings().gripper_config:
             raise ValueError("gripper-config and gripper-file exclude each other; set one of them")
         return self
 
-    def chosen(self) -> GripperCommand:
-        """The same with the gripper's file, where one is given, as the gripper."""
-        return self if self.gripper_file is None else self.model_copy(update={"gripper_config": str(self.gripper_file)})
+    def chosen(self) -> GripperSettings:
+        """The gripper, whose name is that of its file where one is given."""
+        file = self.file.gripper_file
+        return self.gripper if file is None else self.gripper.model_copy(update={"gripper_config": str(file)})
 
 
-class RelabelCommand(GripperSettings, DatasetSettings, JudgeSettings, ThresholdSettings):
+class RelabelCommand(CommandSettings):
     """Settings of `relabel`."""
 
+    gripper: GripperSettings
+    dataset: DatasetSettings
+    judge: JudgeSettings
+    threshold: ThresholdSettings
 
-class AnalyzeCommand(InputSettings, ObjectSettings, GripperSettings, DatasetSettings, AnalyzeSettings, WorkerSettings):
+
+class AnalyzeCommand(CommandSettings):
     """Settings of `analyze`."""
 
-    @model_validator(mode="after")
-    def _outputs_have_forms(self) -> Self:
-        for path in self.output:
-            if path.suffix.lower() not in OUTPUT_FORMS:
-                raise ValueError(f"output: {path} has no form that is known; end it in one of {', '.join(OUTPUT_FORMS)}")
-        return self
+    inputs: InputSettings
+    objects: ObjectSettings
+    gripper: GripperSettings
+    dataset: DatasetSettings
+    analyze: AnalyzeSettings
+    execution: WorkerSettings
 
 
-class CompareCommand(InputSettings, WorkerSettings):
+class CompareCommand(CommandSettings):
     """Settings of `compare`."""
 
+    inputs: InputSettings
+    execution: WorkerSettings
 
-class BalanceCommand(InputSettings, GripperSettings, DatasetSettings, CopySettings, BalanceSettings):
+
+class BalanceCommand(CommandSettings):
     """Settings of `balance`."""
 
+    inputs: InputSettings
+    gripper: GripperSettings
+    dataset: DatasetSettings
+    copied: CopySettings
+    balance: BalanceSettings
 
-class FilterCommand(InputSettings, GripperSettings, DatasetSettings, CopySettings, FilterSettings):
+
+class FilterCommand(CommandSettings):
     """Settings of `filter`."""
 
-    @model_validator(mode="after")
-    def _openings_in_order(self) -> Self:
-        if self.min_opening is not None and self.max_opening is not None and self.min_opening > self.max_opening:
-            raise ValueError(f"min-opening {self.min_opening:g} is above max-opening {self.max_opening:g}; no grasp has both")
-        return self
+    inputs: InputSettings
+    gripper: GripperSettings
+    dataset: DatasetSettings
+    copied: CopySettings
+    conditions: FilterSettings
 
 
-class DoctorCommand(ObjectSettings, DatasetSettings, DoctorSettings):
+class DoctorCommand(CommandSettings):
     """Settings of `doctor`."""
 
+    objects: ObjectSettings
+    dataset: DatasetSettings
+    doctor: DoctorSettings
 
-class ConvertCommand(MeshSettings, DatasetSettings, CopySettings, ConvertSettings):
+
+class ConvertCommand(CommandSettings):
     """Settings of `convert`: the dataset is what is converted; absolute paths of meshes become relative to their folder."""
 
+    meshes: MeshSettings
+    dataset: DatasetSettings
+    copied: CopySettings
+    convert: ConvertSettings
 
-class ObjectScalesCommand(MeshSettings, GripperSettings, ScalesSettings, SeedSettings):
+
+class ObjectScalesCommand(CommandSettings):
     """Settings of `object-scales`."""
 
+    meshes: MeshSettings
+    gripper: GripperSettings
+    scales: ScalesSettings
+    random: SeedSettings
 
-class TrainingScriptsCommand(MeshSettings, GripperSettings, DatasetSettings, CheckoutSettings, TrainingResultsSettings, ScriptSettings):
+
+class TrainingScriptsCommand(CommandSettings):
     """Settings of `training-scripts`."""
 
+    meshes: MeshSettings
+    gripper: GripperSettings
+    dataset: DatasetSettings
+    graspgen: CheckoutSettings
+    results: TrainingResultsSettings
+    scripts: ScriptSettings
 
-class InferenceConfigCommand(GripperSettings, CheckoutSettings, TrainingResultsSettings, InferenceSettings):
+
+class InferenceConfigCommand(CommandSettings):
     """Settings of `inference-config`."""
 
+    gripper: GripperSettings
+    graspgen: CheckoutSettings
+    results: TrainingResultsSettings
+    inference: InferenceSettings
 
-class BenchCommand(SimulatedSettings, ProtocolSettings, JudgeSettings, BenchSettings):
+
+class BenchCommand(CommandSettings):
     """Settings of `bench`."""
+
+    objects: ObjectSettings
+    gripper: GripperSettings
+    dataset: DatasetSettings
+    quotas: QuotaSettings
+    guess: GuessSettings
+    pick_up: PickUpSettings
+    reach: ReachSettings
+    simulation: SimulationSettings
+    protocol: ProtocolSettings
+    judge: JudgeSettings
+    bench: BenchSettings
+    backend: BackendSettings
+    execution: ExecutionSettings
 
     def grasp_command(self) -> GraspCommand:
         """The same for the loop over the objects."""
-        return GraspCommand(**{name: value for name, value in self if name in GraspCommand.model_fields})
+        return GraspCommand.of({name: value for name, value in self.flat().items() if name in GraspCommand.names()})
 
 
-class SceneSettings(ObjectSettings, GripperSettings, DatasetSettings, PickSettings):
-    """What finding grasps, their object and their gripper needs. The dataset may be a folder or a file of grasps as well."""
+class ViewCommand(CommandSettings):
+    """Settings of `view`. The dataset may be a folder or a file of grasps as well."""
+
+    objects: ObjectSettings
+    gripper: GripperSettings
+    dataset: DatasetSettings
+    pick: PickSettings
+    view: ViewSettings
 
 
-class ViewCommand(SceneSettings, ViewSettings):
-    """Settings of `view`."""
+class ReplayCommand(CommandSettings):
+    """Settings of `replay`. The dataset may be a folder or a file of grasps as well."""
+
+    objects: ObjectSettings
+    gripper: GripperSettings
+    dataset: DatasetSettings
+    pick: PickSettings
+    simulation: SimulationSettings
+    reach: ReachSettings
+    replay: ReplaySettings
 
     @model_validator(mode="after")
-    def _known_form(self) -> Self:
-        _require_suffix(self.export, "export", (".png", ".glb", ".html"))
-        return self
-
-
-class ReplayCommand(SceneSettings, SimulationSettings, ReachSettings, ReplaySettings):
-    """Settings of `replay`."""
-
-    @model_validator(mode="after")
-    def _known_forms(self) -> Self:
-        _require_suffix(self.video, "video", (".mp4", ".gif", ".png"))
-        _require_suffix(self.plot, "plot", (".png", ".svg", ".pdf", ".csv"))
-        if self.grasp is not None and self.outcome is not None:
+    def _one_way_to_pick(self) -> Self:
+        if self.pick.grasp is not None and self.pick.outcome is not None:
             raise ValueError("grasp and outcome exclude each other; set one of them")
         return self
 
 
-def _require_suffix(path: Path | None, name: str, suffixes: tuple[str, ...]) -> None:
-    if path is not None and path.suffix.lower() not in suffixes:
-        raise ValueError(f"{name} {path}: the form of the file is not known; end its name in {', '.join(suffixes)}")
-
-
-class AllCommand(GraspCommand, GripperConfigCommand, SplitsCommand):  # type: ignore[misc]  # the plugin types model_construct a class
-    """Settings of `all`, which are the settings of the commands that it runs."""
-
-
-COMMAND_CLASSES: tuple[type[Section], ...] = (
+COMMAND_CLASSES: tuple[type[CommandSettings], ...] = (
+    AllCommand,
     GuessCommand,
     GraspCommand,
     FillCommand,
@@ -304,6 +327,5 @@ COMMAND_CLASSES: tuple[type[Section], ...] = (
     BenchCommand,
     ViewCommand,
     ReplayCommand,
-    AllCommand,
 )
-"""The settings class of every subcommand; a settings file may hold the fields of all of them."""
+"""The settings of every command; a settings file may hold the fields of all of them."""

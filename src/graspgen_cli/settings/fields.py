@@ -10,8 +10,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from graspgen_cli.settings.commands import COMMAND_CLASSES, SECTIONS
-from graspgen_cli.settings.models import OneOf, Section
+from graspgen_cli.settings.base import CommandSettings, Group, OneOf
+from graspgen_cli.settings.commands import COMMAND_CLASSES
 
 ENVIRONMENT_ALIASES = {
     "grasp_dataset": "GRASP_DATASET_DIR",
@@ -35,28 +35,26 @@ class Kind(StrEnum):
     JSON = "JSON"
 
 
-def fields_by_section(command_class: type[Section]) -> Iterator[tuple[type[Section], list[str]]]:
-    """The sections that a command's settings join, with the names of the fields that each one adds."""
-    for section in SECTIONS:
-        if issubclass(command_class, section):
-            inherited = {name for base in section.__bases__ if issubclass(base, Section) for name in base.model_fields}
-            yield section, [name for name in section.model_fields if name not in inherited]
-
-
-def field_names(command_class: type[Section]) -> list[str]:
-    """All fields of a command, in the order in which they are shown."""
-    return [name for _, names in fields_by_section(command_class) for name in names]
+def fields_by_group(command_class: type[CommandSettings]) -> Iterator[tuple[type[Group], list[str]]]:
+    """Each group of a command, the base of a group before it, with the names of the fields that it adds."""
+    shown: set[str] = set()
+    for group in command_class.groups().values():
+        for part in reversed(group.__mro__):
+            names = [name for name in part.model_fields if name not in shown] if issubclass(part, Group) else []
+            shown.update(names)
+            if names:
+                yield part, names
 
 
 @cache
 def known_fields() -> frozenset[str]:
     """The fields of all commands."""
-    return frozenset(name for command_class in COMMAND_CLASSES for name in command_class.model_fields)
+    return frozenset(name for command_class in COMMAND_CLASSES for name in command_class.names())
 
 
-def heading(section: type[Section]) -> str:
-    """A section's heading: its docstring without the full stop."""
-    return (section.__doc__ or section.__name__).strip().rstrip(".")
+def heading(group: type[Group]) -> str:
+    """A group's heading: its docstring without the full stop."""
+    return (group.__doc__ or group.__name__).strip().rstrip(".")
 
 
 def dashed(name: str) -> str:
@@ -69,9 +67,9 @@ def flag(name: str) -> str:
     return f"--{dashed(name)}"
 
 
-def off_flag(section: type[Section], name: str) -> str:
+def off_flag(group: type[Group], name: str) -> str:
     """The flag that turns a boolean off: ``--no-…``, or ``--do-not-…`` where it is on by default."""
-    return f"--{'do-not' if section.model_fields[name].default else 'no'}-{dashed(name)}"
+    return f"--{'do-not' if group.model_fields[name].default else 'no'}-{dashed(name)}"
 
 
 def environment_names(name: str) -> list[str]:
@@ -81,10 +79,10 @@ def environment_names(name: str) -> list[str]:
 
 
 @cache
-def kind(section: type[Section], name: str) -> Kind:
+def kind(group: type[Group], name: str) -> Kind:
     """What the field takes."""
-    plain = _plain_type(section.model_fields[name].annotation)
-    if _names(section, name):
+    plain = _plain_type(group.model_fields[name].annotation)
+    if _names(group, name):
         return Kind.CHOICE
     if get_origin(plain) is tuple and _plain_type(get_args(plain)[0]) is Path:
         return Kind.PATHS
@@ -96,14 +94,14 @@ def kind(section: type[Section], name: str) -> Kind:
     return Kind.TEXT
 
 
-def choices(section: type[Section], name: str) -> list[str]:
+def choices(group: type[Group], name: str) -> list[str]:
     """The names that a field of kind CHOICE takes."""
-    found = _names(section, name)
-    return found.names() if found else [str(member) for member in _plain_type(section.model_fields[name].annotation)]
+    found = _names(group, name)
+    return found.names() if found else [str(member) for member in _plain_type(group.model_fields[name].annotation)]
 
 
-def _names(section: type[Section], name: str) -> OneOf | None:
-    return next((each for each in section.model_fields[name].metadata if isinstance(each, OneOf)), None)
+def _names(group: type[Group], name: str) -> OneOf | None:
+    return next((each for each in group.model_fields[name].metadata if isinstance(each, OneOf)), None)
 
 
 def _plain_type(annotation: Any) -> Any:
@@ -115,14 +113,14 @@ def _plain_type(annotation: Any) -> Any:
     return annotation
 
 
-def allowed(section: type[Section], name: str) -> str:
+def allowed(group: type[Group], name: str) -> str:
     """What the field accepts, in words that finish "give …": ``a whole number from 50 to 10000``."""
-    schema = _schema(section)
+    schema = _schema(group)
     field = schema["properties"][name]
     if "allowed" in field:
         return str(field["allowed"])
-    if kind(section, name) is Kind.CHOICE:
-        return "one of " + ", ".join(choices(section, name))
+    if kind(group, name) is Kind.CHOICE:
+        return "one of " + ", ".join(choices(group, name))
     branches = [branch for branch in field.get("anyOf", [field]) if branch.get("type") != "null"]
     nouns = {"boolean": "true or false", "integer": "a whole number", "number": "a number"}
     noun = nouns.get(branches[0]["type"], "a path" if branches[0].get("format") == "path" else "text")
@@ -144,13 +142,13 @@ def _exact(limit: float) -> str:
 
 
 @cache
-def _schema(section: type[Section]) -> dict[str, Any]:
-    return section.model_json_schema()
+def _schema(group: type[Group]) -> dict[str, Any]:
+    return group.model_json_schema()
 
 
-def default_text(section: type[Section], name: str) -> str:
+def default_text(group: type[Group], name: str) -> str:
     """The default as a user would type it; empty where there is none."""
-    default = section.model_fields[name].default
+    default = group.model_fields[name].default
     if default is None or default == ():
         return ""
     return as_text(default)

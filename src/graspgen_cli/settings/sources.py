@@ -9,8 +9,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from graspgen_cli.settings.base import SeedSettings
 from graspgen_cli.settings.fields import dashed, environment_names, flag, known_fields
-from graspgen_cli.settings.models import GuessSettings, SeedSettings, SimulationSettings
+from graspgen_cli.settings.guesses import GuessSettings
+from graspgen_cli.settings.trials import SimulationSettings
 
 MAX_FILE_BYTES = 64 * 1024
 MAX_FILE_DEPTH = 16

@@ -36,21 +36,21 @@ class InferenceConfig:
 def write_inference_config(settings: InferenceConfigCommand, gripper: str) -> InferenceConfig:
     """Joins the runs and writes the config. Raises InputError where a run, a checkpoint or a demo script is missing or does not belong
     to the gripper, OutputError where the file cannot be written."""
-    logs = settings.training_results / "logs"
-    generator = settings.generator_run or logs / f"{gripper}_gen_test"
-    discriminator = settings.discriminator_run or logs / f"{gripper}_dis_test"
-    path = settings.inference_file or logs / f"{gripper}_inference.yaml"
-    checkpoints = [_checkpoint(run, settings.checkpoint) for run in (generator, discriminator)]
+    logs = settings.results.training_results / "logs"
+    generator = settings.inference.generator_run or logs / f"{gripper}_gen_test"
+    discriminator = settings.inference.discriminator_run or logs / f"{gripper}_dis_test"
+    path = settings.inference.inference_file or logs / f"{gripper}_inference.yaml"
+    checkpoints = [_checkpoint(run, settings.inference.checkpoint) for run in (generator, discriminator)]
     joined = join_configs(_read_run(generator, "generator", gripper), _read_run(discriminator, "discriminator", gripper))
     joined["eval"]["checkpoint"], joined["discriminator"]["checkpoint"] = (
         os.path.relpath(checkpoint.resolve(), path.parent.resolve()) for checkpoint in checkpoints
     )
-    demo = settings.graspgen_source / DEMO
+    demo = settings.graspgen.graspgen_source / DEMO
     if not demo.is_file():
         raise InputError(f"{demo}: no such file; name the GraspGen checkout with --graspgen-source")
-    status = place_file(path, _text(joined), overwrite=settings.overwrite_inference_config)
+    status = place_file(path, _text(joined), overwrite=settings.inference.overwrite_inference_config)
     words = ["python", str(DEMO), "--mesh_file", "YOUR_MESH.obj", "--mesh_scale", "1.0", "--gripper_config", str(path.absolute())]
-    return InferenceConfig(path, status, f"cd {shlex.quote(str(settings.graspgen_source.absolute()))} && {shlex.join(words)}")
+    return InferenceConfig(path, status, f"cd {shlex.quote(str(settings.graspgen.graspgen_source.absolute()))} && {shlex.join(words)}")
 
 
 def join_configs(generator: Mapping[str, Any], discriminator: Mapping[str, Any]) -> dict[str, Any]:

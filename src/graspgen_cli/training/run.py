@@ -10,9 +10,9 @@ from graspgen_cli.training.scripts import TrainingScripts, write_training_script
 
 def make_training_scripts(settings: TrainingScriptsCommand) -> TrainingScripts:
     """Both scripts of the gripper (see `write_training_scripts`)."""
-    return write_training_scripts(settings, load_gripper(settings.gripper_config, options=settings).name)
+    return write_training_scripts(settings, load_gripper(settings.gripper.gripper_config, options=settings.gripper).name)
 
 
 def make_inference_config(settings: InferenceConfigCommand) -> InferenceConfig:
     """The config of both models of the gripper (see `write_inference_config`)."""
-    return write_inference_config(settings, load_gripper(settings.gripper_config, options=settings).name)
+    return write_inference_config(settings, load_gripper(settings.gripper.gripper_config, options=settings.gripper).name)

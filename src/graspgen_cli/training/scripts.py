@@ -16,7 +16,7 @@ from pathlib import Path
 from graspgen_cli.errors import InputError
 from graspgen_cli.files import Placed, place_file, read_bounded
 from graspgen_cli.settings.commands import TrainingScriptsCommand
-from graspgen_cli.settings.handoff_models import NegativeRatio
+from graspgen_cli.settings.datasets import NegativeRatio
 
 _ASSIGNMENT = re.compile(r"^(?P<head>[ \t]*(?:export[ \t]+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)=)(?P<value>[^\r\n]*)", re.MULTILINE)
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_./-]+")
@@ -91,19 +91,19 @@ def script_path(checkout: Path, gripper: str, role: str) -> Path:
 def write_training_scripts(settings: TrainingScriptsCommand, gripper: str) -> TrainingScripts:
     """Writes both scripts, executable, after checking that everything they name is there. Scripts that differ are replaced only where
     that is asked for. Raises InputError with a line for each thing that is missing, OutputError where a file cannot be written."""
-    checkout = settings.graspgen_source
-    template = _template(checkout, settings.template_gripper, gripper)
+    checkout = settings.graspgen.graspgen_source
+    template = _template(checkout, settings.scripts.template_gripper, gripper)
     texts = {role: _read(script_path(checkout, template, role)) for role in ROLES}
     folders = _folders(settings)
     problems = [*missing_inputs(settings, gripper), *_missing_programs(checkout, template, texts)]
-    problems += [] if settings.container_paths else _unusable(folders)
+    problems += [] if settings.scripts.container_paths else _unusable(folders)
     if problems:
         raise InputError("\n".join(problems))
-    ratio, reason = _ratio(settings.discriminator_ratio, checkout, gripper, texts["dis"])
+    ratio, reason = _ratio(settings.scripts.discriminator_ratio, checkout, gripper, texts["dis"])
     values = {
         "GRIPPER_NAME": gripper,
-        "SAVE_FREQ": str(settings.save_freq),
-        **(_MOUNTS if settings.container_paths else {name: str(folder) for name, folder in folders.items()}),
+        "SAVE_FREQ": str(settings.scripts.save_freq),
+        **(_MOUNTS if settings.scripts.container_paths else {name: str(folder) for name, folder in folders.items()}),
         "GRASP_DATASET_DIR": "$GRASP_DIR/grasp_data/$GRIPPER_NAME",
         "SPLIT_DATASET_DIR": "$GRASP_DIR/splits/$GRIPPER_NAME",
     }
@@ -140,10 +140,10 @@ def _read(path: Path) -> str:
 def _folders(settings: TrainingScriptsCommand) -> dict[str, Path]:
     """The variables of the scripts that name folders."""
     return {
-        "CODE_DIR": settings.graspgen_source.absolute(),
-        "GRASP_DIR": settings.grasp_dataset.absolute(),
-        "OBJECT_DATASET_DIR": settings.object_dataset.absolute(),
-        "RESULTS_DIR": settings.training_results.absolute(),
+        "CODE_DIR": settings.graspgen.graspgen_source.absolute(),
+        "GRASP_DIR": settings.dataset.grasp_dataset.absolute(),
+        "OBJECT_DATASET_DIR": settings.meshes.object_dataset.absolute(),
+        "RESULTS_DIR": settings.results.training_results.absolute(),
     }
 
 
@@ -156,33 +156,33 @@ def _unusable(folders: Mapping[str, Path]) -> Iterator[str]:
 def missing_inputs(settings: TrainingScriptsCommand, gripper: str) -> Iterator[str]:
     """A line for each thing that training needs and that is not there."""
     for suffix in (".yaml", ".py"):
-        config = settings.graspgen_source / "config" / "grippers" / f"{gripper}{suffix}"
+        config = settings.graspgen.graspgen_source / "config" / "grippers" / f"{gripper}{suffix}"
         if not config.is_file():
             yield f"{config}: no such file; `graspgen gripper-config --gripper-config {gripper}` makes it"
-    grasps = settings.grasp_dataset / "grasp_data" / gripper
+    grasps = settings.dataset.grasp_dataset / "grasp_data" / gripper
     if not (any(grasps.glob("*.json")) or any(grasps.glob("*.tar"))):
         yield f"{grasps}: no grasps; `graspgen all` makes them"
-    if not settings.object_dataset.is_dir():
-        yield f"{settings.object_dataset}: no such folder; name the folder of the meshes with --object-dataset"
+    if not settings.meshes.object_dataset.is_dir():
+        yield f"{settings.meshes.object_dataset}: no such folder; name the folder of the meshes with --object-dataset"
     elif (missing := _missing_mesh(settings, gripper)) is not None:
         yield missing
-    if not settings.container_paths and not settings.training_results.is_dir():
-        yield f"{settings.training_results}: no such folder; make it, or name another with --training-results"
+    if not settings.scripts.container_paths and not settings.results.training_results.is_dir():
+        yield f"{settings.results.training_results}: no such folder; make it, or name another with --training-results"
 
 
 def _missing_mesh(settings: TrainingScriptsCommand, gripper: str) -> str | None:
     """What is wrong with the splits or the first object in them; the trainer finds it by its id or by a map in the meshes' folder."""
-    splits = settings.grasp_dataset / "splits" / gripper
+    splits = settings.dataset.grasp_dataset / "splits" / gripper
     listed: list[str] = []
     for name in ("train.txt", "valid.txt"):
         if not (splits / name).is_file():
             return f"{splits / name}: no such file; `graspgen splits` makes it"
         listed += [line.strip() for line in _read(splits / name).splitlines() if line.strip()]
-    known = _uuid_map(settings.object_dataset)
-    gone = [one for one in listed if not (settings.object_dataset / known.get(one, one)).is_file()]
+    known = _uuid_map(settings.meshes.object_dataset)
+    gone = [one for one in listed if not (settings.meshes.object_dataset / known.get(one, one)).is_file()]
     if not listed:
         return f"{splits}: the lists are empty; `graspgen splits` fills them"
-    return f"{settings.object_dataset}: no mesh of {len(gone)} of {len(listed)} listed objects, such as {gone[0]}" if gone else None
+    return f"{settings.meshes.object_dataset}: no mesh of {len(gone)} of {len(listed)} listed objects, such as {gone[0]}" if gone else None
 
 
 def _uuid_map(meshes: Path) -> dict[str, str]:
@@ -234,4 +234,4 @@ def _adapted(path: Path, text: str, values: Mapping[str, str]) -> str:
 
 
 def _write(path: Path, text: str, settings: TrainingScriptsCommand) -> WrittenScript:
-    return WrittenScript(path, place_file(path, text, overwrite=settings.overwrite_scripts, mode=0o755))
+    return WrittenScript(path, place_file(path, text, overwrite=settings.scripts.overwrite_scripts, mode=0o755))

@@ -16,7 +16,7 @@ from graspgen_cli.tables import ENGINES
 
 if TYPE_CHECKING:
     from graspgen_cli.records import Gripper
-    from graspgen_cli.settings.models import SimulationSettings
+    from graspgen_cli.settings.trials import SimulationSettings
     from graspgen_cli.validate.variation import Variation
 
 

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graspgen_cli.records import Floats, Measure, Outcome, TrialState
-from graspgen_cli.settings.judge_models import JudgeSettings
-from graspgen_cli.settings.randomization_models import ThresholdSettings
+from graspgen_cli.settings.trials import JudgeSettings, ThresholdSettings
 
 BOTH_FINGERS = JudgeSettings()
 """Nothing but both fingers pressing at the end, as GraspDataGen judges."""

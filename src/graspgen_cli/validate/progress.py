@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graspgen_cli.records import Floats, Gripper, TargetObject, TrialState
-from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.validate.protocols import Stage
 
 Indices = NDArray[np.intp]

@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from graspgen_cli.errors import SettingsError
 from graspgen_cli.files import load_plain_yaml, read_bounded
 from graspgen_cli.records import Floats, Gripper
-from graspgen_cli.settings.disturbances import DEFAULT_TUGS, ShakeAxis, ShakeKind, Shakes, Tugs, checked_shakes
-from graspgen_cli.settings.models import FiniteFloat, PositiveFloat, SimulationSettings
+from graspgen_cli.settings.base import FiniteFloat, PositiveFloat
+from graspgen_cli.settings.trials import DEFAULT_TUGS, ShakeAxis, ShakeKind, Shakes, SimulationSettings, Tugs, checked_shakes
 from graspgen_cli.tables import DEFAULT_PROTOCOL, PROTOCOLS
 from graspgen_cli.validate.shaking import shake_motion
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from graspgen_cli.geometry.meshes import in_own_frame, pose_in_own_frame
 from graspgen_cli.geometry.poses import inverse, pose, quaternion_wxyz, rotation_from_wxyz, stable, transform_points
 from graspgen_cli.records import Floats, GraspBatch, Gripper, TargetObject, TriangleMesh
-from graspgen_cli.settings.models import CollisionApproximation, SimulationSettings
+from graspgen_cli.settings.trials import CollisionApproximation, SimulationSettings
 from graspgen_cli.validate.contact import DEFAULT_CONTACT, ContactModel, Integrator
 
 OBJECT = "graspgen_object"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graspgen_cli.records import Floats, Gripper
-from graspgen_cli.settings.disturbances import Shake, ShakeAxis, ShakeKind
+from graspgen_cli.settings.trials import Shake, ShakeAxis, ShakeKind
 
 SWELLING = 1.5
 """Periods over which a shake swells, and over which it fades."""

@@ -11,8 +11,7 @@ from mujoco import batch
 from numpy.typing import NDArray
 
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Outcome, TargetObject, TrialState
-from graspgen_cli.settings.judge_models import JudgeSettings
-from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.trials import JudgeSettings, SimulationSettings
 from graspgen_cli.validate.engines.mujoco import MujocoBackend
 from graspgen_cli.validate.judge import BOTH_FINGERS, judge
 from graspgen_cli.validate.progress import relative_motion

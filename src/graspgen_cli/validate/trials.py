@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Measure, Outcome, TargetObject, TrialState
-from graspgen_cli.settings.judge_models import JudgeSettings
-from graspgen_cli.settings.models import SimulationSettings
-from graspgen_cli.settings.randomization_models import RandomizationSettings
+from graspgen_cli.settings.trials import JudgeSettings, RandomizationSettings, SimulationSettings
 from graspgen_cli.validate.engine import Backend, rows
 from graspgen_cli.validate.judge import BOTH_FINGERS, judge, judge_fraction, measures
 from graspgen_cli.validate.variation import Variation, drawn_trials, nominal_rows

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from graspgen_cli.geometry.poses import about, pose
 from graspgen_cli.records import Floats, GraspBatch, Gripper
-from graspgen_cli.settings.randomization_models import RandomizationSettings
+from graspgen_cli.settings.trials import RandomizationSettings
 
 _SALT = "randomize"
 """Keeps these draws apart from those of the guesses."""

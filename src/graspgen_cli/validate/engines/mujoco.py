@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from graspgen_cli.geometry.poses import inverse
 from graspgen_cli.records import Floats, GraspBatch, Gripper, TargetObject, TrialState
-from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.validate.contact import DEFAULT_CONTACT, ContactModel
 from graspgen_cli.validate.engine import in_order, join_states
 from graspgen_cli.validate.progress import Observation, Progress, bounds

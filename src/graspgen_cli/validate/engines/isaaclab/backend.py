@@ -22,7 +22,7 @@ import numpy as np
 
 from graspgen_cli.errors import GraspgenError, InputError
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
-from graspgen_cli.settings.models import BackendSettings, ExecutionSettings, SimulationSettings
+from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.validate.engine import More, ObjectResults, ObjectTrials, Simulator, join_states
 from graspgen_cli.validate.engines.isaaclab.mechanism import mechanism
 from graspgen_cli.validate.engines.isaaclab.server import READY
@@ -73,16 +73,22 @@ class IsaacLabBackend:
         return replace(state, pose_object_in_gripper=state.pose_object_in_gripper @ pose_in_body, started_inside=inside)
 
     @classmethod
-    def open_simulator(cls, gripper: Gripper, settings: SimulationSettings, *, device: str) -> Simulator:
-        """A device with this gripper on it (see `validate.batches`): one process for all objects, which takes them one by one. Whether
-        there is a window, and how long a process lives, is in the settings of a run.
+    def open_simulator(
+        cls,
+        gripper: Gripper,
+        settings: SimulationSettings,
+        *,
+        device: str,
+        headed: bool = False,
+        objects_per_worker: int = OBJECTS_PER_PROCESS,
+    ) -> Simulator:
+        """A device with this gripper on it (see `validate.batches`): one process for all objects, which takes them one by one.
+        headed, objects_per_worker: as for the constructor.
 
         Raises InputError as the constructor does, GripperError for a mechanism that PhysX cannot have.
         """
         mechanism(gripper)
-        headed = isinstance(settings, BackendSettings) and settings.headed
-        limit = settings.objects_per_worker if isinstance(settings, ExecutionSettings) else OBJECTS_PER_PROCESS
-        return _OneByOne(cls(device=device, headed=headed, objects_per_worker=limit), gripper, settings)
+        return _OneByOne(cls(device=device, headed=headed, objects_per_worker=objects_per_worker), gripper, settings)
 
     def close(self) -> None:
         """Ends the process, if there is one."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from graspgen_cli.records import Gripper
-from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.validate.engines.isaaclab.mechanism import Mechanism
 from graspgen_cli.validate.engines.isaaclab.usd import body_name, joint_name
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from graspgen_cli.records import Floats, GraspBatch, Gripper, TargetObject, TrialState
-from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.validate.engine import join_states
 from graspgen_cli.validate.engines.isaaclab.description import scene_of, simulation_of
 from graspgen_cli.validate.engines.isaaclab.draws import vary

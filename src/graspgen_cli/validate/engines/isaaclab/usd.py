@@ -14,7 +14,7 @@ import numpy as np
 
 from graspgen_cli.geometry.poses import inverse, pose, quaternion_wxyz, rotation_from_wxyz
 from graspgen_cli.records import Floats, Gripper, TargetObject, TriangleMesh
-from graspgen_cli.settings.models import CollisionApproximation, SimulationSettings
+from graspgen_cli.settings.trials import CollisionApproximation, SimulationSettings
 from graspgen_cli.validate.engines.isaaclab.mechanism import Mechanism
 
 OBJECT, GRIPPER = "/Object", "/Gripper"

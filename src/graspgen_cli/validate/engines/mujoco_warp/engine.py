@@ -15,7 +15,7 @@ import warp as wp
 
 from graspgen_cli.errors import ObjectError, SettingsError
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
-from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.validate.engine import More, ObjectFailed, ObjectResults, ObjectTrials, in_order, join_states, rows
 from graspgen_cli.validate.engines.mujoco import MujocoBackend
 from graspgen_cli.validate.engines.mujoco_warp.lane import Lane, LaneObject, lane_object

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from graspgen_cli.geometry.poses import inverse
 from graspgen_cli.records import Floats, Gripper, TrialState
-from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.validate.engine import ObjectTrials, in_order, join_states
 from graspgen_cli.validate.engines.mujoco import varied_fields
 from graspgen_cli.validate.engines.mujoco_warp.packing import FIELDS_OF_TRIALS

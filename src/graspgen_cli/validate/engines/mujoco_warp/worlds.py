@@ -15,7 +15,7 @@ import warp as wp
 from numpy.typing import NDArray
 
 from graspgen_cli.records import Floats, Gripper, TargetObject, TriangleMesh
-from graspgen_cli.settings.models import SimulationSettings
+from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.validate.engines.mujoco_warp.kernels import apply_motion, copy_rows, flat
 from graspgen_cli.validate.engines.mujoco_warp.packing import (
     ADDRESSES,
