@@ -19,6 +19,8 @@ from graspgen_cli.tables import EngineRow
 from graspgen_cli.validate.engine import More, ObjectResults, ObjectTrials
 from graspgen_cli.validate.engines.mujoco import MujocoBackend
 
+ABSENT, BROKEN, DEADLY = "cpu:9", "cpu:7", "cpu:8"
+"""Devices that cannot be used."""
 FAULT, LOG = "GRASPGEN_TEST_FAULT", "GRASPGEN_TEST_LOG"
 LAUNCH = 0.1
 """s that a batch takes however small it is, as on a GPU."""
@@ -60,10 +62,10 @@ class FakeBatchEngine(MujocoBackend):
 
     @staticmethod
     def open_simulator(gripper: Gripper, settings: SimulationSettings, *, device: str) -> FakeSimulator:
-        if device == "cuda:9":
+        if device == ABSENT:
             raise InputError("there are 2 GPUs")
-        if device == "cuda:7":
+        if device == BROKEN:
             raise OSError("libcuda.so.1: cannot open shared object file")
-        if device == "cuda:8":
+        if device == DEADLY:
             os.kill(os.getpid(), signal.SIGKILL)
         return FakeSimulator(gripper, settings, device)

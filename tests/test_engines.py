@@ -5,61 +5,67 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from graspgen_cli.errors import SettingsError
-from graspgen_cli.running import engines
 from graspgen_cli.running.engines import Engine, choose_engine, gpus
 from graspgen_cli.running.machine import container_cores, slurm_cores, usable_cores
 from graspgen_cli.settings.runs import BackendSettings, ExecutionSettings, Executor
+from graspgen_cli.tables import ENGINES, EngineRow
 
 WARP = BackendSettings(backend="mujoco-warp")
 
 
+THERE = EngineRow(place="no_such_engine:Engine", module="json", first_device="cpu:0", preferred=True)
+"""An engine whose module is installed and whose device is no GPU."""
+
+
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """A machine with a GPU on which mujoco-warp is installed."""
-    monkeypatch.setattr(engines, "_is_installed", lambda module: True)
-    monkeypatch.setattr(engines, "gpus", lambda: ["nvidia0"])
-    return monkeypatch
+def engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[EngineRow], None]:
+    """Puts a row in the place of mujoco-warp's, on a machine that hides its GPUs."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    return partial(monkeypatch.setitem, ENGINES, "mujoco-warp")
 
 
-@pytest.mark.usefixtures("machine")
-def test_auto_takes_the_gpu_where_there_is_one() -> None:
-    assert choose_engine(BackendSettings()) == Engine("mujoco-warp", ("cuda:0",))
+def test_auto_takes_an_engine_that_is_preferred_where_it_can_run(engine: Callable[[EngineRow], None]) -> None:
+    engine(THERE)
+    assert choose_engine(BackendSettings()) == Engine("mujoco-warp", ("cpu:0",))
     assert choose_engine(BackendSettings(backend="mujoco")) == Engine("mujoco")
-    assert choose_engine(BackendSettings(device="cuda:3")).devices == ("cuda:3",)
-    assert choose_engine(BackendSettings(devices="cuda:0, cuda:2")).devices == ("cuda:0", "cuda:2")
+    assert choose_engine(BackendSettings(device="cpu:3")).devices == ("cpu:3",)
+    assert choose_engine(BackendSettings(devices="cpu:0, cpu:2")).devices == ("cpu:0", "cpu:2")
+    for row in (replace(THERE, first_device="cuda:0"), replace(THERE, module="no_such_engine"), replace(THERE, preferred=False)):
+        engine(row)
+        assert choose_engine(BackendSettings()) == Engine("mujoco")
 
 
-def test_auto_does_without(machine: pytest.MonkeyPatch) -> None:
-    machine.setattr(engines, "gpus", list)
-    assert choose_engine(BackendSettings()) == Engine("mujoco")
+def test_an_engine_that_is_asked_for_and_cannot_run_is_one_line(engine: Callable[[EngineRow], None]) -> None:
+    engine(replace(THERE, first_device="cuda:0"))
     with pytest.raises(SettingsError, match="--backend mujoco-warp: this machine shows no NVIDIA GPU; take --backend mujoco"):
         choose_engine(WARP)
     assert choose_engine(WARP, ExecutionSettings(executor=Executor.RAY)) == Engine("mujoco-warp", ("cuda:0",))
-    machine.setattr(engines, "gpus", lambda: ["nvidia0"])
-    machine.setattr(engines, "_is_installed", lambda module: False)
-    assert choose_engine(BackendSettings()) == Engine("mujoco")
-    with pytest.raises(SettingsError, match=r"needs mujoco_warp, which is not installed; run `pip install 'graspgen-cli\[gpu\]'`"):
+    engine(replace(THERE, module="no_such_engine", extra="gpu"))
+    with pytest.raises(SettingsError, match=r"needs no_such_engine, which is not installed; .*gpu"):
         choose_engine(WARP)
 
 
-@pytest.mark.usefixtures("machine")
-@pytest.mark.parametrize("devices", ["cuda:0,", "cuda:0,cuda:0", " "])
-def test_devices_are_different_and_named(devices: str) -> None:
+@pytest.mark.parametrize("devices", ["cpu:0,", "cpu:0,cpu:0", " "])
+def test_devices_are_different_and_named(devices: str, engine: Callable[[EngineRow], None]) -> None:
+    engine(THERE)
     with pytest.raises(SettingsError, match="give the names of different devices"):
         choose_engine(BackendSettings(devices=devices))
 
 
-@pytest.mark.usefixtures("machine")
-def test_isaac_lab_is_one_process_a_device() -> None:
+def test_isaac_lab_is_one_process_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENGINES, "isaaclab", replace(ENGINES["isaaclab"], module="json", first_device="cpu"))
     engine = choose_engine(BackendSettings(backend="isaaclab", headed=True), ExecutionSettings(objects_per_worker=2))
-    assert engine == Engine("isaaclab", ("cuda:0",))
+    assert engine == Engine("isaaclab", ("cpu",))
     assert engine.options == {"headed": True, "objects_per_worker": 2}
-    assert not choose_engine(WARP).options
+    assert not choose_engine(BackendSettings(backend="mujoco")).options
 
 
 def test_gpus_are_found_by_their_drivers_files(tmp_path: Path) -> None:
@@ -76,12 +82,15 @@ def test_gpus_are_found_by_their_drivers_files(tmp_path: Path) -> None:
 def test_choosing_an_engine_does_not_load_it() -> None:
     code = (
         "import sys\n"
+        "from graspgen_cli.errors import SettingsError\n"
         "from graspgen_cli.running.engines import choose_engine\n"
         "from graspgen_cli.settings.runs import BackendSettings\n"
-        "from graspgen_cli.running import engines\n"
-        "engines.gpus = lambda: ['nvidia0']\n"
-        "engines._is_installed = lambda module: True\n"
-        "assert choose_engine(BackendSettings()).devices == ('cuda:0',)\n"
+        "from graspgen_cli.tables import ENGINES\n"
+        "for name in ENGINES:\n"
+        "    try:\n"
+        "        choose_engine(BackendSettings(backend=name, device='cpu'))\n"
+        "    except SettingsError:\n"
+        "        pass\n"
         "print({'warp', 'mujoco_warp', 'torch', 'ray', 'isaaclab'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
@@ -105,9 +114,8 @@ def test_a_container_allows_so_many_cores(files: dict[str, str], cores: float, t
     assert container_cores(tmp_path) == cores
 
 
-def test_a_container_of_less_than_a_core_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "cpu.max").write_text("50000 100000\n")
-    monkeypatch.setattr("graspgen_cli.running.machine.CONTROL_GROUPS", tmp_path)
+def test_there_is_a_core_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "0")
     assert usable_cores() == 1
 
 
@@ -124,10 +132,11 @@ def test_slurm_gives_so_many_cores(environment: dict[str, str], cores: float) ->
     assert slurm_cores(environment) == cores
 
 
-def test_a_task_of_slurm_takes_no_more_cores_than_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)))
-    monkeypatch.setattr("graspgen_cli.running.machine.CONTROL_GROUPS", Path("/nowhere"))
-    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "16")
-    assert usable_cores() == 16
-    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "128")  # asked for on a node that is smaller
-    assert usable_cores() == 64
+def test_a_task_of_slurm_takes_no_more_cores_than_it_was_given_nor_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
+        monkeypatch.delenv(name, raising=False)
+    there = usable_cores()
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
+    assert usable_cores() == 1
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", str(10 * there))  # asked for on a node that is smaller
+    assert usable_cores() == there

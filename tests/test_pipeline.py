@@ -100,7 +100,6 @@ def test_objects_share_batches_and_come_round_again_to_the_bytes_of_one_process(
     run: Run, reference: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(fake_simulator.LOG, str(tmp_path / "log"))
-    monkeypatch.setattr(devices, "BATCH_GRASPS", 30)
     assert contents(run("--backend", "mujoco", "--workers", "1", "--devices", "cpu:0, cpu:1")) == reference
     batches = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert {batch["device"] for batch in batches} == {"cpu:0", "cpu:1"}
@@ -194,15 +193,12 @@ def test_a_part_gets_no_more_and_loses_what_is_dropped() -> None:
 @pytest.mark.parametrize(
     ("device", "said"),
     [
-        ("cuda:9", "there are 2 GPUs"),
-        ("cuda:7", "unexpected OSError: libcuda.so.1: cannot open"),
-        pytest.param("cuda:8", "ended with code -9 before it was ready", marks=pytest.mark.slow),
+        (fake_simulator.ABSENT, "there are 2 GPUs"),
+        (fake_simulator.BROKEN, "unexpected OSError: libcuda.so.1: cannot open"),
+        pytest.param(fake_simulator.DEADLY, "ended with code -9 before it was ready", marks=pytest.mark.slow),
     ],
 )
-def test_a_device_that_cannot_be_used_ends_the_run(
-    run: Run, device: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("graspgen_cli.running.engines.gpus", lambda: ["nvidia0"])
+def test_a_device_that_cannot_be_used_ends_the_run(run: Run, device: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     run("--backend", "mujoco", "--device", device, "--workers", "1", code=3)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and f"--backend mujoco on {device}: " in lines[0] and said in lines[0]

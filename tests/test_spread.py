@@ -8,9 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -23,11 +23,12 @@ from graspgen_cli.app import main
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.geometry.poses import pose
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
-from graspgen_cli.running import pool
-from graspgen_cli.running.pool import SharedCores
+from graspgen_cli.running.machine import usable_cores
+from graspgen_cli.running.pool import TRIALS_AT_ONCE, SharedCores
 from graspgen_cli.running.processes import resident_bytes
 from graspgen_cli.running.run import is_mine
 from graspgen_cli.settings.trials import SimulationSettings
+from graspgen_cli.tables import ENGINES, EngineRow
 from graspgen_cli.validate.engines.mujoco import MujocoBackend
 from graspgen_cli.validate.variation import Variation
 from made_datasets import contents
@@ -134,13 +135,14 @@ def test_workers_that_are_replaced_make_the_same(objects: Path, reference: Path,
 # --- cores ----------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass
 class Recorder:
-    """Stands for an engine: notes its threads and grasps, and lets other workers end after each call."""
+    """An engine that notes its threads and grasps, and lets other workers end after each call."""
 
-    threads: int
-    calls: list[tuple[int, int]]
-    busy: SimpleNamespace
+    calls: ClassVar[list[tuple[int, int]]] = []
+    busy: ClassVar[SimpleNamespace] = SimpleNamespace(value=8)
+
+    def __init__(self, *, threads: int) -> None:
+        self.threads = threads
 
     def run(
         self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings, variation: Variation | None = None
@@ -158,21 +160,20 @@ def grasps_in_a_row(count: int) -> GraspBatch:
 
 
 def test_the_last_busy_worker_takes_over_the_cores(monkeypatch: pytest.MonkeyPatch, gripper_shape: Callable[[str], GripperShape]) -> None:
-    calls: list[tuple[int, int]] = []
-    busy = SimpleNamespace(value=8)
-    monkeypatch.setattr(pool, "make_backend", lambda name, threads: Recorder(threads, calls, busy))
-    monkeypatch.setattr(pool, "usable_cores", lambda: 8)
-    grasps = grasps_in_a_row(600)
-    state = SharedCores("mujoco", busy).run(gripper_shape("franka_panda").gripper, shapes.box(1, 1, 1), grasps, SimulationSettings())
-    assert calls == [(1, 256), (4, 256), (8, 88)]
+    monkeypatch.setitem(ENGINES, "mujoco", EngineRow(place=f"{__name__}:Recorder"))
+    grasps, cores = grasps_in_a_row(600), usable_cores()
+    state = SharedCores("mujoco", Recorder.busy).run(
+        gripper_shape("franka_panda").gripper, shapes.box(1, 1, 1), grasps, SimulationSettings()
+    )
+    assert Recorder.calls == [(max(1, cores // 8), 256), (max(1, cores // 2), 256), (cores, 88)]
     np.testing.assert_array_equal(state.pose_object_in_gripper, grasps.pose_gripper_in_object)
 
 
-def test_trials_in_portions_end_as_those_at_once(monkeypatch: pytest.MonkeyPatch, gripper_shape: Callable[[str], GripperShape]) -> None:
-    gripper, target, grasps = gripper_shape("franka_panda").gripper, shapes.box(0.03, 0.03, 0.03), grasps_in_a_row(10)
-    settings = SimulationSettings(initial_grasp_duration=0.2, tug_sequences=())
+def test_trials_in_portions_end_as_those_at_once(gripper_shape: Callable[[str], GripperShape]) -> None:
+    gripper, target = gripper_shape("franka_panda").gripper, shapes.box(0.03, 0.03, 0.03)
+    grasps = grasps_in_a_row(TRIALS_AT_ONCE + 10)
+    settings = SimulationSettings(initial_grasp_duration=0.04, tug_sequences=())
     whole = MujocoBackend(threads=1).run(gripper, target, grasps, settings)
-    monkeypatch.setattr(pool, "TRIALS_AT_ONCE", 4)
     portions = SharedCores("mujoco", SimpleNamespace(value=1)).run(gripper, target, grasps, settings)
     for name in TrialState.__dataclass_fields__:
         np.testing.assert_array_equal(getattr(portions, name), getattr(whole, name))
