@@ -16,10 +16,12 @@ from scipy.spatial.transform import Rotation
 
 from analysed import DROPPED, HELD, hand_made, made, row_of_poses, write_dataset
 from graspgen_cli.analysis.counts import ObjectCounts, ReferenceRate, judged, rate_interval, reference_rates
-from graspgen_cli.analysis.dataset_facts import DatasetAnalysis, Thresholds, split_facts, split_findings
+from graspgen_cli.analysis.dataset_facts import DatasetAnalysis, Thresholds
 from graspgen_cli.analysis.document import analysis_document, csv_text, mean_opening
 from graspgen_cli.analysis.look import analyze_collections
 from graspgen_cli.analysis.object_facts import NEAR, TURNED, ObjectFacts, far_outliers, near_duplicates, object_facts
+from graspgen_cli.dataset.health import check_splits
+from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.formats.graspgen_json import encode, parse_document, read_document, read_grasp_file
 from graspgen_cli.formats.json_text import PoseText, checksum
 from graspgen_cli.geometry.poses import is_rotation, pose, rotation_angle
@@ -35,7 +37,7 @@ def analysed(*paths: Path, **settings: object) -> DatasetAnalysis:
 
 
 def facts_of(dataset: GraspDataset, *, symmetric: bool = True) -> ObjectFacts:
-    facts, _ = object_facts(dataset, source="a", gripper="g", pose_graspgen_in_gripper=np.eye(4), symmetric=symmetric)
+    facts, _ = object_facts(dataset, path=Path("a"), gripper="g", pose_graspgen_in_gripper=np.eye(4), symmetric=symmetric)
     return facts
 
 
@@ -214,20 +216,29 @@ def test_an_outlier_is_far_from_what_the_others_are_around() -> None:
 # --- splits ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_splits_are_compared_with_the_objects() -> None:
-    facts = split_facts("g", "s", train=["a", "b", "b"], valid=["b", "gone"], known=["a", "b", "new"])
-    assert (facts.train, facts.valid) == (2, 2)
-    assert (facts.overlap, facts.dangling, facts.unlisted) == (("b",), ("gone",), ("new",))
-    assert [(found.kind, found.count, found.is_fault) for found in split_findings(facts)] == [
-        ("in both splits", 1, True),
-        ("split without grasps", 1, False),
-        ("in no split", 1, False),
+def lists(root: Path, *, train: str, valid: str) -> DatasetPaths:
+    paths = DatasetPaths(root, "g")
+    paths.splits.mkdir(parents=True, exist_ok=True)
+    (paths.splits / "train.txt").write_text("\n".join(train))
+    (paths.splits / "valid.txt").write_text("\n".join(valid))
+    return paths
+
+
+def test_splits_are_compared_with_the_objects(tmp_path: Path) -> None:
+    facts, findings = check_splits(lists(tmp_path, train="abb", valid="bx"), ["a", "b", "new"])
+    assert facts is not None and (facts.train, facts.valid) == (2, 2)
+    assert (facts.overlap, facts.dangling, facts.unlisted) == (("b",), ("x",), ("new",))
+    assert [(found.kind, found.path.name, found.object_id, found.is_fault) for found in findings] == [
+        ("in both splits", "valid.txt", "b", True),
+        ("split without grasps", "valid.txt", "x", False),
+        ("in no split", "g", "new", False),
     ]
-    assert split_findings(split_facts("g", "s", train=[], valid=[], known=["a"])) == []
+    assert check_splits(lists(tmp_path, train="", valid=""), ["a"])[1] == []
 
 
-def test_findings_of_splits_count_in_words() -> None:
-    one, more = (split_findings(split_facts("g", "s", train=["a"], valid=["a"], known=["a", *others])) for others in ("b", "cd"))
+def test_findings_of_splits_count_in_words(tmp_path: Path) -> None:
+    paths = lists(tmp_path, train="a", valid="a")
+    one, more = (check_splits(paths, ["a", *others])[1] for others in ("b", "cd"))
     assert [found.detail for found in one] == [
         "a is in train.txt and valid.txt; delete one of the lines",
         "b is in neither list, with grasps; run `graspgen splits`",
@@ -308,4 +319,4 @@ def test_rotations_are_told_from_what_is_none() -> None:
 
 def test_facts_are_small_enough_to_keep_for_every_object() -> None:
     facts = facts_of(made("a.obj", [HELD] * 300))
-    assert len(orjson.dumps(dataclasses.asdict(facts))) < 2000
+    assert len(orjson.dumps(dataclasses.asdict(facts), default=str)) < 2000

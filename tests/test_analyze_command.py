@@ -39,7 +39,7 @@ def broken(root: Path) -> None:
     folder = root / "grasp_data" / "robotiq_2f_85"
     folder.mkdir(parents=True)
     (folder / "a.grasps.json").write_text("{")
-    (folder / "b.grasps.json").write_text('{"object": 3}')
+    (folder / "b.grasps.json").write_text("[]")
 
 
 def mixed(root: Path) -> None:

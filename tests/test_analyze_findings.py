@@ -15,9 +15,9 @@ import pytest
 from analysed import COLLISION, DROPPED, HELD, UNVALIDATED, made, row_of_poses, write_dataset
 from examples import EXAMPLES, OBJECTS, example_object, gripper_by_name
 from foreign_files import isaac_document, write_acronym, write_shard, write_webdataset, write_yaml
-from graspgen_cli.analysis.findings import FAULTS, FindingKind
 from graspgen_cli.analysis.surface import between_pads, out_of_reach, surface_points
 from graspgen_cli.app import main
+from graspgen_cli.dataset.health import FAULTS, FindingKind
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.formats.graspgen_json import encode
 from graspgen_cli.formats.json_text import CHECKSUM
@@ -70,7 +70,7 @@ def test_no_number_is_too_large_to_be_looked_at(tmp_path: Path, place: str, size
     else:
         grasps["transforms"][3][0][3 if place == "pose" else 0] = size
     with_file(tmp_path / "d", "x.grasps.json", json.dumps(content))
-    expected = {"pose": {"far from the object": "x.obj"}, "rotation": {"not a rotation": "x.obj"}}
+    expected = {"pose": {"far from the object": "x.obj"}, "rotation": {"not rigid": "x.obj"}}
     assert kinds(tmp_path / "d") == expected.get(place, {})
     assert main(["analyze", str(tmp_path / "d"), "--quiet", "--output", str(tmp_path / "report.html")]) == (place in expected)
 
@@ -80,6 +80,10 @@ Plant = Callable[[Path], object]
 
 def plant_unreadable(root: Path) -> None:
     with_file(root, "x.grasps.json", "{")
+
+
+def plant_malformed(root: Path) -> None:
+    with_file(root, "x.grasps.json", '{"object": 3}')
 
 
 def plant_damaged(root: Path) -> None:
@@ -92,7 +96,7 @@ def plant_not_finite(root: Path) -> None:
     with_file(root, "x.grasps.json", content)
 
 
-def plant_not_a_rotation(root: Path) -> None:
+def plant_not_rigid(root: Path) -> None:
     poses = row_of_poses(8)
     poses[3, 0, 0] = 2.0
     write_dataset(root, [*sound(), made("x.obj", GOOD, poses=poses)])
@@ -149,9 +153,10 @@ def splits(root: Path, *, train: str, valid: str) -> None:
 
 PLANTED: list[tuple[Plant, FindingKind, str]] = [
     (plant_unreadable, FindingKind.UNREADABLE, ""),
-    (plant_damaged, FindingKind.UNREADABLE, ""),
+    (plant_malformed, FindingKind.MALFORMED, ""),
+    (plant_damaged, FindingKind.DAMAGED, ""),
     (plant_not_finite, FindingKind.NOT_FINITE, ""),
-    (plant_not_a_rotation, FindingKind.NOT_A_ROTATION, "x.obj"),
+    (plant_not_rigid, FindingKind.NOT_RIGID, "x.obj"),
     (plant_far_away, FindingKind.FAR_AWAY, "x.obj"),
     (plant_duplicate_object, FindingKind.DUPLICATE_OBJECT, "well.obj"),
     (plant_few, FindingKind.FEW_POSITIVES, "x.obj"),
@@ -162,7 +167,21 @@ PLANTED: list[tuple[Plant, FindingKind, str]] = [
     (plant_unlisted, FindingKind.SPLIT_LACKS, "fine.obj"),
     (plant_split_broken, FindingKind.SPLIT_BROKEN, ""),
 ]
-WITH_MESHES = {FindingKind.IN_COLLISION, FindingKind.OBJECT_MISSING}
+OF_DOCTOR = {
+    FindingKind.WRONG_GRIPPER,
+    FindingKind.DUPLICATE_POSES,
+    FindingKind.OLD_VERSION,
+    FindingKind.MESH_CHANGED,
+    FindingKind.SHARED_FILE,
+    FindingKind.MAP_BROKEN,
+    FindingKind.MAP_DANGLING,
+    FindingKind.MAP_LACKS,
+    FindingKind.MAP_WRONG,
+    FindingKind.TEMPORARY,
+    FindingKind.ARCHIVE,
+}
+"""Planted in test_doctor.py."""
+WITH_MESHES = {FindingKind.IN_COLLISION, FindingKind.MESH_MISSING}
 
 
 @pytest.mark.parametrize(("plant", "kind", "object_id"), PLANTED, ids=lambda value: getattr(value, "__name__", str(value)))
@@ -176,7 +195,7 @@ def test_what_is_planted_is_found_alone(tmp_path: Path, plant: Plant, kind: Find
 
 
 def test_every_kind_of_finding_is_planted() -> None:
-    assert {kind for _, kind, _ in PLANTED} | WITH_MESHES == set(FindingKind)
+    assert {kind for _, kind, _ in PLANTED} | WITH_MESHES | OF_DOCTOR == set(FindingKind)
 
 
 # --- with the meshes -------------------------------------------------------------------------------------------------------------
@@ -214,12 +233,12 @@ def test_grasps_that_cannot_touch_the_object_are_far(tmp_path: Path) -> None:
 
 def test_a_missing_mesh_is_named(tmp_path: Path) -> None:
     dataset = replace(on_box(0.02), object_id="no/such.obj")
-    assert analysed_on_meshes(tmp_path / "d", dataset)[FindingKind.OBJECT_MISSING] == "no/such.obj"
+    assert analysed_on_meshes(tmp_path / "d", dataset)[FindingKind.MESH_MISSING] == "no/such.obj"
 
 
 def test_no_mesh_outside_the_folder_is_read(tmp_path: Path) -> None:
     (tmp_path / "secret.obj").write_text("v 0 0 0\n")
-    assert analysed_on_meshes(tmp_path / "d", replace(on_box(0.02), object_id="../secret.obj"))[FindingKind.OBJECT_MISSING]
+    assert analysed_on_meshes(tmp_path / "d", replace(on_box(0.02), object_id="../secret.obj"))[FindingKind.MESH_MISSING]
 
 
 def test_the_collisions_are_those_of_the_exact_test(tmp_path: Path) -> None:
@@ -320,7 +339,7 @@ def test_hostile_files_are_named_skipped_and_counted(tmp_path: Path) -> None:
     (paths.grasps / "folder.grasps.json").mkdir()
     (paths.grasps / "loop.grasps.json").symlink_to("loop.grasps.json")
     found = analysed(tmp_path / "d")
-    assert {Path(each.source).name for each in found.broken} == {*HOSTILE, "pipe.grasps.json", "loop.grasps.json"}
+    assert {each.path.name for each in found.broken} == {*HOSTILE, "pipe.grasps.json", "loop.grasps.json"}
     assert {facts.counts.object_id for facts in found.objects} == {"well.obj", "fine.obj"} and not found.passed
 
 

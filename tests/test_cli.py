@@ -85,7 +85,7 @@ class FakeRun:
 
     def inspect_dataset(self, root: Path, **options: Any) -> SimpleNamespace:
         self.note("doctor", {"root": root, **options})
-        return SimpleNamespace(grippers=("g",), files=2, findings=(), repaired=(), mendable=0)
+        return SimpleNamespace(grippers=("g",), files=2, findings=(), repaired=(), repairable=0)
 
     def analyze_collections(self, settings: AnalyzeCommand, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> Any:
         self.note("analyze", settings)
@@ -171,7 +171,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRun]:
         },
         "running.bench": {"run_bench": fake.run_bench},
         "running.machine": {"machine_facts": fake.machine_facts},
-        "running.inspection": {"inspect_dataset": fake.inspect_dataset},
+        "dataset.repair": {"inspect_dataset": fake.inspect_dataset},
         "analysis.look": {"analyze_collections": fake.analyze_collections},
         "analysis.compare": {"compare_collections": fake.compare_collections},
         "analysis.subsets": {"balance_dataset": fake.balance_dataset, "filter_dataset": fake.filter_dataset},

@@ -390,7 +390,7 @@ def test_a_file_that_changed_a_moment_ago_is_not_kept(indexed: DatasetPaths) -> 
 def test_the_index_says_what_the_file_says(indexed: DatasetPaths) -> None:
     path = indexed.grasps / "a.1.0.grasps.json"
     entry = index.load_index(indexed).grasps[path.name]
-    assert entry == index.read_entry(path)
+    assert entry == index.grasp_entry(index.Stamp.of(path.stat()), read_grasp_file(path))
     assert (entry.object_id, entry.scale, entry.own, entry.guess) == ("a.obj", 1.0, True, "0" * 64)
     assert entry.counts == {"held": 6, "collision": 1, "dropped": 1}
 

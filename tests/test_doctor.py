@@ -17,7 +17,7 @@ import trimesh
 
 from graspgen_cli import __version__
 from graspgen_cli.app import main
-from graspgen_cli.dataset.inspect import Kind
+from graspgen_cli.dataset.health import FindingKind as Kind
 from graspgen_cli.dataset.object_map import read_object_map
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.errors import ExitCode
@@ -188,7 +188,7 @@ def test_meshes_are_compared_when_their_folder_is_given(doctor: Doctor, paths: D
     found = doctor("--object-dataset", str(meshes))
     told = [(each["finding"], Path(each["path"]).name[0]) for each in found["findings"] if "mesh" in each["finding"]]
     assert told == [(Kind.MESH_CHANGED, "a"), (Kind.MESH_CHANGED, "b")] + [(Kind.MESH_MISSING, name) for name in "cde"]
-    assert "leads out of the folder" in next(each["detail"] for each in found["findings"] if "/c.1.0" in each["path"])
+    assert "leaves the folder" in next(each["detail"] for each in found["findings"] if "/c.1.0" in each["path"])
 
 
 # --- between the files ----------------------------------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ def test_splits_out_of_step_are_found_and_never_touched(doctor: Doctor, paths: D
     (paths.splits / "train.txt").write_text("# note\na.obj\nb.obj\ngone.obj\n")
     (paths.splits / "valid.txt").write_text("b.obj\n")
     before = {path: path.read_bytes() for path in paths.splits.iterdir()}
-    assert kinds(doctor("--repair")) == [Kind.SPLIT_BOTH, Kind.SPLIT_LACKS, Kind.SPLIT_DANGLING]
+    assert kinds(doctor("--repair")) == [Kind.SPLIT_OVERLAP, Kind.SPLIT_LACKS, Kind.SPLIT_DANGLING]
     assert {path: path.read_bytes() for path in paths.splits.iterdir()} == before
     (paths.splits / "train.txt").write_bytes(b"\xff")
     assert kinds(doctor()) == [Kind.SPLIT_BROKEN]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from graspgen_cli.analysis.dataset_facts import DatasetAnalysis
     from graspgen_cli.analysis.subsets import Subset
     from graspgen_cli.dataset.convert import Conversion
+    from graspgen_cli.dataset.repair import Inspection
     from graspgen_cli.dataset.splits import SplitPlan
     from graspgen_cli.drawing.replay import Replay
     from graspgen_cli.making.gripper_config import PreparedGripper
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from graspgen_cli.making.reports import ObjectReport, RunSummary
     from graspgen_cli.objects.scales import ScalesList
     from graspgen_cli.records import GraspBatch, Gripper, TargetObject
-    from graspgen_cli.running.inspection import Inspection
     from graspgen_cli.settings.commands import GraspCommand
     from graspgen_cli.settings.trials import RandomizationSettings
     from graspgen_cli.training.inference import InferenceConfig
@@ -216,9 +216,9 @@ def measure_machine(*, config: Path | None = None, **settings: object) -> dict[s
 
 def inspect_dataset(grasp_dataset: Path, *, object_dataset: Path | None = None, repair: bool = False) -> Inspection:
     """`graspgen doctor DATASET`: what is wrong with it, after the repair where that is wanted. Raises InputError or OutputError."""
-    from graspgen_cli.running import inspection
+    from graspgen_cli.dataset import repair as doctor
 
-    return inspection.inspect_dataset(Path(grasp_dataset), meshes=object_dataset, repair=repair, on_start=_ignore, on_file=_ignore)
+    return doctor.inspect_dataset(Path(grasp_dataset), meshes=object_dataset, repair=repair, on_start=_ignore, on_file=_ignore)
 
 
 def guess_on(

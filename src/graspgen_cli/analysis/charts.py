@@ -82,7 +82,7 @@ class Scene:
 def worst_and_best(objects: Sequence[ObjectFacts]) -> tuple[list[ObjectFacts], list[ObjectFacts]]:
     """The objects with the lowest and with the highest held rates, the worst and the best first; no object is in both."""
     tested = [facts for facts in objects if facts.counts.tested]
-    row = sorted(tested, key=lambda facts: (facts.counts.held_rate, -facts.counts.tested, facts.source))
+    row = sorted(tested, key=lambda facts: (facts.counts.held_rate, -facts.counts.tested, facts.path))
     worst = row[: min(SHOWN, (len(row) + 1) // 2)]
     return worst, row[len(worst) :][::-1][:SHOWN]
 

@@ -3,29 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from graspgen_cli.analysis.counts import DatasetCounts, ReferenceRate, Shortfall, judged, reference_rates, shortfalls, total_counts
-from graspgen_cli.analysis.findings import BROKEN, Finding, FindingKind
 from graspgen_cli.analysis.object_facts import DIRECTION_BANDS, DIRECTION_SECTORS, OPENING_CLASSES, ObjectFacts
-
-
-@dataclass(frozen=True)
-class SplitFacts:
-    """The lists of one gripper's dataset: how many lines, and the objects that are wrong in them."""
-
-    gripper: str
-    folder: str
-    train: int
-    valid: int
-    overlap: tuple[str, ...]
-    """In both lists."""
-    dangling: tuple[str, ...]
-    """Listed, but without grasps."""
-    unlisted: tuple[str, ...]
-    """With grasps, but in neither list."""
+from graspgen_cli.dataset.health import UNREAD, Finding, FindingKind, SplitFacts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +43,7 @@ class DatasetAnalysis:
     @property
     def broken(self) -> tuple[Finding, ...]:
         """The files that could not be counted."""
-        return tuple(finding for finding in self.findings if finding.kind in BROKEN)
+        return tuple(finding for finding in self.findings if finding.kind in UNREAD)
 
     @property
     def short(self) -> list[Shortfall]:
@@ -115,53 +98,5 @@ def rate_findings(objects: Sequence[ObjectFacts]) -> list[Finding]:
                 f"held {facts.counts.held} of {facts.counts.tested} tested ({facts.counts.held_rate:.0%}); {facts.gripper} holds "
                 f"{reference.lowest:.0%} to {reference.highest:.0%} on the example objects, {reference.held_rate:.0%} of all"
             )
-            found.append(Finding(FindingKind.LOW_RATE, facts.source, facts.counts.object_id, detail, facts.counts.tested))
+            found.append(Finding(FindingKind.LOW_RATE, facts.path, detail, facts.gripper, facts.counts.object_id, facts.counts.tested))
     return found
-
-
-def duplicate_findings(objects: Sequence[ObjectFacts]) -> list[Finding]:
-    """The objects that several files hold, at one scale and for one gripper."""
-    keys = [(facts.gripper, facts.counts.object_id, facts.scale) for facts in objects]
-    times = Counter(keys)
-    seen: set[tuple[str, str, float]] = set()
-    found = []
-    for key, facts in zip(keys, objects, strict=True):
-        if times[key] > 1 and key in seen:
-            detail = f"{times[key]} files hold it; each is counted, the trainer reads one"
-            found.append(Finding(FindingKind.DUPLICATE_OBJECT, facts.source, facts.counts.object_id, detail, times[key]))
-        seen.add(key)
-    return found
-
-
-def split_facts(gripper: str, folder: str, *, train: Sequence[str], valid: Sequence[str], known: Sequence[str]) -> SplitFacts:
-    """Compare the lists with the objects that have grasps."""
-    in_train, in_valid, have = set(train), set(valid), set(known)
-    return SplitFacts(
-        gripper=gripper,
-        folder=folder,
-        train=len(in_train),
-        valid=len(in_valid),
-        overlap=tuple(sorted(in_train & in_valid)),
-        dangling=tuple(sorted((in_train | in_valid) - have)),
-        unlisted=tuple(sorted(have - in_train - in_valid)),
-    )
-
-
-def split_findings(splits: SplitFacts) -> list[Finding]:
-    """What is wrong with the lists; where there are none yet, nothing is."""
-    if not splits.train and not splits.valid:
-        return []
-    groups = (
-        (FindingKind.SPLIT_OVERLAP, splits.overlap, "in train.txt and valid.txt", "delete one of the lines"),
-        (FindingKind.SPLIT_DANGLING, splits.dangling, "listed and without grasps", "delete from the lists"),
-        (FindingKind.SPLIT_LACKS, splits.unlisted, "in neither list, with grasps", "run `graspgen splits`"),
-    )
-    return [
-        Finding(kind, splits.folder, ids[0] if len(ids) == 1 else "", f"{_listed(ids)} {where}; {next_step}", len(ids))
-        for kind, ids, where, next_step in groups
-        if ids
-    ]
-
-
-def _listed(ids: Sequence[str]) -> str:
-    return f"{ids[0]} is" if len(ids) == 1 else f"{len(ids)} objects (such as {ids[0]}) are"

@@ -10,8 +10,8 @@ from typing import Any
 from graspgen_cli.analysis.counts import OutcomeCounts, judged, rate_interval, reference_rates
 from graspgen_cli.analysis.dataset_facts import DatasetAnalysis, reference_of
 from graspgen_cli.analysis.drift import draws_document, drift_document, total_draws, total_drift
-from graspgen_cli.analysis.findings import Finding
 from graspgen_cli.analysis.object_facts import OPENING_STEP, ObjectFacts
+from graspgen_cli.dataset.health import Finding
 from graspgen_cli.records import Outcome
 
 OUTCOMES = tuple(outcome.label for outcome in (Outcome.HELD, Outcome.COLLISION, Outcome.DROPPED, Outcome.UNSTABLE, Outcome.UNVALIDATED))
@@ -60,7 +60,7 @@ def object_row(facts: ObjectFacts) -> dict[str, Any]:
         "coverage": surface.coverage if surface else None,
         "colliding": surface.colliding if surface else None,
         "unreachable": surface.unreachable if surface else None,
-        "file": facts.source,
+        "file": str(facts.path),
         "file_name": facts.counts.file_name,
     }
 
@@ -97,7 +97,14 @@ def _numbers(counts: OutcomeCounts) -> dict[str, float | None]:
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
-    return {**vars(finding), "kind": str(finding.kind), "fault": finding.is_fault}
+    return {
+        "kind": str(finding.kind),
+        "source": str(finding.path),
+        "object_id": finding.object_id,
+        "detail": finding.detail,
+        "count": finding.count,
+        "fault": finding.is_fault,
+    }
 
 
 CSV_COLUMNS = (

@@ -6,36 +6,38 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from graspgen_cli.analysis.dataset_facts import (
     DatasetAnalysis,
-    SplitFacts,
     Thresholds,
-    duplicate_findings,
     rate_findings,
-    split_facts,
-    split_findings,
 )
-from graspgen_cli.analysis.findings import Finding, FindingKind
 from graspgen_cli.analysis.object_facts import ObjectFacts, object_facts
 from graspgen_cli.analysis.surface import SurfaceFacts, out_of_reach, surface_facts
 from graspgen_cli.dataset.collection import Collection, fetch_entry, open_collection, read_entry
+from graspgen_cli.dataset.health import (
+    Finding,
+    FindingKind,
+    ObjectFile,
+    SplitFacts,
+    check_splits,
+    duplicate_findings,
+    unread_finding,
+)
 from graspgen_cli.dataset.paths import DatasetPaths
-from graspgen_cli.dataset.splits import listed_objects
-from graspgen_cli.errors import GraspFileError, GripperError, InputError, NotFiniteError, ObjectError
+from graspgen_cli.errors import GraspFileError, GripperError, InputError, ObjectError
 from graspgen_cli.formats.format import Entry, ObjectGrasps
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.geometry.poses import transform_points
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.objects.load import load_object
-from graspgen_cli.objects.scales import resolve_object_paths
+from graspgen_cli.objects.scales import id_problem, resolve_object_paths
 from graspgen_cli.records import Floats, TargetObject
 from graspgen_cli.running.processes import run_in_chunks
 from graspgen_cli.settings.commands import AnalyzeCommand
@@ -94,23 +96,22 @@ def spare_the_collector() -> None:
 
 def look_at(entry: Entry, looker: Looker) -> Looked:
     """Reads one entry and finds out about it; whatever is wrong with it is in the findings."""
-    source = str(entry.shown)
+    path = entry.shown
     try:
         grasps = read_entry(entry)
     except GraspFileError as error:
-        kind = FindingKind.NOT_FINITE if isinstance(error, NotFiniteError) else FindingKind.UNREADABLE
-        return Looked(None, (Finding(kind, source, "", error.reason),), {})
+        return Looked(None, (unread_finding(error, gripper=entry.gripper),), {})
     gripper = entry.gripper or grasps.dataset.gripper_name or "unknown"
     known = looker.known(gripper)
     facts, found = object_facts(
         grasps.dataset,
-        source=source,
+        path=path,
         gripper=gripper,
         pose_graspgen_in_gripper=grasps.trainer_frame,
         symmetric=known is None or known.gripper.symmetric,
     )
     if looker.look.meshes is not None:
-        surface, more = _surface(grasps, source, known, looker.look.meshes)
+        surface, more = _surface(grasps, path, known, looker.look.meshes)
         facts, found = replace(facts, surface=surface), _without_guesses(found, surface) + more
     return Looked(facts, tuple(found), _record(grasps))
 
@@ -129,13 +130,13 @@ def _record(grasps: ObjectGrasps) -> dict[str, Any]:
     return parts
 
 
-def _surface(grasps: ObjectGrasps, source: str, gripper: GripperShape | None, meshes: Path) -> tuple[SurfaceFacts | None, list[Finding]]:
+def _surface(grasps: ObjectGrasps, path: Path, gripper: GripperShape | None, meshes: Path) -> tuple[SurfaceFacts | None, list[Finding]]:
     """What the mesh says, and what is wrong by it."""
     dataset = grasps.dataset
     try:
         target = read_target(dataset.object_id, dataset.scale, meshes)
     except ObjectError as error:
-        return None, [Finding(FindingKind.OBJECT_MISSING, source, dataset.object_id, str(error))]
+        return None, [Finding(FindingKind.MESH_MISSING, path, str(error), dataset.gripper_name, dataset.object_id)]
     frame = grasps.pose_graspgen_in_gripper
     if gripper is None or frame is None:
         facts = _without_gripper(grasps, target)
@@ -146,7 +147,9 @@ def _surface(grasps: ObjectGrasps, source: str, gripper: GripperShape | None, me
     counts = ((FindingKind.FAR_AWAY, facts.unreachable, "grasps cannot touch the object"),
               (FindingKind.IN_COLLISION, facts.colliding or 0, "good grasps are in collision with the mesh"))  # fmt: skip
     total = len(dataset.grasps)
-    return facts, [Finding(kind, source, dataset.object_id, f"{n} of {total} {what}", n) for kind, n, what in counts if n]
+    return facts, [
+        Finding(kind, path, f"{n} of {total} {what}", dataset.gripper_name, dataset.object_id, n) for kind, n, what in counts if n
+    ]
 
 
 def _without_gripper(grasps: ObjectGrasps, target: TargetObject) -> SurfaceFacts:
@@ -160,9 +163,8 @@ def _without_gripper(grasps: ObjectGrasps, target: TargetObject) -> SurfaceFacts
 
 def read_target(object_id: str, scale: float, meshes: Path) -> TargetObject:
     """The object's mesh. Raises ObjectError where there is none, or the file names one outside the folder."""
-    parts = PurePosixPath(object_id).parts
-    if ".." in parts or parts[:1] == ("/",):
-        raise ObjectError(f"{object_id} leads out of the folder of the meshes")
+    if problem := id_problem(object_id):
+        raise ObjectError(f"{object_id} {problem}")
     return load_object(object_id, scale, root=meshes, approximation=None, cache=None)
 
 
@@ -176,7 +178,7 @@ class Analyzed:
     """What was found, and where each object of it was read. entries: by source."""
 
     analysis: DatasetAnalysis
-    entries: dict[str, Entry]
+    entries: dict[Path, Entry]
 
 
 def open_inputs(settings: InputSettings, *, dataset: Path, gripper: str | None) -> list[Collection]:
@@ -210,20 +212,20 @@ def analyze_collections(settings: AnalyzeCommand, *, on_start: Callable[[int], N
     ):
         looked.append(result or _lost(entry))
         on_object(entry.name)
-    objects = sorted((each.facts for each in looked if each.facts), key=lambda facts: (facts.gripper, facts.counts.object_id, facts.source))
-    found = [Finding(FindingKind.UNREADABLE, str(bad.path), "", bad.reason) for each in collections for bad in each.damaged]
+    objects = sorted((each.facts for each in looked if each.facts), key=lambda facts: (facts.gripper, facts.counts.object_id, facts.path))
+    found = [unread_finding(error) for each in collections for error in each.damaged]
     found += [finding for each in looked for finding in each.findings]
     splits, split_problems = _splits(collections, objects)
-    found += [*duplicate_findings(objects), *rate_findings(objects), *split_problems]
+    found += [*_duplicates(objects), *rate_findings(objects), *split_problems]
     analysis = DatasetAnalysis(
         paths=tuple(str(collection.path) for collection in collections),
         objects=tuple(objects),
-        findings=tuple(sorted(found, key=lambda finding: (not finding.is_fault, finding.kind, finding.source, finding.object_id))),
+        findings=tuple(sorted(found, key=lambda finding: (not finding.is_fault, finding.kind, finding.path, finding.object_id))),
         splits=splits,
         settings=_settings(looked),
         thresholds=Thresholds(**settings.analyze.model_dump(include=set(Thresholds.__dataclass_fields__))),
     )
-    return Analyzed(analysis, {str(entry.shown): entry for entry in entries})
+    return Analyzed(analysis, {entry.shown: entry for entry in entries})
 
 
 def _meshes(settings: AnalyzeCommand) -> Path:
@@ -241,23 +243,23 @@ def _settings(looked: Sequence[Looked]) -> dict[str, dict[str, object]]:
     return {digest: {"files": times[digest], **records[digest]} for digest in sorted(times, key=lambda key: (-times[key], key))}
 
 
+def _duplicates(objects: Sequence[ObjectFacts]) -> Iterator[Finding]:
+    files = [ObjectFile(facts.gripper, facts.counts.object_id, facts.scale, facts.path) for facts in objects]
+    return duplicate_findings(files, each_scale=True)
+
+
 def _splits(collections: Sequence[Collection], objects: Sequence[ObjectFacts]) -> tuple[tuple[SplitFacts, ...], list[Finding]]:
-    """The training and validation lists of every dataset among the collections."""
-    facts, found = [], list[Finding]()
+    """The lists of every dataset among the collections."""
+    every, findings = [], list[Finding]()
     for collection in collections:
         for gripper in collection.grippers:
-            folder = DatasetPaths(collection.path, gripper).splits
-            root = str(DatasetPaths(collection.path, gripper).grasps) + os.sep
-            known = sorted({each.counts.object_id for each in objects if each.source.startswith(root)})
-            try:
-                train, valid = listed_objects(folder, known=known)
-            except InputError as error:
-                found.append(Finding(FindingKind.SPLIT_BROKEN, str(folder), "", str(error)))
-                continue
-            facts.append(split_facts(gripper, str(folder), train=train, valid=valid, known=known))
-            found += split_findings(facts[-1])
-    return tuple(facts), found
+            paths = DatasetPaths(collection.path, gripper)
+            known = sorted({each.counts.object_id for each in objects if each.path.is_relative_to(paths.grasps)})
+            facts, found = check_splits(paths, known)
+            every += [] if facts is None else [facts]
+            findings += found
+    return tuple(every), findings
 
 
 def _lost(entry: Entry) -> Looked:
-    return Looked(None, (Finding(FindingKind.UNREADABLE, str(entry.shown), "", "its worker process died; out of memory?"),), {})
+    return Looked(None, (Finding(FindingKind.UNREADABLE, entry.shown, "its worker process died; out of memory?", entry.gripper),), {})

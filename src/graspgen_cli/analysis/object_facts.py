@@ -5,7 +5,9 @@ The numbers of one object's grasps: what a worker finds out, small enough to kee
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +15,8 @@ from scipy.spatial import cKDTree
 
 from graspgen_cli.analysis.counts import ObjectCounts, count_grasps
 from graspgen_cli.analysis.drift import Draws, Drift, draws_of, drift_of
-from graspgen_cli.analysis.findings import Finding, FindingKind
 from graspgen_cli.analysis.surface import SurfaceFacts
-from graspgen_cli.geometry.poses import is_rotation
+from graspgen_cli.dataset.health import Finding, FindingKind, check_grasps
 from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Outcome
 
 NEAR = 0.001
@@ -124,8 +125,8 @@ MANY_DUPLICATES = 0.05
 class ObjectFacts:
     """What is known of one object's grasps with one gripper. Good grasps are held ones and guesses that were not tested."""
 
-    source: str
-    """The file; a member of an archive as if that were a folder."""
+    path: Path
+    """The file; a member of an archive as if the archive were a folder."""
     gripper: str
     scale: float
     counts: ObjectCounts
@@ -160,7 +161,7 @@ class ObjectFacts:
 
 
 def object_facts(
-    dataset: GraspDataset, *, source: str, gripper: str, pose_graspgen_in_gripper: Floats, symmetric: bool
+    dataset: GraspDataset, *, path: Path, gripper: str, pose_graspgen_in_gripper: Floats, symmetric: bool
 ) -> tuple[ObjectFacts, list[Finding]]:
     """The facts of one object without its mesh, and what is wrong with its grasps.
 
@@ -171,10 +172,10 @@ def object_facts(
     good = is_good(grasps)
     good_poses = seen[good]
     facts = ObjectFacts(
-        source=source,
+        path=path,
         gripper=gripper,
         scale=dataset.scale,
-        counts=count_grasps(dataset.object_id, source.rpartition("/")[2], grasps),
+        counts=count_grasps(dataset.object_id, path.name, grasps),
         near_duplicates=int(near_duplicates(good_poses, symmetric=symmetric).sum()),
         openings=_opening_classes(grasps.opening_width[good]),
         directions=_direction_cells(good_poses[:, :3, 2]),
@@ -185,7 +186,7 @@ def object_facts(
         chosen="subset" in dataset.provenance,
     )
     depth = dataset.gripper_depth if abs(dataset.gripper_depth) < FARTHEST else 0.0
-    return facts, _findings(facts, seen, depth)
+    return facts, [*check_grasps(dataset, path, gripper), *_findings(facts, seen, depth)]
 
 
 def is_good(grasps: GraspBatch) -> NDArray[np.bool_]:
@@ -218,24 +219,17 @@ def _spread(direction: Floats) -> float:
     return 1.0 - float(np.linalg.norm(direction.mean(axis=0))) if len(direction) else math.nan
 
 
-def _findings(facts: ObjectFacts, pose_graspgen_in_object: Floats, depth: float) -> list[Finding]:
-    """What is wrong, as far as that can be told without the mesh."""
-    counts, found = facts.counts, list[Finding]()
-
-    def note(kind: FindingKind, detail: str, count: int) -> None:
-        found.append(Finding(kind, facts.source, counts.object_id, detail, count))
-
-    turned = np.flatnonzero(~is_rotation(pose_graspgen_in_object))
-    if len(turned):
-        note(FindingKind.NOT_A_ROTATION, f"{len(turned)} of {counts.total} poses, first that of grasp {turned[0]}", len(turned))
+def _findings(facts: ObjectFacts, pose_graspgen_in_object: Floats, depth: float) -> Iterator[Finding]:
+    """Grasps far from the others, and near-duplicates."""
+    total, good = facts.counts.total, facts.counts.positive
     away = far_outliers(pose_graspgen_in_object[:, :3, 3] + depth * pose_graspgen_in_object[:, :3, 2])
+    found = []
     if len(away):
-        note(FindingKind.FAR_AWAY, f"{len(away)} of {counts.total} grasps lie far off all others, first grasp {away[0]}", len(away))
-    if facts.near_duplicates > MANY_DUPLICATES * counts.positive:
-        note(FindingKind.NEAR_DUPLICATES, f"{facts.near_duplicates} of {counts.positive} good grasps", facts.near_duplicates)
-    if not counts.usable:
-        note(FindingKind.FEW_POSITIVES, f"{counts.positive} good grasps; the trainer skips the object", counts.positive)
-    return found
+        found.append((FindingKind.FAR_AWAY, f"{len(away)} of {total} grasps lie far off all others, first grasp {away[0]}", len(away)))
+    if facts.near_duplicates > MANY_DUPLICATES * good:
+        found.append((FindingKind.NEAR_DUPLICATES, f"{facts.near_duplicates} of {good} good grasps", facts.near_duplicates))
+    for kind, detail, count in found:
+        yield Finding(kind, facts.path, detail, facts.gripper, facts.counts.object_id, count)
 
 
 def far_outliers(points: Floats) -> NDArray[np.intp]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from importlib.util import find_spec
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from string import Template
 from typing import Any
 
@@ -27,7 +27,7 @@ from graspgen_cli.errors import InputError, ObjectError
 from graspgen_cli.files import write_atomically
 from graspgen_cli.formats.format import Entry
 from graspgen_cli.objects.read import read_mesh
-from graspgen_cli.objects.scales import resolve_object_paths
+from graspgen_cli.objects.scales import id_problem, resolve_object_paths
 from graspgen_cli.records import TriangleMesh
 from graspgen_cli.settings.commands import AnalyzeCommand
 
@@ -35,7 +35,7 @@ MOST_FINDINGS = 500
 """Findings that the page lists; the JSON has all."""
 
 
-def report_page(analysis: DatasetAnalysis, *, worst: Sequence[Scene], best: Sequence[Scene], pictures: Mapping[str, bytes]) -> bytes:
+def report_page(analysis: DatasetAnalysis, *, worst: Sequence[Scene], best: Sequence[Scene], pictures: Mapping[Path, bytes]) -> bytes:
     """The page as UTF-8. pictures: PNG of objects, by source. Needs plotly, whose script becomes part of the page."""
     from plotly.offline import get_plotlyjs
 
@@ -56,7 +56,7 @@ def report_page(analysis: DatasetAnalysis, *, worst: Sequence[Scene], best: Sequ
         splits=_splits(analysis),
         short=_short(analysis),
         head=_head(analysis),
-        rows="\n".join(_row(facts, pictures.get(facts.source), analysis) for facts in analysis.objects),
+        rows="\n".join(_row(facts, pictures.get(facts.path), analysis) for facts in analysis.objects),
         worst="".join(cards[name] for name in names[: len(worst)]) or "<p>No object was tested.</p>",
         best="".join(cards[name] for name in names[len(worst) :]) or "<p>No other object was tested.</p>",
         settings=_settings(analysis),
@@ -128,7 +128,7 @@ def _findings(analysis: DatasetAnalysis) -> str:
     if not analysis.findings:
         return "<p>None.</p>"
     rows = [
-        (str(each.kind), "wrong" if each.is_fault else "unusual", each.object_id, each.source, each.detail)
+        (str(each.kind), "wrong" if each.is_fault else "unusual", each.object_id, str(each.path), each.detail)
         for each in analysis.findings[:MOST_FINDINGS]
     ]
     left = len(analysis.findings) - len(rows)
@@ -227,23 +227,23 @@ def require_report_package(settings: AnalyzeCommand) -> None:
         raise InputError("a report needs the package plotly; run: pip install 'graspgen-cli[report]'")
 
 
-def write_outputs(analysis: DatasetAnalysis, entries: Mapping[str, Entry], settings: AnalyzeCommand) -> None:
+def write_outputs(analysis: DatasetAnalysis, entries: Mapping[Path, Entry], settings: AnalyzeCommand) -> None:
     """Writes every --output in the form that its suffix says. entries: by source. Raises OutputError."""
     for path in settings.analyze.output:
         write_atomically(path, _content(path.suffix.lower(), analysis, entries, settings))
 
 
-def _content(form: str, analysis: DatasetAnalysis, entries: Mapping[str, Entry], settings: AnalyzeCommand) -> bytes:
+def _content(form: str, analysis: DatasetAnalysis, entries: Mapping[Path, Entry], settings: AnalyzeCommand) -> bytes:
     if form == ".csv":
         return csv_text(analysis).encode("utf-8", "backslashreplace")
     if form == ".json":
         return orjson.dumps({"command": "analyze", **analysis_document(analysis)}, option=orjson.OPT_INDENT_2) + b"\n"
     meshes = resolve_object_paths(object_scales_json=settings.objects.object_scales_json, object_dataset=settings.objects.object_dataset)[1]
-    worst, best = ([_scene(facts, entries[facts.source], meshes) for facts in row] for row in worst_and_best(analysis.objects))
+    worst, best = ([_scene(facts, entries[facts.path], meshes) for facts in row] for row in worst_and_best(analysis.objects))
     return report_page(analysis, worst=worst, best=best, pictures=_pictures(analysis, meshes))
 
 
-def _pictures(analysis: DatasetAnalysis, meshes: Path) -> dict[str, bytes]:
+def _pictures(analysis: DatasetAnalysis, meshes: Path) -> dict[Path, bytes]:
     """Small pictures of the objects whose meshes are there, by source."""
     found = {}
     drawn: dict[tuple[str, float], bytes] = {}
@@ -252,15 +252,14 @@ def _pictures(analysis: DatasetAnalysis, meshes: Path) -> dict[str, bytes]:
         if key not in drawn and (mesh := _mesh(facts, meshes)) is not None:
             drawn[key] = thumbnail(mesh)
         if key in drawn:
-            found[facts.source] = drawn[key]
+            found[facts.path] = drawn[key]
     return found
 
 
 def _mesh(facts: ObjectFacts, meshes: Path) -> TriangleMesh | None:
     """The object's mesh as it is, if it lies in the folder and can be read."""
     object_id = facts.counts.object_id
-    parts = PurePosixPath(object_id).parts
-    if ".." in parts or parts[:1] == ("/",):
+    if id_problem(object_id):
         return None
     try:
         return read_mesh(meshes / object_id, facts.scale).mesh

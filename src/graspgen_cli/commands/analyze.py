@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graspgen_cli.commands.command import Command
@@ -18,8 +17,9 @@ from graspgen_cli.settings.inputs import GripperSettings, ObjectSettings
 
 if TYPE_CHECKING:
     from graspgen_cli.analysis.counts import OutcomeCounts
-    from graspgen_cli.analysis.dataset_facts import DatasetAnalysis, SplitFacts
+    from graspgen_cli.analysis.dataset_facts import DatasetAnalysis
     from graspgen_cli.analysis.object_facts import ObjectFacts
+    from graspgen_cli.dataset.health import SplitFacts
 
 MOST_ROWS = 40
 """Objects up to which the table on the terminal has all of them."""
@@ -44,7 +44,7 @@ def analyze(settings: AnalyzeCommand, console: Console) -> ExitCode:
     for path in settings.analyze.output:
         console.note(f"written: {path}")
     for finding in analysis.broken:
-        console.error(f"{finding.source}: {finding.detail}")
+        console.error(f"{finding.path}: {finding.detail}")
     return ExitCode.OK if analysis.passed else ExitCode.FAILED
 
 
@@ -149,7 +149,7 @@ def _print_findings(analysis: DatasetAnalysis, console: Console) -> None:
     if not found:
         return
     console.line()
-    rows = [(str(each.kind), each.object_id or each.source, each.detail) for each in found[:MOST_NAMED]]
+    rows = [(str(each.kind), each.object_id or str(each.path), each.detail) for each in found[:MOST_NAMED]]
     console.table(("finding", "where", ""), rows, text=True)
     if len(found) > MOST_NAMED:
         console.line(f"… and {len(found) - MOST_NAMED} more; --json names them all")
@@ -185,7 +185,7 @@ def fill_commands(analysis: DatasetAnalysis, settings: AnalyzeCommand) -> Iterat
 
 def _datasets(facts: ObjectFacts) -> Iterator[str]:
     """The dataset that an object's file lies in, if it lies in one."""
-    folder = Path(facts.source).parent
+    folder = facts.path.parent
     if folder.name == facts.gripper and folder.parent.name == "grasp_data":
         yield str(folder.parent.parent)
 

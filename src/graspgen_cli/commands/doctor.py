@@ -11,7 +11,7 @@ from graspgen_cli.errors import ExitCode
 from graspgen_cli.settings.commands import DoctorCommand
 
 if TYPE_CHECKING:
-    from graspgen_cli.running.inspection import Inspection
+    from graspgen_cli.dataset.repair import Inspection
     from graspgen_cli.running.machine import Fact
 
 
@@ -54,16 +54,12 @@ def _print_machine(facts: list[Fact], console: Console) -> None:
 
 
 def _dataset(settings: DoctorCommand, console: Console) -> Inspection:
-    from graspgen_cli.running.inspection import inspect_dataset
+    from graspgen_cli.dataset.repair import inspect_dataset
 
     meshes = settings.objects.object_dataset if "object_dataset" in settings.objects.model_fields_set else None
     with console.progress(lines=False) as progress:
-
-        def advance(name: str, _: object) -> None:
-            progress.advance(name)
-
         return inspect_dataset(
-            settings.dataset.grasp_dataset, meshes=meshes, repair=settings.doctor.repair, on_start=progress.start, on_file=advance
+            settings.dataset.grasp_dataset, meshes=meshes, repair=settings.doctor.repair, on_start=progress.start, on_file=progress.advance
         )
 
 
@@ -84,8 +80,8 @@ def _print(found: Inspection, settings: DoctorCommand, console: Console) -> None
         console.table(("file", "finding", ""), rows, text=True)
         console.line()
     console.line(f"grasp files: {found.files}, grippers: {len(found.grippers)}, findings: {len(found.findings)}")
-    if found.mendable and not settings.doctor.repair:
-        console.note(f"--repair mends {found.mendable} of them: broken files move to {root / 'quarantine'}, maps are made anew")
+    if found.repairable and not settings.doctor.repair:
+        console.note(f"--repair mends {found.repairable} of them: broken files move to {root / 'quarantine'}, maps are made anew")
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -117,7 +117,7 @@ def current_index(paths: DatasetPaths) -> DatasetIndex:
     for name, stamp in stamps.items():
         entry = old.grasps.get(name)
         if entry is None or entry.stamp != stamp:
-            entry = read_entry(paths.grasps / name)
+            entry = _read_entry(paths.grasps / name)
         if entry is not None:
             grasps[name] = entry
     index = DatasetIndex(grasps, old.meshes)
@@ -144,7 +144,7 @@ def _stamp(entry: os.DirEntry[str]) -> Stamp:
         return Stamp.of(entry.stat(follow_symlinks=False))
 
 
-def read_entry(path: Path) -> GraspEntry | None:
+def _read_entry(path: Path) -> GraspEntry | None:
     """The entry of one grasp file, read now; None where it cannot be read."""
     try:
         stamp = Stamp.of(path.stat())
