@@ -34,12 +34,12 @@ from graspgen_cli.making.rounds import ObjectState, ObjectWork, guess_missing
 from graspgen_cli.objects.load import load_object
 from graspgen_cli.objects.scales import read_scales
 from graspgen_cli.records import GraspBatch, GraspDataset, Gripper, TrialState
-from graspgen_cli.running import engines
 from graspgen_cli.running.machine import usable_cores
 from graspgen_cli.running.run import run_objects
 from graspgen_cli.settings.commands import GraspCommand, MakingSettings
 from graspgen_cli.settings.trials import SimulationSettings
-from graspgen_cli.validate.engine import BACKENDS, More, ObjectResults, ObjectTrials
+from graspgen_cli.tables import ENGINES, EngineRow
+from graspgen_cli.validate.engine import More, ObjectResults, ObjectTrials
 
 HELD = 0.9
 STAND_IN = "mujoco"
@@ -110,8 +110,7 @@ def phases(scales: Path, gripper: Gripper) -> dict[str, Any]:
 
 def whole_run(scales: Path, gripper_name: str, workers: int) -> dict[str, Any]:
     """Core-seconds an object of all processes of a run, from start to end."""
-    BACKENDS[STAND_IN] = "cpu_work:InstantEngine"
-    engines.ON_DEVICES = frozenset({STAND_IN})  # type: ignore[misc]
+    ENGINES[STAND_IN] = EngineRow(place="cpu_work:InstantEngine", first_device="cpu", has_our_contacts=True)
     with tempfile.TemporaryDirectory() as folder:
         os.environ[CACHE_VARIABLE] = str(Path(folder) / "cache")
         settings = GraspCommand.of(

@@ -47,10 +47,10 @@ from graspgen_cli.running.machine import cpu_model, usable_cores
 from graspgen_cli.settings.guesses import GuessSettings
 from graspgen_cli.settings.inputs import ObjectSettings
 from graspgen_cli.settings.trials import CollisionApproximation, SimulationSettings
-from graspgen_cli.validate.contact import DEFAULT_CONTACT, ContactModel, Integrator
 from graspgen_cli.validate.engine import Backend
 from graspgen_cli.validate.engines.mujoco import MujocoBackend
 from graspgen_cli.validate.judge import judge
+from graspgen_cli.validate.scene import DEFAULT_CONTACT, ContactModel
 
 SETTINGS = ObjectSettings()
 OBJECTS = ("mug.obj", "bottle.obj", "bowl.obj", "box.stl", "banana.obj", "hammer.obj", "ring.ply", "caltrop.off")
@@ -109,8 +109,8 @@ VARIANTS: dict[str, Variant] = {
     "shift_1um": Variant("every start moved by 1 µm", "noise", shift=1e-6),
     "shift_100um": Variant("every start moved by 0.1 mm", "noise", shift=1e-4),
     "turned": Variant("every mesh turned and moved, its pieces cut anew", "noise", turned=True),
-    "euler": Variant("integrator Euler", "integrator", contact=contact(integrator=Integrator.EULER)),
-    "implicit": Variant("integrator implicit", "integrator", contact=contact(integrator=Integrator.IMPLICIT)),
+    "euler": Variant("integrator Euler", "integrator", contact=contact(integrator="euler")),
+    "implicit": Variant("integrator implicit", "integrator", contact=contact(integrator="implicit")),
     "tight_solver": Variant("solver tolerance 1e-12", "solver", contact=contact(tolerance=1e-12)),
     "contact_8ms": Variant("contact time constant 0.008 s", "contact", contact=contact(time_constant=0.008)),
     "contact_15ms": Variant("contact time constant 0.015 s", "contact", contact=contact(time_constant=0.015)),

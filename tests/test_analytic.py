@@ -17,11 +17,10 @@ from graspgen_cli.guess.loop import make_guesses
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Outcome, TargetObject, TriangleMesh
 from graspgen_cli.settings.guesses import GuessSettings
 from graspgen_cli.settings.trials import CollisionApproximation, SimulationSettings
-from graspgen_cli.validate.engine import make_backend
+from graspgen_cli.validate.engine import Variation, make_backend
 from graspgen_cli.validate.judge import judge
 from graspgen_cli.validate.protocols import STANDARD_GRAVITY
 from graspgen_cli.validate.trials import run_trials
-from graspgen_cli.validate.variation import Variation
 from shapes import box, sphere, target
 from test_validate import grasp_at_origin
 

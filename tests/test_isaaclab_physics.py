@@ -20,12 +20,12 @@ from graspgen_cli import guess_on, read_grasp_file
 from graspgen_cli.app import main
 from graspgen_cli.records import GraspBatch, Gripper, Measure, Outcome, TargetObject, TrialState
 from graspgen_cli.settings.trials import DEFAULT_TUGS, JudgeSettings, RandomizationSettings, Shake, ShakeAxis, ShakeKind, SimulationSettings
-from graspgen_cli.validate.engine import make_backend
+from graspgen_cli.validate.engine import Variation, make_backend
 from graspgen_cli.validate.engines.isaaclab import description
 from graspgen_cli.validate.judge import judge
 from graspgen_cli.validate.protocols import protocol_sequences
 from graspgen_cli.validate.scene import build_scene, pose_object_in_body, start_position
-from graspgen_cli.validate.variation import Variation, drawn_trials
+from graspgen_cli.validate.trials import drawn_trials
 from isaac_stand_in import InProcess, needs_usd
 from shapes import box
 from test_randomization import check_that_all_counts, nominal

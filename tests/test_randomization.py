@@ -26,13 +26,12 @@ from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.geometry.poses import pose
 from graspgen_cli.records import GraspBatch, Gripper, Measure, Outcome, TargetObject, TrialState
 from graspgen_cli.settings.trials import JudgeSettings, RandomizationSettings, SimulationSettings
-from graspgen_cli.validate.engine import Backend, make_backend, rows
+from graspgen_cli.validate.engine import Backend, Variation, make_backend, rows
 from graspgen_cli.validate.engines.mujoco import varied_fields, vary
 from graspgen_cli.validate.engines.mujoco_warp.packing import FIELDS_OF_TRIALS
 from graspgen_cli.validate.judge import Rejudging, judge
 from graspgen_cli.validate.scene import build_scene
-from graspgen_cli.validate.trials import run_trials
-from graspgen_cli.validate.variation import Variation, drawn_trials, nominal_rows
+from graspgen_cli.validate.trials import drawn_trials, nominal_rows, run_trials
 from made_datasets import GRIPPER, OFFSET, grasp_dataset
 from shapes import box
 

@@ -20,10 +20,9 @@ from graspgen_cli.records import Floats, GraspBatch, Gripper, Measure, Outcome, 
 from graspgen_cli.settings.commands import GraspCommand, MakingSettings
 from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.tables import ENGINES
-from graspgen_cli.validate.engine import Backend
+from graspgen_cli.validate.engine import Backend, Variation
 from graspgen_cli.validate.engines.mujoco import MujocoBackend
 from graspgen_cli.validate.judge import judge
-from graspgen_cli.validate.variation import Variation
 from shapes import box
 from test_hard_negatives import run
 from test_validate import grasp_at_origin

@@ -256,7 +256,7 @@ def test_on_warp_it_slides_there_too(panda: Gripper) -> None:
     worlds.load(both, both, np.concatenate([start_position(scene, panda, grasp_at_origin(panda)) for scene in scenes]))
     worlds.step(settings.fps, both)
     closed, farthest = worlds.observe().pose_object_in_gripper[:, :3, 3], np.zeros(2)
-    worlds.shake(both, np.array([1, 1]))
+    worlds.move_base(both, np.array([1, 1]))
     for _ in range(62):
         worlds.step(10, both)
         moved = worlds.observe().pose_object_in_gripper[:, :3, 3] - closed
@@ -294,7 +294,7 @@ def test_a_shaken_trial_that_warp_moves_to_another_world_goes_on_as_it_would_hav
         worlds.add_objects([scene])
         worlds.load(both, np.zeros(2, np.intp), start_position(scene, panda, grasps))
         worlds.step(50, both)
-        worlds.shake(both[1:], np.array([1]))
+        worlds.move_base(both[1:], np.array([1]))
         worlds.step(190, both)
         worlds.step(40, running)
         seen = worlds.observe()

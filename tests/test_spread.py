@@ -29,8 +29,8 @@ from graspgen_cli.running.processes import resident_bytes
 from graspgen_cli.running.run import is_mine
 from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.tables import ENGINES, EngineRow
+from graspgen_cli.validate.engine import Variation
 from graspgen_cli.validate.engines.mujoco import MujocoBackend
-from graspgen_cli.validate.variation import Variation
 from made_datasets import contents
 
 QUOTAS = ["--gripper-config", "franka_panda", "--num-collision-free-grasps", "3", "--num-colliding-grasps", "1"]

@@ -19,7 +19,7 @@ class EngineRow:
         worker process has the engine to itself.
     preferred: whether `--backend auto` takes the engine where `module` is installed and the device exists.
     options: names of settings of the groups `backend` and `execution`, besides the device, that the engine's `open_simulator` takes.
-    has_our_contacts: whether `validate.contact.ContactModel` sets its contacts, so that the provenance records that model.
+    has_our_contacts: whether `validate.scene.ContactModel` sets its contacts, so that the provenance records that model.
     """
 
     place: str

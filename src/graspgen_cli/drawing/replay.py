@@ -27,10 +27,11 @@ from graspgen_cli.settings.commands import ReplayCommand
 from graspgen_cli.settings.guesses import Reach
 from graspgen_cli.settings.trials import JudgeSettings, RandomizationSettings, SimulationSettings
 from graspgen_cli.tables import REFERENCE_ENGINE
-from graspgen_cli.validate.contact import recorded_contact
+from graspgen_cli.validate.engine import Variation
 from graspgen_cli.validate.judge import meets
+from graspgen_cli.validate.scene import recorded_contact
 from graspgen_cli.validate.trace import TrialTrace, touching_bodies, trace_trial
-from graspgen_cli.validate.variation import Variation, drawn_trials
+from graspgen_cli.validate.trials import drawn_trials
 
 _TRIED = (Outcome.HELD, Outcome.DROPPED, Outcome.UNSTABLE)
 

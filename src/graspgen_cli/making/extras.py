@@ -19,8 +19,8 @@ from graspgen_cli.guess.loop import near_duplicates, try_generator
 from graspgen_cli.making.rounds import ObjectState, ObjectWork
 from graspgen_cli.records import Floats, GraspBatch, Measure, Outcome
 from graspgen_cli.settings.trials import JudgeSettings
+from graspgen_cli.validate.engine import Variation
 from graspgen_cli.validate.trials import run_trials
-from graspgen_cli.validate.variation import Variation
 
 STEP, STEP_TURN = 0.002, math.radians(3.0)
 """m and rad: how much farther from the held grasp each step is."""

@@ -37,8 +37,8 @@ from graspgen_cli.objects.read import content_hash
 from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Gripper, Measure, Outcome, TargetObject
 from graspgen_cli.settings.commands import MakingSettings
 from graspgen_cli.settings.trials import CollisionApproximation, SimulationSettings
-from graspgen_cli.validate.contact import recorded_contact
 from graspgen_cli.validate.engine import Backend
+from graspgen_cli.validate.scene import recorded_contact
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,7 @@ from graspgen_cli.running.machine import usable_cores
 from graspgen_cli.running.processes import Died, Lifetime, TimedOut, Worker, answers, start_worker
 from graspgen_cli.settings.runs import ExecutionSettings
 from graspgen_cli.settings.trials import SimulationSettings
-from graspgen_cli.validate.engine import ObjectFailed, ObjectTrials
-from graspgen_cli.validate.variation import Variation
+from graspgen_cli.validate.engine import ObjectFailed, ObjectTrials, Variation
 
 OBJECTS_PER_WORKER = 64
 """Objects that a worker has at once: each keeps its mesh and its search trees in memory."""

@@ -22,8 +22,7 @@ from graspgen_cli.running.pipeline import run_pipeline
 from graspgen_cli.running.processes import SPAWN, Died, Lifetime, TimedOut, run_in_processes
 from graspgen_cli.settings.runs import ExecutionSettings
 from graspgen_cli.settings.trials import SimulationSettings
-from graspgen_cli.validate.engine import Backend, join_states, make_backend
-from graspgen_cli.validate.variation import Variation
+from graspgen_cli.validate.engine import Backend, Variation, join_states, make_backend
 
 TRIALS_AT_ONCE = 256
 """Trials after which a worker counts its cores again."""

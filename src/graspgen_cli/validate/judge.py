@@ -1,4 +1,4 @@
-"""From the end state of a trial to its outcome: one criterion for every backend, and the same from the numbers in a file."""
+"""From the end state of a trial, or from its measures in a file, to its outcome: one criterion for every engine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from graspgen_cli.records import Floats, Measure, Outcome, TrialState
 from graspgen_cli.settings.trials import JudgeSettings, ThresholdSettings
 
 BOTH_FINGERS = JudgeSettings()
-"""Nothing but both fingers pressing at the end, as GraspDataGen judges."""
+"""Both fingers press at the end, nothing more, as GraspDataGen judges."""
 _DECIMALS = {
     Measure.SLIP: 6,
     Measure.TURN: 5,
@@ -20,30 +20,30 @@ _DECIMALS = {
     Measure.MOTION: 6,
     Measure.PENETRATION: 6,
 }
-"""What is kept of the measures: finer than a trial means anything, short in a file."""
+"""Decimals of the measures in a file: finer than the accuracy of a trial."""
 
 
 def judge(state: TrialState, criterion: JudgeSettings = BOTH_FINGERS) -> NDArray[np.int8]:
-    """(N,) Outcome values: `held` where both fingers press on the object at the end and the criterion is met, `unstable` where the
-    simulation diverged, `dropped` else."""
+    """(N,) Outcome values: `unstable` if the simulation diverged; `held` if both fingers press on the object at the end and the measures
+    meet the criterion; otherwise `dropped`."""
     held = (state.finger_contact_force > 0).all(axis=1) & meets(measures(state), criterion)
     outcome = np.where(held, Outcome.HELD, Outcome.DROPPED)
     return np.where(state.finite, outcome, Outcome.UNSTABLE).astype(np.int8)
 
 
 def judge_fraction(outcome: NDArray[np.int8], quality: Floats, threshold: float) -> NDArray[np.int8]:
-    """(N,) the outcomes of grasps that were tried with varied physics as well: by the share of those trials that held. Where the trial as
-    it is diverged, the grasp stays unstable."""
+    """(N,) outcomes of grasps that were also tried with varied physics: held if the share of these trials that held is at least
+    `threshold`. A grasp whose nominal trial diverged stays unstable."""
     by_draws = np.where(quality[:, Measure.HELD_FRACTION] >= threshold, Outcome.HELD, Outcome.DROPPED)
     return np.where(outcome == Outcome.UNSTABLE, outcome, by_draws).astype(np.int8)
 
 
 @dataclass(frozen=True)
 class Rejudging:
-    """How to judge by the measures in a file.
+    """How to judge again from the measures in a file.
 
-    by_draws: the criterion by which the draws of randomised physics were judged: their share says nothing of any other. threshold: of that
-    share.
+    by_draws: the criterion by which the draws of randomised physics were judged; the recorded share holds for no other criterion.
+    threshold: least share of draws that must hold.
     """
 
     criterion: JudgeSettings
@@ -51,15 +51,15 @@ class Rejudging:
     threshold: float = ThresholdSettings().randomize_threshold
 
     def can_judge(self, outcome: NDArray[np.int8], quality: Floats) -> NDArray[np.bool_]:
-        """(N,) grasps that held or dropped in a trial whose measures are known, as far as the criterion needs them."""
+        """(N,) grasps that held or dropped in a trial, and of which the file has every measure that the criterion needs."""
         needed = [Measure.SMALLEST_FORCE, *([] if self.criterion.max_penetration is None else [Measure.PENETRATION])]
         drawn = ~np.isnan(quality[:, Measure.HELD_FRACTION])
         known = np.where(drawn, self.criterion == self.by_draws, ~np.isnan(quality[:, needed]).any(axis=1))
         return np.isin(outcome, (Outcome.HELD, Outcome.DROPPED)) & known
 
     def judge(self, outcome: NDArray[np.int8], quality: Floats) -> NDArray[np.int8]:
-        """(N,) what the criterion would have said of trials of which the outcome (N,) and the measures (N, number of Measures) are known;
-        grasps that were not tried, diverged or lack the measures that the criterion needs keep their outcome."""
+        """(N,) outcomes by this criterion, from recorded outcomes (N,) and measures (N, number of Measures). Grasps that `can_judge`
+        excludes keep their outcomes."""
         held = np.isnan(quality[:, Measure.LOSS_TIME]) & meets(quality, self.criterion)
         again = np.where(held, Outcome.HELD, Outcome.DROPPED)
         drawn = ~np.isnan(quality[:, Measure.HELD_FRACTION])
@@ -68,7 +68,7 @@ class Rejudging:
 
 
 def meets(quality: Floats, criterion: JudgeSettings) -> NDArray[np.bool_]:
-    """(N,) whether measures (N, number of Measures) are within the criterion's limits; what is not known is in no limit."""
+    """(N,) whether measures (N, number of Measures) are within the criterion's limits. NaN fails every limit."""
     within = np.ones(len(quality), bool)
     if criterion.max_slip is not None:
         within &= quality[:, Measure.SLIP] <= criterion.max_slip
@@ -84,7 +84,7 @@ def meets(quality: Floats, criterion: JudgeSettings) -> NDArray[np.bool_]:
 
 
 def measures(state: TrialState) -> Floats:
-    """(N, number of Measures): what a file keeps of the trials, rounded; NaN where the simulation diverged."""
+    """(N, number of Measures): the measures of trials as a file holds them, rounded; NaN if the simulation diverged."""
     found = np.full((len(state.finite), len(Measure)), np.nan)
     columns = {
         Measure.SLIP: state.slip[:, 0],

@@ -1,6 +1,7 @@
-"""What is measured of trials while they run, look by look; every backend reports it through this.
+"""The clocks and the measures of trials in flight: which stage each trial is in, when it ends, and what was measured so far.
 
-The clocks of trials in flight: which stage each is in, when it ends and with what. Every backend asks this one, look by look."""
+Engines step simulations. At regular looks they report what they observe to `Progress`, or, if all trials are stepped together to the end,
+to `Watch` alone."""
 
 from __future__ import annotations
 
@@ -15,18 +16,21 @@ from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.validate.protocols import Stage
 
 Indices = NDArray[np.intp]
+Bools = NDArray[np.bool_]
 
 CHECK_INTERVAL = 0.1
-"""s between two looks at whether an object is lost, or moves no more."""
+"""s between two looks."""
 STEADY_GROWTH = 1.02
 """Motion that grows by less than this factor from one look to the next is steady."""
 STILL_TIME = 0.2
 """s before the end of a trial over which the object's motion is measured."""
+_CLOSED = 0.01
+"""A driven joint has closed if its distance from the closed position is below this share of its range."""
 
 
 @dataclass(frozen=True, eq=False)
 class Watched:
-    """What was measured of N trials: the fields of `TrialState` of the same names."""
+    """Measures of N trials: the fields of `TrialState` of the same names."""
 
     smallest_force: Floats
     loss_time: Floats
@@ -35,10 +39,9 @@ class Watched:
 
 
 class Watch:
-    """What the trials in S slots have shown so far.
+    """The measures so far of trials in S slots.
 
-    Times are on the protocol's clock: a stage that ended early, because the object moved no more, counts with its whole duration. So a
-    time says in which stage something happened.
+    Times are on the protocol's clock: a stage that ended early counts with its whole duration. So a time tells the stage.
     """
 
     def __init__(self, stage_steps: tuple[int, ...], settings: SimulationSettings, *, interval: int, slots: int) -> None:
@@ -63,13 +66,14 @@ class Watch:
         *,
         stage: Indices | int,
         left: Indices | int,
-        closed: NDArray[np.bool_] | bool,
-        overlap: Floats | float,
+        closed: Bools | bool,
+        overlap: Floats,
     ) -> None:
-        """Takes note of poses (S, 4, 4) and finger forces (S, 2), `left` steps before the end of each trial's stage.
+        """Adds poses (S, 4, 4) and finger forces (S, 2) N, seen `left` steps before the end of each trial's stage.
 
-        closed: (S,) or one bool: whether the grip has closed, which is so from the end of the first stage on. overlap: (S,) or one number,
-        m: of the object with the gripper; NaN where the engine cannot say."""
+        closed: (S,) or one bool, whether the grip has closed; true from the end of the first stage on. overlap: (S,) m, depth of the object
+        in the gripper; NaN if the engine cannot tell.
+        """
         weaker, now = force.min(axis=1), (self._stage_ends[stage] - left) / self._fps
         self._lost_at = np.where(weaker > 0, np.nan, np.where(np.isnan(self._lost_at), now, self._lost_at))
         self._smallest = np.where(closed, np.minimum(self._smallest, weaker), self._smallest)
@@ -77,7 +81,7 @@ class Watch:
         self._recent = np.concatenate([self._recent[1:], pose_object_in_gripper[None]])
 
     def measured(self, slots: Indices) -> Watched:
-        """Of the trials in `slots`, as they stand after the last look."""
+        """The measures of the trials in `slots` up to the last look."""
         first, last = self._recent[0, slots], self._recent[-1, slots]
         smallest = np.where(np.isinf(self._smallest[slots]), 0.0, self._smallest[slots])
         motion = farthest_motion(first, last, self._center[slots], self._radius[slots])
@@ -85,39 +89,30 @@ class Watch:
 
 
 def farthest_motion(before: Floats, after: Floats, center: Floats, radius: Floats) -> Floats:
-    """(N,) m that the farthest point of objects moved between poses (N, 4, 4), at most. center: (N, 3) m; radius: (N,) m about it."""
+    """(N,) m, upper bound of the motion of any point of the objects between poses (N, 4, 4). center: (N, 3) m; radius: (N,) m about it."""
     motion = relative_motion(before, after, center)
     farthest: Floats = motion[:, 0] + radius * motion[:, 1]
     return farthest
 
 
 def relative_motion(before: Floats, after: Floats, center: Floats) -> Floats:
-    """(N, 2): distance (m) that the objects' centres (N, 3), in the objects' frames, moved, and angle (rad) between poses (N, 4, 4),
-    the angle from the chord between the rotations: the Frobenius norm of their difference is 2 sqrt(2) sin(angle / 2)."""
+    """(N, 2): distance (m) that the objects' centres (N, 3), in the objects' frames, moved, and angle (rad) between poses (N, 4, 4).
+
+    The angle follows from the chord between the rotations: the Frobenius norm of their difference is 2 sqrt(2) sin(angle / 2).
+    """
     moved = after - before
     shift = np.einsum("nij,nj->ni", moved[:, :3, :3], center) + moved[:, :3, 3]
     chord = np.linalg.norm(moved[:, :3, :3], axis=(1, 2)) / math.sqrt(8.0)
     return np.stack([np.linalg.norm(shift, axis=1), 2.0 * np.arcsin(np.minimum(chord, 1.0))], axis=1)
 
 
-def center_in_gripper(pose_object_in_gripper: Floats, center: Floats) -> Floats:
-    """(N, 3) m: the objects' centres (N, 3), in the gripper's base frame."""
-    return np.einsum("nij,nj->ni", pose_object_in_gripper[:, :3, :3], center) + pose_object_in_gripper[:, :3, 3]
-
-
-Bools = NDArray[np.bool_]
-
-_CLOSED = 0.01
-"""A driven joint nearer to its closed position than this share of its range has closed."""
-
-
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """What a backend sees of S trials at one moment.
+    """What an engine sees of S trials at one look.
 
-    pose_object_in_gripper: (S, 4, 4). finger_contact_force: (S, 2) N. touching: (S, 2) whether each finger is in contact with the
-    object. joint_position: (S, J) m or rad. finite: (S,) whether the simulation went well so far. overlap: (S,) m, of the object's pieces
-    with the gripper where that is deepest.
+    pose_object_in_gripper: (S, 4, 4). finger_contact_force: (S, 2) N. touching: (S, 2) whether each finger touches the object.
+    joint_position: (S, J) m or rad. finite: (S,) whether the simulation is valid so far. overlap: (S,) m, largest depth of the object's
+    pieces in the gripper.
     """
 
     pose_object_in_gripper: Floats
@@ -130,10 +125,10 @@ class Observation:
 
 @dataclass(frozen=True, eq=False)
 class Bounds:
-    """What is asked of an object to see whether it moves, and whether it is lost.
+    """The extent of an object, to see whether it moves and whether it is lost.
 
-    center_of_mass: (3,) m, in the object's frame. radius: m, of the mesh about it. reach: m from the gripper's base, beyond which no
-    finger can touch the object.
+    center_of_mass: (3,) m, in the object's frame. radius: m, of the mesh about the centre of mass. reach: m, distance of the centre of mass
+    from the gripper's base beyond which no finger can touch the object.
     """
 
     center_of_mass: Floats
@@ -148,31 +143,31 @@ def bounds(gripper: Gripper, target: TargetObject) -> Bounds:
     return Bounds(target.center_of_mass, radius, float(far) + radius)
 
 
-def is_steady(motion: Floats, motion_before: Floats, *, intervals_left: Floats | float, settings: SimulationSettings) -> NDArray[np.bool_]:
-    """(N,) trials of whose stage the rest would change nothing: the object creeps, as soft contacts let it, at a rate that does not
-    grow, and what is left of the stage would move it by less than `steady_motion`.
-
-    motion, motion_before: (N,) m that the farthest point of the object moved in the last interval and in the one before.
-    """
-    return (motion <= STEADY_GROWTH * motion_before) & (motion * intervals_left < settings.steady_motion)
-
-
 def look_steps(stage_steps: tuple[int, ...], settings: SimulationSettings) -> int:
-    """Simulation steps between two looks: those of the check interval, or somewhat fewer where then every stage is a whole number of
-    looks."""
+    """Simulation steps between two looks: CHECK_INTERVAL, or down to half of it if every stage is then a whole number of looks."""
     usual, whole = max(1, round(CHECK_INTERVAL * settings.fps)), math.gcd(*stage_steps)
     fitting = [steps for steps in range(usual, max(usual // 2, 1) - 1, -1) if whole % steps == 0]
     return fitting[0] if fitting else usual
 
 
+def is_steady(motion: Floats, motion_before: Floats, *, intervals_left: Floats | float, settings: SimulationSettings) -> Bools:
+    """(N,) trials whose stage may end: the object creeps, as soft contacts let it, at a rate that does not grow, and would move by less
+    than `steady_motion` in the rest of the stage.
+
+    motion, motion_before: (N,) m, motion of the object's farthest point in the last interval and in the interval before.
+    """
+    return (motion <= STEADY_GROWTH * motion_before) & (motion * intervals_left < settings.steady_motion)
+
+
 class Progress:
     """Clocks of S slots, each with one trial at a time.
 
-    running: (S,) slots whose trial goes on. stage: (S,) index. left: (S,) steps left in the stage. steps: (S,) made.
+    running: (S,) slots whose trial goes on. stage: (S,) number of the stage. left: (S,) steps left in the stage. steps: (S,) steps made.
+    interval: steps between two looks.
     """
 
     def __init__(self, gripper: Gripper, plan: tuple[Stage, ...], settings: SimulationSettings, slots: int) -> None:
-        """plan: the stages of the trials, of which only their lengths count here, and whether they may end early."""
+        """plan: the stages of every trial; only their lengths and whether they may end early count here."""
         stage_steps = tuple(stage.steps for stage in plan)
         self._gripper, self._stage_steps, self._settings = gripper, np.array(stage_steps), settings
         self._may_end_early = np.array([stage.may_end_early for stage in plan])
@@ -190,7 +185,7 @@ class Progress:
         self._watch = Watch(stage_steps, settings, interval=self.interval, slots=slots)
 
     def begin(self, slots: Indices, pose_object_in_gripper: Floats, of: list[Bounds]) -> None:
-        """Starts trials in `slots`, with the objects at these poses (len(slots), 4, 4) and of these bounds."""
+        """Starts trials in `slots`, with objects at these poses (len(slots), 4, 4) and of these bounds."""
         self.running[slots] = self._held_on[slots] = True
         self.stage[slots], self.left[slots], self.steps[slots] = 0, self._stage_steps[0], 0
         self._before[slots] = self._when_closed[slots] = pose_object_in_gripper
@@ -199,13 +194,13 @@ class Progress:
         self._radius[slots], self._reach[slots] = [b.radius for b in of], [b.reach for b in of]
         self._watch.begin(slots, pose_object_in_gripper, self._center[slots], self._radius[slots])
 
-    def look(self, seen: Observation, made: NDArray[np.intp] | int) -> tuple[Indices, Indices]:
-        """After `made` more steps of the running trials, (S,) or of all: the slots whose trials have ended, and those whose next stage
-        begins.
+    def look(self, seen: Observation, made: Indices | int) -> tuple[Indices, Indices]:
+        """Adds what was seen after `made` more steps of the running trials, (S,) or one number. Returns the slots whose trials have ended,
+        and the slots whose next stage begins.
 
-        A trial ends after its last stage, or where its object is lost, or its simulation diverged; a stage ends after its time, or
-        where the object is held and its rest would change nothing. A shake goes on: what the object does in one half of a period says
-        nothing about the next."""
+        A trial ends after its last stage, if its object is lost, or if its simulation diverged. A stage ends after its time, or early if
+        both fingers touch the object and the object moves steadily.
+        """
         steps = np.where(self.running, made, 0)
         self.steps += steps.astype(np.int32)
         self.left -= steps
@@ -227,18 +222,17 @@ class Progress:
 
     def state(self, slots: Indices, seen: Observation, started_inside: Bools) -> TrialState:
         """The end states of the trials in `slots`, which have just ended. started_inside: (S,)."""
-        force = np.where(self._held_on[slots, None], seen.finger_contact_force[slots], 0.0)
+        held_on, watched = self._held_on[slots], self._watch.measured(slots)
         slip = relative_motion(self._when_closed[slots], seen.pose_object_in_gripper[slots], self._center[slots])
-        watched = self._watch.measured(slots)
         return TrialState(
             pose_object_in_gripper=seen.pose_object_in_gripper[slots],
-            finger_contact_force=force,
+            finger_contact_force=np.where(held_on[:, None], seen.finger_contact_force[slots], 0.0),
             joint_position=seen.joint_position[slots],
             finite=seen.finite[slots],
-            slip=np.where(self._held_on[slots, None], slip, np.nan),
+            slip=np.where(held_on[:, None], slip, np.nan),
             smallest_force=watched.smallest_force,
             loss_time=watched.loss_time,
-            late_motion=np.where(self._held_on[slots], watched.late_motion, np.nan),
+            late_motion=np.where(held_on, watched.late_motion, np.nan),
             started_inside=started_inside[slots],
             steps=self.steps[slots].copy(),
             penetration=watched.penetration,
@@ -252,8 +246,10 @@ class Progress:
         return steady
 
     def _lost(self, seen: Observation) -> Bools:
-        """(S,) objects that nothing can hold any more: no finger touches them, and the gripper has closed or they are out of reach."""
-        away = np.linalg.norm(center_in_gripper(seen.pose_object_in_gripper, self._center), axis=1) > self._reach
+        """(S,) objects that the gripper can no longer hold: no finger touches them, and the gripper has closed or they are out of reach."""
+        pose = seen.pose_object_in_gripper
+        center_in_gripper = np.einsum("nij,nj->ni", pose[:, :3, :3], self._center) + pose[:, :3, 3]
+        away = np.linalg.norm(center_in_gripper, axis=1) > self._reach
         driven = self._gripper.joint_effort != 0
         closed, opened = self._gripper.joint_position[0, driven], self._gripper.joint_position[-1, driven]
         has_closed = (np.abs(seen.joint_position[:, driven] - closed) < _CLOSED * np.abs(opened - closed)).all(axis=1)

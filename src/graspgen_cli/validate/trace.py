@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Outcome, TargetObject, TrialState
 from graspgen_cli.settings.trials import JudgeSettings, SimulationSettings
+from graspgen_cli.validate.engine import Variation
 from graspgen_cli.validate.engines.mujoco import MujocoBackend
 from graspgen_cli.validate.judge import BOTH_FINGERS, judge
 from graspgen_cli.validate.progress import relative_motion
 from graspgen_cli.validate.protocols import Stage, stages
 from graspgen_cli.validate.scene import Scene, contacts, object_pose
-from graspgen_cli.validate.variation import Variation
 
 
 @dataclass(frozen=True, eq=False)

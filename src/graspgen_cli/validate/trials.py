@@ -1,28 +1,32 @@
-"""Grasps in, outcomes out: which grasps are tried, and what their trials say."""
+"""Grasps in, outcomes out: which grasps are tried, with which draws of randomised physics, and what their trials say."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
+from graspgen_cli.geometry.poses import about, pose
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Measure, Outcome, TargetObject, TrialState
 from graspgen_cli.settings.trials import JudgeSettings, RandomizationSettings, SimulationSettings
-from graspgen_cli.validate.engine import Backend, rows
+from graspgen_cli.validate.engine import Backend, Variation, rows
 from graspgen_cli.validate.judge import BOTH_FINGERS, judge, judge_fraction, measures
-from graspgen_cli.validate.variation import Variation, drawn_trials, nominal_rows
 
 _OF_TRIALS = ~np.isin(np.arange(len(Measure)), [Measure.OFFSET, Measure.OFFSET_TURN])
-"""(number of Measures,): those that a trial says; the others are known before."""
+"""(number of Measures,): the measures that a trial gives. The others are known before the trial."""
+_SALT = "randomize"
+"""Keeps these draws apart from the draws of the guesses."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrialResult:
     """The grasps with the outcomes of their trials.
 
-    tested: (N,) which were tried. started_inside: how many of them began deeper in the gripper than the pieces' error explains.
-    steps: simulation steps made.
+    tested: (N,) the grasps that were tried. started_inside: number of these that began deeper in the gripper than the error of the
+    convex pieces explains. steps: simulation steps made.
     """
 
     grasps: GraspBatch
@@ -42,18 +46,19 @@ def run_trials(
     randomization: RandomizationSettings | None = None,
     variation: Variation | None = None,
 ) -> TrialResult:
-    """Tries every grasp that is not a geometric negative, the first `max_num_grasps` of them if that is set; the others keep the
-    outcome that they have.
+    """Tries every grasp but the geometric negatives, and at most the first `max_num_grasps` if that is set. The other grasps keep their
+    outcomes.
 
-    randomization: where it is on, each grasp is also tried with varied physics, and the share of those trials that held decides.
-    variation: of grasps that are tried once."""
+    randomization: if on, each grasp is also tried with varied physics, and the share of these trials that held decides the outcome.
+    variation: of grasps that are tried once.
+    """
     tested = grasps.outcome != Outcome.COLLISION
     if settings.max_num_grasps:
         tested &= np.cumsum(tested) <= settings.max_num_grasps
     if not tested.any():
         return TrialResult(grasps, tested, 0, 0)
     if randomization is not None and randomization.randomize:
-        tried = _drawn(backend, gripper, target, grasps[tested], settings, criterion, randomization)
+        tried = _try_draws(backend, gripper, target, grasps[tested], settings, criterion, randomization)
     else:
         state = backend.run(gripper, target, grasps[tested], settings, variation and variation[np.flatnonzero(tested)])
         tried = _Tried(state, judge(state, criterion), measures(state), int(state.steps.sum()))
@@ -67,7 +72,7 @@ def run_trials(
 
 @dataclass(frozen=True, eq=False)
 class _Tried:
-    """What became of N grasps that were tried. state: without varied physics. steps: of all trials."""
+    """The trials of N grasps. state: with the physics of the settings. steps: of all trials."""
 
     state: TrialState
     outcome: NDArray[np.int8]
@@ -75,7 +80,7 @@ class _Tried:
     steps: int
 
 
-def _drawn(
+def _try_draws(
     backend: Backend,
     gripper: Gripper,
     target: TargetObject,
@@ -84,12 +89,66 @@ def _drawn(
     criterion: JudgeSettings,
     randomization: RandomizationSettings,
 ) -> _Tried:
-    """Tries each grasp as it is and with the draws of its physics."""
+    """Tries each grasp with the physics of the settings and with the draws of its own."""
     trials, variation = drawn_trials(gripper, target.object_id, grasps, randomization)
     state = backend.run(gripper, target, trials, settings, variation)
-    usual = rows(state, nominal_rows(len(grasps), randomization))
+    nominal = rows(state, nominal_rows(len(grasps), randomization))
     held = (judge(state, criterion) == Outcome.HELD).reshape(len(grasps), -1)[:, 1:]
-    measured = measures(usual)
+    measured = measures(nominal)
     measured[:, Measure.HELD_FRACTION] = np.round(held.mean(axis=1), 6)
-    outcome = judge_fraction(judge(usual, criterion), measured, randomization.randomize_threshold)
-    return _Tried(usual, outcome, measured, int(state.steps.sum()))
+    outcome = judge_fraction(judge(nominal, criterion), measured, randomization.randomize_threshold)
+    return _Tried(nominal, outcome, measured, int(state.steps.sum()))
+
+
+def drawn_trials(gripper: Gripper, object_id: str, grasps: GraspBatch, settings: RandomizationSettings) -> tuple[GraspBatch, Variation]:
+    """N x (K + 1) trials, grouped by grasp: first the grasp with the physics of the settings, then its K draws.
+
+    A draw depends on the seed, the object's id, the grasp's own numbers and the number of the draw; not on the grasp's place in the batch
+    and not on K.
+    """
+    draws = [_draws(object_id, grasps[row : row + 1], settings) for row in range(len(grasps))]
+    trials = grasps[np.repeat(np.arange(len(grasps)), settings.randomize_draws + 1)]
+    motion = np.concatenate([motion for _, motion in draws])
+    center = gripper.grip_center(gripper.nearest_opening(trials.opening_width))
+    moved = trials.pose_gripper_in_object @ about(center, pose(Rotation.from_rotvec(motion[:, 3:]).as_matrix(), motion[:, :3]))
+    fields = Variation.__dataclass_fields__
+    variation = Variation(**{name: np.concatenate([getattr(each, name) for each, _ in draws]) for name in fields})
+    return replace(trials, pose_gripper_in_object=moved), variation
+
+
+def nominal_rows(grasps: int, settings: RandomizationSettings) -> NDArray[np.intp]:
+    """(grasps,) the rows of `drawn_trials` that have the physics of the settings."""
+    return np.arange(grasps) * (settings.randomize_draws + 1)
+
+
+def _draws(object_id: str, grasp: GraspBatch, settings: RandomizationSettings) -> tuple[Variation, Floats]:
+    """The variation of one grasp's K + 1 trials and the gripper's motion in them (K + 1, 6): translation (m) and rotation vector (rad) in
+    its own frame. Row 0 is the nominal trial."""
+    generator = _generator(settings.seed, object_id, grasp)
+    # Draw after draw, so that the first draws do not depend on the number of draws.
+    drawn = [(generator.random(6), generator.standard_normal(6)) for _ in range(settings.randomize_draws)]
+    uniform = np.array([each for each, _ in drawn])
+    noise = np.array([each for _, each in drawn])
+
+    def factor(limits: tuple[float, float], column: int) -> Floats:
+        return np.concatenate([[1.0], limits[0] + (limits[1] - limits[0]) * uniform[:, column]])
+
+    motion = noise * np.repeat([settings.randomize_position, settings.randomize_rotation], 3)
+    offset = settings.randomize_center_of_mass * (2.0 * uniform[:, 3:] - 1.0)
+    variation = Variation(
+        friction=factor(settings.randomize_friction, 0),
+        mass=factor(settings.randomize_mass, 1),
+        grip_force=factor(settings.randomize_grip_force, 2),
+        tug_force=np.ones(settings.randomize_draws + 1),
+        center_offset=np.concatenate([np.zeros((1, 3)), offset]),
+    )
+    return variation, np.concatenate([np.zeros((1, 6)), motion])
+
+
+def _generator(seed: int, object_id: str, grasp: GraspBatch) -> np.random.Generator:
+    """The generator of one grasp, a batch of one. A grasp file holds the grasp's numbers exactly, so it gives the same generator."""
+    # Zero may have been written without its sign.
+    numbers = np.concatenate([grasp.pose_gripper_in_object.ravel(), grasp.opening_width]).astype("<f8") + 0.0
+    digest = hashlib.sha256(f"{_SALT}\0{object_id}\0".encode() + numbers.tobytes()).digest()
+    words = tuple(int.from_bytes(digest[i : i + 4], "little") for i in range(0, 32, 4))
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=words)))

@@ -15,8 +15,7 @@ from pxr import Usd, UsdPhysics, UsdShade
 from graspgen_cli.geometry.poses import quaternion_wxyz, rotation_from_wxyz
 from graspgen_cli.grippers.model import build_model
 from graspgen_cli.grippers.read_usd import draft_from_usd
-from graspgen_cli.validate.contact import DEFAULT_CONTACT
-from graspgen_cli.validate.scene import turning_arm
+from graspgen_cli.validate.scene import DEFAULT_CONTACT, turning_arm
 
 started = False
 worlds = []

@@ -15,13 +15,21 @@ from numpy.typing import NDArray
 from graspgen_cli.geometry.poses import inverse
 from graspgen_cli.records import Floats, GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.trials import SimulationSettings
-from graspgen_cli.validate.contact import DEFAULT_CONTACT, ContactModel
-from graspgen_cli.validate.engine import in_order, join_states
+from graspgen_cli.validate.engine import Variation, in_order, join_states
 from graspgen_cli.validate.progress import Observation, Progress, bounds
 from graspgen_cli.validate.protocols import STILL, Stage, motion_table, stages
-from graspgen_cli.validate.scene import Scene, build_scene, contacts, object_pose, overlap, start_position, started_inside
+from graspgen_cli.validate.scene import (
+    DEFAULT_CONTACT,
+    ContactModel,
+    Scene,
+    build_scene,
+    contacts,
+    object_pose,
+    overlap,
+    start_position,
+    started_inside,
+)
 from graspgen_cli.validate.shaking import Bodies, inertial_wrench
-from graspgen_cli.validate.variation import Variation
 
 
 def vary(simulations: batch.Batch, scene: Scene, variation: Variation) -> None:

@@ -23,12 +23,11 @@ import numpy as np
 from graspgen_cli.errors import GraspgenError, InputError
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.trials import SimulationSettings
-from graspgen_cli.validate.engine import More, ObjectResults, ObjectTrials, Simulator, join_states
+from graspgen_cli.validate.engine import More, ObjectResults, ObjectTrials, Simulator, Variation, join_states
 from graspgen_cli.validate.engines.isaaclab.mechanism import mechanism
 from graspgen_cli.validate.engines.isaaclab.server import READY
 from graspgen_cli.validate.engines.isaaclab.simulate import Job
 from graspgen_cli.validate.scene import build_scene, in_body_frame, pose_object_in_body, started_inside
-from graspgen_cli.validate.variation import Variation
 
 VERSION = "2.3"
 INSTALL = (

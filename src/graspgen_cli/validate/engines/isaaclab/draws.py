@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from graspgen_cli.records import Floats
+from graspgen_cli.validate.engine import Variation
 from graspgen_cli.validate.engines.isaaclab.world import World, make_step, to_host
-from graspgen_cli.validate.variation import Variation
 
 
 def vary(world: World, variation: Variation) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from graspgen_cli.records import Floats, GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.trials import SimulationSettings
-from graspgen_cli.validate.engine import join_states
+from graspgen_cli.validate.engine import Variation, join_states
 from graspgen_cli.validate.engines.isaaclab.description import scene_of, simulation_of
 from graspgen_cli.validate.engines.isaaclab.draws import vary
 from graspgen_cli.validate.engines.isaaclab.mechanism import Mechanism, coupling_effort, mechanism
@@ -33,7 +33,6 @@ from graspgen_cli.validate.engines.isaaclab.world import (
 )
 from graspgen_cli.validate.progress import Watch, Watched, bounds, look_steps, relative_motion
 from graspgen_cli.validate.protocols import Stage, stages
-from graspgen_cli.validate.variation import Variation
 
 MOST_ENVIRONMENTS = 1024
 """Trials in flight at once where the settings do not say."""

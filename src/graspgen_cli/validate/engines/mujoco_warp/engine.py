@@ -16,11 +16,10 @@ import warp as wp
 from graspgen_cli.errors import ObjectError, SettingsError
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.trials import SimulationSettings
-from graspgen_cli.validate.engine import More, ObjectFailed, ObjectResults, ObjectTrials, in_order, join_states, rows
+from graspgen_cli.validate.engine import More, ObjectFailed, ObjectResults, ObjectTrials, Variation, in_order, join_states, rows
 from graspgen_cli.validate.engines.mujoco import MujocoBackend
 from graspgen_cli.validate.engines.mujoco_warp.lane import Lane, LaneObject, lane_object
 from graspgen_cli.validate.engines.mujoco_warp.worlds import Worlds
-from graspgen_cli.validate.variation import Variation
 
 _LOG = logging.getLogger(__name__)
 
