@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import random
@@ -19,12 +20,12 @@ from pathlib import Path
 import pytest
 import trimesh
 
-from graspgen_cli import files
 from graspgen_cli.app import main
 from graspgen_cli.dataset.locks import object_lock, open_object_locks, owned
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.errors import InputError
 from graspgen_cli.formats.graspgen_json import read_grasp_file
+from limits import files_of_at_most
 
 GRASPS = "grasp_data/franka_panda"
 QUOTAS = ["--num-collision-free-grasps", "4", "--num-colliding-grasps", "2"]
@@ -123,7 +124,7 @@ def test_without_locks_nothing_is_cleared_away_that_another_run_might_need(tmp_p
     def no_locks(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr("graspgen_cli.dataset.locks.fcntl.lockf", no_locks)
+    monkeypatch.setattr(fcntl, "lockf", no_locks)
     cleaned: list[str] = []
     with owned(DatasetPaths(tmp_path, "g"), {"fps": 500}, clean=lambda: cleaned.append("alone")):
         pass
@@ -208,7 +209,7 @@ class Faulty:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("forever", [False, True])
-@pytest.mark.parametrize(("call", "code"), [("fsync", errno.EIO), ("replace", errno.ENOSPC), ("write", errno.ENOSPC)])
+@pytest.mark.parametrize(("call", "code"), [("fsync", errno.EIO), ("replace", errno.ENOSPC)])
 def test_every_failing_call_leaves_whole_files(
     call: str,
     code: int,
@@ -225,16 +226,13 @@ def test_every_failing_call_leaves_whole_files(
     two = ["--object-scales-json", str(listed)]
     assert main([*command(objects, whole, verb="guess"), *two]) == 0
     expected = contents(whole)
-    where, real = {
-        "fsync": ("graspgen_cli.files.os.fsync", os.fsync),
-        "replace": ("graspgen_cli.files.Path.replace", Path.replace),
-        "write": ("graspgen_cli.files._write_through", files._write_through),
-    }[call]
+    owner = {"fsync": os, "replace": Path}[call]
+    real = getattr(owner, call)
     for nth in range(1, 40):
         out = tmp_path / f"out{nth}"
         fault = Faulty(real, nth, code, forever=forever)
         with monkeypatch.context() as patch:
-            patch.setattr(where, (lambda f: lambda *a, **k: f(*a, **k))(fault))
+            patch.setattr(owner, call, (lambda f: lambda *a, **k: f(*a, **k))(fault))
             result = main([*command(objects, out, verb="guess"), *two])
         said = capsys.readouterr().err
         assert "Traceback" not in said
@@ -252,6 +250,21 @@ def test_every_failing_call_leaves_whole_files(
         shutil.rmtree(out)
     else:
         pytest.fail("more calls than expected")
+
+
+@pytest.mark.slow
+def test_files_that_may_not_grow_are_named_and_leave_no_part(objects: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every write beyond 4,000 bytes of a file fails, so that no grasp file can be written to its end."""
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    larger = ["--num-collision-free-grasps", "30"]
+    assert main([*command(objects, whole, verb="guess"), *larger]) == 0
+    with files_of_at_most(4000):
+        assert main([*command(objects, out, verb="guess"), *larger]) != 0
+    said = capsys.readouterr().err
+    assert os.strerror(errno.EFBIG) in said and "Traceback" not in said
+    assert not list(out.rglob("*.grasps.json")) and not list(out.rglob("*.tmp"))
+    assert main([*command(objects, out, verb="guess"), *larger]) == 0
+    assert contents(out) == contents(whole)
 
 
 @pytest.fixture

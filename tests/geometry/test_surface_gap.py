@@ -81,13 +81,6 @@ def test_only_pieces_that_stand_too_far_off_are_made_anew(monkeypatch: pytest.Mo
     assert len(alike) > len(first.pieces) / 3
 
 
-@pytest.mark.slow
-def test_where_cuts_in_one_frame_lead_nowhere_another_frame_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    mended = cut_example("caltrop.off")
-    monkeypatch.setattr("graspgen_cli.geometry.cutting.MOST_FRAMES", 1)
-    assert mended.largest_gap <= allowed_gap(mended.mesh) < cut_example("caltrop.off").largest_gap
-
-
 def farthest_off(target: TargetObject) -> float:
     """m: largest distance from the solid union of the pieces to the mesh, at many points outside of it. The union's surface within the
     mesh, in cracks between pieces, is no gap."""
