@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from graspgen_cli.errors import GripperError
-from graspgen_cli.grippers.mechanism import Mechanism, trace
+from graspgen_cli.grippers.mechanism import Mechanism, trace, trace_springs
 from graspgen_cli.grippers.read_mjcf import read_mjcf_text
-from graspgen_cli.grippers.springs import trace_springs
 
 
 def mechanism(bodies: str, constraints: str = "") -> Mechanism:

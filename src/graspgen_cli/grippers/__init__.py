@@ -1,1 +1,1 @@
-"""Two-finger grippers: read (MJCF), measured, handed to GraspGen, and the built-in ones (catalog/)."""
+"""Two-finger grippers: readers of models, measurement, checks, files for GraspGen, and the built-in grippers (catalog/)."""

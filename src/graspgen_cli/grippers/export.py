@@ -1,8 +1,7 @@
-"""Hands a gripper to GraspGen: the .yaml, the .py and the mesh of its `config/grippers`.
+"""A gripper's files for GraspGen: `<name>.yaml`, `<name>.py` and `<name>.obj` in its `config/grippers`; and a gripper's values as a table.
 
 GraspGen's convention (docs/GRIPPER_DESCRIPTION.md of NVlabs/GraspGen): approach +Z, closing along X, origin at the base link.
-
-What was measured of a gripper, in words and as a document."""
+"""
 
 from __future__ import annotations
 
@@ -20,33 +19,31 @@ from scipy.spatial.transform import Rotation
 
 from graspgen_cli.errors import OutputError
 from graspgen_cli.files import write_atomically
-from graspgen_cli.geometry.meshes import mesh_from_solid, solid_from_mesh, triangle_mesh
-from graspgen_cli.geometry.poses import inverse, rotation_angle, transform_points
+from graspgen_cli.geometry.collision import moved
+from graspgen_cli.geometry.meshes import mesh_from_solid, solid_from_mesh
+from graspgen_cli.geometry.poses import inverse, rotation_angle
 from graspgen_cli.records import Floats, Gripper, TriangleMesh
 
 _DECIMALS = 9
-_TOLERANCE = 1e-6
-"""m: detail of the mesh that is dropped."""
-_MOST_LINES = 24
-"""Lines of a difference that are shown."""
+_TOLERANCE = 1e-6  # m: detail removed from the mesh
+_MOST_LINES = 24  # shown of a difference
+STRAIGHT = 5e-5
+"""m: fingertips that advance by less while closing move straight."""
 
 
 class FileStatus(StrEnum):
-    """What was done with a file."""
+    """Result of writing a file."""
 
     WRITTEN = "written"
     KEPT = "kept"
-    """It was there already, with the same content."""
+    """The file had the same content."""
     DIFFERS = "differs"
-    """It was there with other content, and was left alone."""
+    """The file had other content and was not replaced."""
 
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """One file of a gripper config.
-
-    difference: how the file that was there differs from what was measured, in lines; empty where it does not, or was not there.
-    """
+    """A file of a gripper config. difference: lines that differ between an existing file and the measured content, or empty."""
 
     path: Path
     status: FileStatus
@@ -54,9 +51,9 @@ class ConfigFile:
 
 
 def write_graspgen_config(gripper: Gripper, folder: Path, *, overwrite: bool) -> tuple[ConfigFile, ...]:
-    """Writes GraspGen's description of the gripper into a folder, which is made where it does not exist.
+    """Write GraspGen's description of the gripper into a folder, which is created if missing.
 
-    A file that is there with other content is replaced only with `overwrite`. Raises OutputError.
+    overwrite: replace existing files with other content. Raises OutputError.
     """
     contents = {
         ".yaml": graspgen_yaml(gripper),
@@ -91,19 +88,14 @@ def graspgen_yaml(gripper: Gripper) -> str:
 def graspgen_mesh(gripper: Gripper) -> TriangleMesh:
     """The fully open gripper as one closed surface, m, for GraspGen's loader.
 
-    The loader applies the offset, which the trainer defines as the pose of GraspGen's frame in the base, to the mesh as well, where
-    its inverse belongs. So the mesh is given in the frame from which the offset leads to GraspGen's convention; that is the base
-    frame wherever the offset is its own inverse, and always with the offset of the built-in grippers, the identity.
+    The loader applies the offset to the mesh, although the trainer defines the offset as the pose of GraspGen's frame in the base, whose
+    inverse would be right for a mesh. So the mesh is given in a frame from which the offset leads to GraspGen's convention: the base frame
+    if the offset is its own inverse, as the identity of the built-in grippers is.
     """
-    solids = [
-        solid_from_mesh(triangle_mesh(transform_points(pose, part.vertices), part.faces))
-        for pose, parts in zip(gripper.pose_body_in_base[-1], gripper.collision_parts, strict=True)
-        for part in parts
-    ]
-    # Within the tolerance, faces that touch become one: the surface stays closed when a reader merges equal vertices.
+    solids = [solid_from_mesh(part) for part in parts_in_base(gripper, -1)]
+    # Within the tolerance, touching faces are merged: the surface stays closed if a reader merges equal vertices.
     union = mesh_from_solid(manifold3d.Manifold.batch_boolean(solids, manifold3d.OpType.Add).set_tolerance(_TOLERANCE))
-    twice = gripper.pose_base_in_graspgen @ gripper.pose_base_in_graspgen
-    return triangle_mesh(transform_points(twice, union.vertices), union.faces)
+    return moved(union, gripper.pose_base_in_graspgen @ gripper.pose_base_in_graspgen)
 
 
 def obj_text(mesh: TriangleMesh) -> str:
@@ -115,7 +107,7 @@ def obj_text(mesh: TriangleMesh) -> str:
 
 
 def _rounded(values: Floats) -> Floats:
-    """Rounded, and without minus zeros, so that the same gripper gives the same text."""
+    """Rounded, without minus zeros, so that the same gripper gives the same text."""
     return np.asarray(np.round(values, _DECIMALS) + 0.0)
 
 
@@ -126,16 +118,15 @@ def _write(path: Path, content: bytes, *, overwrite: bool) -> ConfigFile:
         raise OutputError(f"{path}: cannot be read ({error.strerror or error}); check the permissions") from error
     if existing == content:
         return ConfigFile(path, FileStatus.KEPT)
-    difference = "" if existing is None else _difference(path, existing, content)
+    difference = "" if existing is None else _difference(path, existing.decode("utf-8", "replace"), content.decode())
     if existing is not None and not overwrite:
         return ConfigFile(path, FileStatus.DIFFERS, difference)
     write_atomically(path, content)
     return ConfigFile(path, FileStatus.WRITTEN, difference)
 
 
-def _difference(path: Path, existing: bytes, content: bytes) -> str:
-    """What changes from the existing content to the new: a unified diff, or for a mesh how far its corners lie apart."""
-    there, measured = existing.decode("utf-8", "replace"), content.decode()
+def _difference(path: Path, there: str, measured: str) -> str:
+    """Difference between the existing and the measured content: a unified diff, or for meshes the distance between their vertices."""
     if path.suffix == ".obj":
         return _mesh_difference(there, measured)
     names = f"{path.name} (there)", f"{path.name} (measured)"
@@ -145,40 +136,30 @@ def _difference(path: Path, existing: bytes, content: bytes) -> str:
 
 def _mesh_difference(there: str, measured: str) -> str:
     try:
-        first, second = _obj_vertices(there), _obj_vertices(measured)
+        vertices = [[line.split()[1:4] for line in text.splitlines() if line.startswith("v ")] for text in (there, measured)]
+        first, second = (np.array(values, np.float64) for values in vertices)
         apart = max(float(KDTree(a).query(b)[0].max()) for a, b in ((first, second), (second, first)))
-    except ValueError:
+    except ValueError:  # no vertices, or none of three finite numbers
         return "the file that is there is no mesh"
     if apart <= _TOLERANCE:
         return "the mesh has the same corners; its faces, their order or the comments differ"
     return f"the mesh differs by up to {apart * 1000:.3g} mm ({len(first)} corners there, {len(second)} measured)"
 
 
-def _obj_vertices(text: str) -> Floats:
-    """Vertices (V, 3) of a Wavefront OBJ file. Raises ValueError where there are none."""
-    vertices = np.array([line.split()[1:4] for line in text.splitlines() if line.startswith("v ")], np.float64)
-    if vertices.shape[1:] != (3,) or not np.isfinite(vertices).all():
-        raise ValueError("no vertices")
-    return vertices
-
-
-_STRAIGHT = 5e-5
-"""m: fingertips that leave a straight line by less are said to move straight."""
-
-
 def gripper_table(gripper: Gripper) -> list[tuple[str, str]]:
-    """What and how much, a row each, for people."""
-    along, beside, forward = (1000 * size for size in (*gripper.pad_size, fingertip_advance(gripper)))
+    """A gripper's name and values, a row each, for people."""
+    along, across, forward = (1000 * size for size in (*gripper.pad_size, fingertip_advance(gripper)))
+    turn = finger_turn(gripper)
     driven = [name for name, effort in zip(gripper.joint_names, gripper.joint_effort, strict=True) if effort]
     translation, quaternion_xyzw = graspgen_offset(gripper)
     rows = [
         ("gripper", gripper.name),
         ("opening width", f"{gripper.opening_width[0] * 1000:.1f} to {gripper.width * 1000:.1f} mm"),
         ("depth, base to fingertips", f"{gripper.depth * 1000:.1f} mm, open"),
-        ("pads, length x width", f"{along:.1f} x {beside:.1f} mm"),
+        ("pads, length x width", f"{along:.1f} x {across:.1f} mm"),
         ("bite, fingertip to contact", f"{gripper.bite * 1000:.1f} mm"),
-        ("fingertips as it closes", f"{forward:+.1f} mm along the approach axis" if abs(forward) > 1000 * _STRAIGHT else "straight"),
-        ("fingers as it closes", f"turn by {np.degrees(finger_turn(gripper)):.1f}°" if finger_turn(gripper) > 1e-3 else "stay parallel"),
+        ("fingertips as it closes", f"{forward:+.1f} mm along the approach axis" if abs(forward) > 1000 * STRAIGHT else "straight"),
+        ("fingers as it closes", f"turn by {np.degrees(turn):.1f}°" if turn > 1e-3 else "stay parallel"),
         ("approach axis in base", _vector(gripper.approach_axis_in_base)),
         ("closing axis in base", _vector(gripper.closing_axis_in_base)),
         ("symmetric by a half turn", "yes" if gripper.symmetric else "no"),
@@ -193,8 +174,7 @@ def gripper_table(gripper: Gripper) -> list[tuple[str, str]]:
 
 
 def gripper_document(gripper: Gripper) -> dict[str, object]:
-    """The same for programs: SI units, angles in rad."""
-    translation, quaternion_xyzw = graspgen_offset(gripper)
+    """A gripper's values for programs: SI units, angles in rad."""
     return {
         "name": gripper.name,
         "content_hash": gripper.content_hash,
@@ -213,22 +193,33 @@ def gripper_document(gripper: Gripper) -> dict[str, object]:
         "base_body": gripper.base_body,
         "finger_bodies": list(gripper.finger_bodies),
         "joint_effort": dict(zip(gripper.joint_names, gripper.joint_effort.tolist(), strict=True)),
-        "graspgen_offset": [translation, quaternion_xyzw],
+        "graspgen_offset": list(graspgen_offset(gripper)),
         "notes": list(gripper.notes),
     }
 
 
 def fingertip_advance(gripper: Gripper) -> float:
-    """How far the fingertips move along the approach axis from open to closed, m."""
+    """Motion of the fingertips along the approach axis from open to closed, m."""
     path = (gripper.fingertip_in_base @ gripper.approach_axis_in_base).mean(axis=1)
     return float(path[0] - path[-1])
 
 
 def finger_turn(gripper: Gripper) -> float:
-    """The angle by which finger 0 turns in the base's frame from open to closed, rad."""
+    """Rotation angle of finger 0 in the base's frame from open to closed, rad."""
     poses = gripper.pose_body_in_base[:, gripper.body_names.index(gripper.finger_bodies[0])]
     turned = inverse(poses[:1]) @ poses[-1:]
     return float(rotation_angle(turned[:, :3, :3])[0])
+
+
+def parts_in_base(gripper: Gripper, opening: int) -> list[TriangleMesh]:
+    """The collision parts of all bodies at an opening index, in the base's frame, m."""
+    bodies = zip(gripper.pose_body_in_base[opening], gripper.collision_parts, strict=True)
+    return [moved(part, pose) for pose, parts in bodies for part in parts]
+
+
+def contact_points(gripper: Gripper, opening: int) -> Floats:
+    """(2, 3) m: the pads' contact points at an opening index, in the base's frame."""
+    return gripper.fingertip_in_base[opening] - gripper.bite * gripper.approach_axis_in_base
 
 
 def _vector(values: Floats | list[float]) -> str:

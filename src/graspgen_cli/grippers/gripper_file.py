@@ -1,6 +1,7 @@
-"""The gripper file: a YAML that says which model a gripper has and what its model does not tell.
+"""The gripper file: YAML that names a gripper's model and sets parameters that the model lacks; and the user's saved grippers.
 
-The user's own grippers, kept by name in the user's config folder: each a folder with a gripper file, its model and its meshes."""
+A saved gripper is a folder of its name in the user's config folder, with a gripper file, a model and meshes.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +23,10 @@ from graspgen_cli.settings.sources import check_nesting
 if TYPE_CHECKING:
     from graspgen_cli.records import Gripper
 
+GRIPPER_FILE = "gripper.yaml"
+_MODEL_FILE = "model.xml"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+
 
 def _direction(vector: tuple[float, float, float]) -> tuple[float, float, float]:
     if not 0 < math.hypot(*vector) < math.inf:
@@ -34,7 +39,7 @@ Direction = Annotated[tuple[float, float, float], AfterValidator(_direction)]
 
 
 class GripperFile(BaseModel):
-    """What a gripper file holds. A value that is left out is measured, or has the default named in its description."""
+    """Content of a gripper file. An omitted value is measured, or has the default named in its description."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -59,7 +64,7 @@ class GripperFile(BaseModel):
 
 
 def parse_gripper_file(text: str, *, source: str) -> GripperFile:
-    """Reads a gripper file's text. Raises GripperError, one line, for a wrong or unknown key."""
+    """Parse a gripper file's text. Raises GripperError, one line, for a wrong value or an unknown key."""
     try:
         check_nesting(text)
         content = yaml.safe_load(text)
@@ -67,33 +72,28 @@ def parse_gripper_file(text: str, *, source: str) -> GripperFile:
         raise GripperError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise GripperError(f"{source}: a gripper file is a mapping of keys such as name and model")
+    known = list(GripperFile.model_fields)
     for key in content:
-        if key not in GripperFile.model_fields:
-            raise GripperError(f"{source}: unknown key {key!r}{_nearest(str(key), list(GripperFile.model_fields))}")
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known keys are {', '.join(known)}"
+            raise GripperError(f"{source}: unknown key {key!r}; {hint}")
     try:
         return GripperFile.model_validate(content)
     except ValidationError as error:
-        raise GripperError(f"{source}: {_first_problem(error.errors()[0])}") from error
+        raise GripperError(f"{source}: {_reason(error.errors()[0])}") from error
 
 
-def _first_problem(problem: Any) -> str:
-    where = ".".join(str(step) for step in problem["loc"])
-    what = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{where} is missing" if problem["type"] == "missing" else f"{where}: {what[0].lower()}{what[1:]} (it is {problem['input']!r})"
-
-
-def _nearest(key: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(key, names, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known keys are {', '.join(names)}"
-
-
-_GRIPPER_FILE = "gripper.yaml"
-_MODEL_FILE = "model.xml"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+def _reason(problem: Any) -> str:
+    key = ".".join(str(step) for step in problem["loc"])
+    if problem["type"] == "missing":
+        return f"{key} is missing"
+    text = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{key}: {text[0].lower()}{text[1:]} (it is {problem['input']!r})"
 
 
 def config_folder() -> Path:
-    """The user's config folder, or what the environment variable GRASPGEN_CONFIG_DIR names."""
+    """The user's config folder, or the folder named by the environment variable GRASPGEN_CONFIG_DIR."""
     named = os.environ.get("GRASPGEN_CONFIG_DIR")
     return Path(named).expanduser() if named else platformdirs.user_config_path("graspgen")
 
@@ -101,43 +101,39 @@ def config_folder() -> Path:
 def saved_grippers() -> tuple[str, ...]:
     """The names of the saved grippers, sorted."""
     try:
-        folders = list(_folder().iterdir())
+        folders = list((config_folder() / "grippers").iterdir())
     except OSError:
         return ()
     return tuple(sorted(folder.name for folder in folders if saved_file(folder.name)))
 
 
 def saved_file(name: str) -> Path | None:
-    """The gripper file of a saved gripper; None where none is saved under that name."""
+    """The gripper file of a saved gripper; None for an unknown name."""
     if not _NAME.fullmatch(name):
         return None
-    file = _folder() / name / _GRIPPER_FILE
+    file = config_folder() / "grippers" / name / GRIPPER_FILE
     return file if file.is_file() else None
 
 
 def save_gripper(gripper: Gripper, name: str, *, taken: tuple[str, ...], overwrite: bool) -> Path:
-    """Keeps a measured gripper under a name: its model as MJCF with its meshes, and everything that was measured or set.
+    """Save a measured gripper under a name: its model as MJCF, its meshes, and its measured or set parameters.
 
-    taken: names that the user may not give, those of the built-in grippers; overwrite: replace another gripper of that name.
-    Returns the gripper file. Raises GripperError for a name that cannot be used, OutputError where nothing can be written.
+    taken: names of built-in grippers, which are refused; overwrite: replace another gripper of that name.
+    Returns the gripper file. Raises GripperError for a name that cannot be used, OutputError for files that cannot be written.
     """
     if not _NAME.fullmatch(name):
         raise GripperError(f"--save {name!r}: a gripper's name has letters, digits, _ and -, and begins with a letter or a digit")
     if name in taken:
         raise GripperError(f"--save {name}: a built-in gripper is called that; choose another name")
-    folder = _folder() / name
-    contents = {**gripper.assets, _MODEL_FILE: gripper.mjcf.encode(), _GRIPPER_FILE: _gripper_file(gripper, name).encode()}
-    file = folder / _GRIPPER_FILE
+    folder = config_folder() / "grippers" / name
+    contents = {**gripper.assets, _MODEL_FILE: gripper.mjcf.encode(), GRIPPER_FILE: _gripper_file(gripper, name).encode()}
+    file = folder / GRIPPER_FILE
     if file.exists() and not overwrite and _differs(folder, contents):
         raise GripperError(f"{file}: another gripper is saved as {name}; --overwrite-gripper-config replaces it")
-    # The gripper file last: without it, the folder is no gripper.
+    # The gripper file comes last: a folder without a gripper file is no gripper.
     for relative, content in contents.items():
         write_atomically(folder / relative, content)
     return file
-
-
-def _folder() -> Path:
-    return config_folder() / "grippers"
 
 
 def _differs(folder: Path, contents: dict[str, bytes]) -> bool:
@@ -148,11 +144,7 @@ def _differs(folder: Path, contents: dict[str, bytes]) -> bool:
 
 
 def _gripper_file(gripper: Gripper, name: str) -> str:
-    driven = {
-        joint: float(at)
-        for joint, at, effort in zip(gripper.joint_names, gripper.joint_position[-1], gripper.joint_effort, strict=True)
-        if effort
-    }
+    joints = zip(gripper.joint_names, gripper.joint_position[-1], gripper.joint_effort, strict=True)
     content = {
         "name": name,
         "model": _MODEL_FILE,
@@ -162,6 +154,6 @@ def _gripper_file(gripper: Gripper, name: str) -> str:
         "grip_force": gripper.grip_force,
         "closing_speed": gripper.closing_speed,
         "bite": gripper.bite,
-        "open_configuration": driven,
+        "open_configuration": {joint: float(position) for joint, position, effort in joints if effort},
     }
     return str(yaml.safe_dump(content, sort_keys=False, default_flow_style=None))

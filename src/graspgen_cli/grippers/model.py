@@ -1,8 +1,9 @@
-"""The model that every reader ends in: MJCF text with the base at the origin of the world, everything named, nothing only for looks."""
+"""Common form of a gripper model: MJCF text with the base body at the world's origin, named bodies and joints, no visual shapes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,16 +11,13 @@ import mujoco
 
 from graspgen_cli.errors import GripperError
 
-_PREFIX = "graspgen-cut-out-"
-"""MuJoCo wants names changed where a part of a model becomes one of its own; the text has them without this again."""
-
-
-_HELD = "graspgen-held-"
+_CUT_OUT = "graspgen-cut-out-"  # MuJoCo prefixes the names of an attached subtree; the final text is without the prefix
+_KEEP_JOINT = "graspgen-held-"  # a temporary joint keeps MuJoCo from fusing a body with its parent
 
 
 @dataclass(frozen=True)
 class Drive:
-    """What a file says of the motor of a joint: largest effort, N or N m, and speed, m/s or rad/s; None where it does not say."""
+    """Motor of a joint: largest effort (N or N m) and largest speed (m/s or rad/s); None if the file gives no value."""
 
     effort: float | None = None
     speed: float | None = None
@@ -27,14 +25,14 @@ class Drive:
 
 @dataclass(frozen=True, eq=False)
 class GripperModel:
-    """A gripper's model as every reader returns it.
+    """A compiled gripper model.
 
-    source: the file it came from, for messages.
-    mjcf, assets: MJCF text and the mesh files that it names; the base body stands at the origin of the world, without joints.
-    base_body: name of the one body in the world.
-    model: the same, compiled.
-    drives: the joints that have a motor of their own; empty where the file does not say.
-    notes: what was assumed, a line each.
+    source: name of the file in messages.
+    mjcf, assets: MJCF text and its mesh files; the base body stands at the world's origin and has no joints.
+    base_body: name of the only body whose parent is the world.
+    model: the compiled text.
+    drives: the joints with a motor; empty if the file names no motors.
+    notes: assumptions, a line each.
     """
 
     source: str
@@ -45,12 +43,27 @@ class GripperModel:
     drives: Mapping[str, Drive] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    @property
+    def body_names(self) -> tuple[str, ...]:
+        """(B) names, the base first."""
+        return tuple(self.model.body(body).name for body in range(1, self.model.nbody))
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """(J) names in the model's order."""
+        return tuple(self.model.joint(joint).name for joint in range(self.model.njnt))
+
+    @property
+    def motors(self) -> list[int]:
+        """Indices of the joints with a motor."""
+        return [joint for joint, name in enumerate(self.joint_names) if name in self.drives]
+
 
 @dataclass(frozen=True, eq=False)
 class Draft:
-    """What a reader found in a file, before the base is chosen.
+    """Content of a gripper file before the selection of a base.
 
-    spec: the model, its meshes named by keys of `assets`; files: every file that was read.
+    spec: the model; its meshes have the keys of `assets` as file names. files: every file that was read.
     """
 
     spec: mujoco.MjSpec
@@ -62,36 +75,35 @@ class Draft:
 
 
 def build_model(draft: Draft, *, base_body: str | None = None, keep: Sequence[str] = ()) -> GripperModel:
-    """Keeps the base and what hangs on it, joins bodies without joints to the body that carries them, and compiles.
+    """Cut out the base and its descendants, fuse bodies without joints with their parents, and compile.
 
-    base_body: name of the base; default: the one body in the world, or the first below it that has a shape.
-    keep: bodies that stay bodies of their own even without joints.
-    Raises GripperError where the base is not clear or MuJoCo cannot compile the model.
+    base_body: name of the base; default: the only body in the world, or its first descendant with a shape.
+    keep: bodies without joints that stay separate.
+    Raises GripperError for an ambiguous base and for a model that MuJoCo cannot compile.
     """
-    source = draft.source
-    try:
+    with _compile_errors(draft.source):
         spec, base, notes = _subtree(draft, base_body)
-        mjcf, base = _fused(spec, draft.assets, base, keep), base.removeprefix(_PREFIX)
+        mjcf, base = _fused(spec, draft.assets, base, keep), base.removeprefix(_CUT_OUT)
         text = mujoco.MjSpec.from_string(mjcf, assets=draft.assets)
         _name_all("body", text.bodies)
         _name_all("joint", text.joints)
-        result = _compiled(text, draft.assets, source, base)
-    except ValueError as error:
-        raise GripperError(f"{source}: MuJoCo cannot compile the model: {one_line(error)}") from error
-    _check_joints(result.model, source)
-    names = {result.model.joint(j).name for j in range(result.model.njnt)}
+        result = _compiled(text, draft.assets, draft.source, base)
+    if not result.joint_names:
+        raise GripperError(f"{draft.source}: the model has no joint below its base, so no finger can move")
+    for name, kind in zip(result.joint_names, result.model.jnt_type, strict=True):
+        if mujoco.mjtJoint(int(kind)) not in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE):
+            raise GripperError(f"{draft.source}: joint {name} is neither a hinge nor a slide")
     drives = draft.drives or _actuated(result.model)
-    return replace(result, drives={name: drive for name, drive in drives.items() if name in names}, notes=(*draft.notes, *notes))
+    kept = {name: drive for name, drive in drives.items() if name in result.joint_names}
+    return replace(result, drives=kept, notes=(*draft.notes, *notes))
 
 
 def edited(gripper: GripperModel, edit: Callable[[mujoco.MjSpec], None], *notes: str) -> GripperModel:
-    """The gripper with its model changed. Raises GripperError where MuJoCo cannot compile the change."""
+    """The gripper with an edited model and further notes. Raises GripperError if MuJoCo cannot compile the edited model."""
     spec = mujoco.MjSpec.from_string(gripper.mjcf, assets=gripper.assets)
     edit(spec)
-    try:
+    with _compile_errors(gripper.source):
         changed = _compiled(spec, gripper.assets, gripper.source, gripper.base_body)
-    except ValueError as error:
-        raise GripperError(f"{gripper.source}: MuJoCo cannot compile the model: {one_line(error)}") from error
     return replace(changed, drives=gripper.drives, notes=(*gripper.notes, *notes))
 
 
@@ -100,8 +112,16 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
+@contextlib.contextmanager
+def _compile_errors(source: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise GripperError(f"{source}: MuJoCo cannot compile the model: {one_line(error)}") from error
+
+
 def _compiled(spec: mujoco.MjSpec, assets: dict[str, bytes], source: str, base: str) -> GripperModel:
-    """The text, not the spec, is what the simulation gets, and its numbers are rounded: so the text is what is measured."""
+    """The model compiled from its text: the simulation gets the text, whose numbers are rounded, so the text is measured."""
     spec.compile()
     mjcf = spec.to_xml()
     used = {mesh.file: assets[mesh.file] for mesh in spec.meshes if mesh.file}
@@ -109,16 +129,20 @@ def _compiled(spec: mujoco.MjSpec, assets: dict[str, bytes], source: str, base: 
 
 
 def _subtree(draft: Draft, name: str | None) -> tuple[mujoco.MjSpec, str, tuple[str, ...]]:
-    """The spec with the base alone in the world, at its origin and without joints; the base's name; what was assumed."""
+    """A spec with only the base and its descendants, the base at the origin without joints; the base's name; notes."""
     spec = draft.spec
     base, notes = _pick_base(spec, draft.source, name)
     if base.parent.name != "world":
-        spec, base = _cut_out(base)
+        spec = mujoco.MjSpec()
+        base = spec.worldbody.add_frame().attach_body(base, _CUT_OUT, "")
     for other in [body for body in spec.bodies if body.parent is not None and body.parent.name == "world" and body.name != base.name]:
         spec.delete(other)
-    for element in [*base.joints, *spec.worldbody.geoms, *spec.keys, *spec.sensors, *spec.lights, *spec.cameras]:
+    # The files of materials and textures are often missing.
+    for geom in spec.geoms:
+        geom.material = ""
+    unused = [*base.joints, *spec.worldbody.geoms, *spec.keys, *spec.sensors, *spec.lights, *spec.cameras]
+    for element in [*unused, *spec.materials, *spec.textures, *spec.skins]:
         spec.delete(element)
-    _remove_paint(spec)
     base.mocap = False
     base.set_frame(spec.worldbody.add_frame())
     base.pos = [0.0, 0.0, 0.0]
@@ -127,41 +151,28 @@ def _subtree(draft: Draft, name: str | None) -> tuple[mujoco.MjSpec, str, tuple[
     if any(geom.contype or geom.conaffinity for geom in spec.geoms):
         spec.discard_visual()
     else:
-        notes = (*notes, "no shape of the file collides: those that are for looks stand in for them")
+        notes = (*notes, "the file has no collision shapes: visual shapes are used instead")
         for geom in spec.geoms:
             geom.contype = geom.conaffinity = 1
     return spec, str(base.name), notes
 
 
-def _remove_paint(spec: mujoco.MjSpec) -> None:
-    """Without materials and textures, whose files are often not there."""
-    for geom in spec.geoms:
-        geom.material = ""
-    for element in [*spec.materials, *spec.textures, *spec.skins]:
-        spec.delete(element)
-
-
-def _cut_out(body: mujoco.MjsBody) -> tuple[mujoco.MjSpec, mujoco.MjsBody]:
-    """A spec of its own for a body and what hangs on it."""
-    alone = mujoco.MjSpec()
-    return alone, alone.worldbody.add_frame().attach_body(body, _PREFIX, "")
-
-
 def _fused(spec: mujoco.MjSpec, assets: dict[str, bytes], base: str, keep: Sequence[str]) -> str:
-    """MJCF text in which every body below the base has a joint, but for those to keep, and its mass as a number."""
+    """MJCF text with a joint and an explicit mass for every body below the base, except the bodies to keep."""
     for site in [site for site in spec.sites if not site.name]:
         spec.delete(site)
-    # The base has to move while MuJoCo joins what stands still, or it would join the world; so has what is to stay.
+    # MuJoCo fuses bodies without joints with their parents, the base with the world: a joint prevents that.
     spec.body(base).add_freejoint()
-    for body in [body for body in spec.bodies if body.name in (*keep, *(f"{_PREFIX}{name}" for name in keep)) and not list(body.joints)]:
-        body.add_joint(name=f"{_HELD}{body.name}")
+    for body in [body for body in spec.bodies if body.name in (*keep, *(f"{_CUT_OUT}{name}" for name in keep)) and not list(body.joints)]:
+        body.add_joint(name=f"{_KEEP_JOINT}{body.name}")
     spec.assets.update(assets)
     spec.compiler.fusestatic = True
     spec.compiler.saveinertial = True
     spec.compile()
-    text = spec.to_xml().replace(f'class="{_PREFIX}main"', 'class="cut_out"').replace(_PREFIX, "")
+    text = spec.to_xml().replace(f'class="{_CUT_OUT}main"', 'class="cut_out"').replace(_CUT_OUT, "")
     fused = mujoco.MjSpec.from_string(text, assets=assets)
-    for joint in [*fused.body(base.removeprefix(_PREFIX)).joints, *(joint for joint in fused.joints if joint.name.startswith(_HELD))]:
+    temporary = [joint for joint in fused.joints if joint.name.startswith(_KEEP_JOINT)]
+    for joint in [*fused.body(base.removeprefix(_CUT_OUT)).joints, *temporary]:
         fused.delete(joint)
     fused.compile()
     return str(fused.to_xml())
@@ -186,9 +197,8 @@ def _pick_base(spec: mujoco.MjSpec, source: str, wanted: str | None) -> tuple[mu
     return base, () if base.name == roots[0].name else (f"the base is {base.name}: {roots[0].name} has no shape",)
 
 
-def _name_all(kind: str, elements: Iterable[mujoco.MjsBody | mujoco.MjsJoint]) -> None:
-    """Gives every element without a name one of its own."""
-    elements = list(elements)
+def _name_all(kind: str, elements: Sequence[mujoco.MjsBody | mujoco.MjsJoint]) -> None:
+    """Give every unnamed element a unique name."""
     taken = {element.name for element in elements}
     for number, element in enumerate(elements):
         if not element.name:
@@ -199,17 +209,8 @@ def _name_all(kind: str, elements: Iterable[mujoco.MjsBody | mujoco.MjsJoint]) -
             taken.add(name)
 
 
-def _check_joints(model: mujoco.MjModel, source: str) -> None:
-    if model.njnt == 0:
-        raise GripperError(f"{source}: the model has no joint below its base, so no finger can move")
-    scalar = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
-    for joint in range(model.njnt):
-        if mujoco.mjtJoint(int(model.jnt_type[joint])) not in scalar:
-            raise GripperError(f"{source}: joint {model.joint(joint).name} is neither a hinge nor a slide")
-
-
 def _actuated(model: mujoco.MjModel) -> dict[str, Drive]:
-    """The joints that the model's actuators move, directly or through a tendon, with the largest effort on each."""
+    """The joints that actuators move, directly or through a tendon, with the largest effort on each joint."""
     drives: dict[str, Drive] = {}
     for actuator in range(model.nu):
         effort = float(abs(model.actuator_forcerange[actuator]).max()) if model.actuator_forcelimited[actuator] else None
@@ -220,7 +221,7 @@ def _actuated(model: mujoco.MjModel) -> dict[str, Drive]:
 
 
 def _moved_joints(model: mujoco.MjModel, actuator: int) -> list[tuple[int, float]]:
-    """Joints that an actuator acts on, with the effort on each for a unit of the actuator's force."""
+    """The joints that an actuator moves, with the effort on each joint per unit of actuator force."""
     target = int(model.actuator_trnid[actuator, 0])
     if model.actuator_trntype[actuator] == mujoco.mjtTrn.mjTRN_JOINT:
         return [(target, 1.0)]

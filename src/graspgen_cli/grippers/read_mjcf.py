@@ -1,4 +1,4 @@
-"""Reads MJCF."""
+"""Reader of MJCF files (https://mujoco.readthedocs.io/en/stable/XMLreference.html)."""
 
 from __future__ import annotations
 
@@ -14,64 +14,39 @@ from graspgen_cli.errors import GripperError
 from graspgen_cli.grippers.model import Draft, GripperModel, build_model, one_line
 
 
-def read_mjcf_file(path: Path, *, base_body: str | None = None, keep: Sequence[str] = ()) -> GripperModel:
-    """Reads an MJCF file with the files that it includes and the meshes that it names.
-
-    Raises GripperError where MuJoCo cannot read the file or the base is not clear.
-    """
-    return build_model(draft_from_mjcf(path), base_body=base_body, keep=keep)
-
-
 def read_mjcf_text(text: str, *, source: str, base_body: str | None = None, keep: Sequence[str] = ()) -> GripperModel:
-    """Reads MJCF text that names no other files; `source` is what messages call it. Raises GripperError as read_mjcf_file does."""
-    try:
-        spec = mujoco.MjSpec.from_string(text)
-    except ValueError as error:
-        raise GripperError(f"{source}: not a readable MJCF model: {one_line(error)}") from error
-    return build_model(Draft(spec, source), base_body=base_body, keep=keep)
+    """Read MJCF text without references to files, and build its model (see `build_model`). source: name of the text in messages.
+
+    Raises GripperError if MuJoCo cannot read the text, or as `build_model` does.
+    """
+    return build_model(Draft(_spec(text, source), source), base_body=base_body, keep=keep)
 
 
-def draft_from_mjcf(path: Path) -> Draft:
-    """What an MJCF file holds. Raises GripperError where it cannot be read."""
+def read_mjcf(path: Path, *, base: str | None = None, package_root: Path | None = None) -> Draft:
+    """Read an MJCF file with its includes and meshes; base and package_root have no effect. Raises GripperError."""
     spec, notes = _parse(path)
     if _means_radians(spec, path):
         spec.compiler.degree = False
-        notes = (*notes, "the file does not say whether its angles are degrees; as such no joint would turn 7 degrees: read as radians")
+        notes = (*notes, "the file names no unit of angles; in degrees no joint would turn by more than 7 degrees: read as radians")
     assets, files = _read_meshes(spec, path)
     return Draft(spec, str(path), assets, notes=notes, files=(path, *_included(path), *files))
 
 
+def _spec(text: str, source: str) -> mujoco.MjSpec:
+    try:
+        return mujoco.MjSpec.from_string(text)
+    except ValueError as error:
+        raise GripperError(f"{source}: not a readable MJCF model: {one_line(error)}") from error
+
+
 def _parse(path: Path) -> tuple[mujoco.MjSpec, tuple[str, ...]]:
+    """The file's spec, and a note on meshes with a repeated name, which MuJoCo refuses: the first mesh of a name counts."""
     try:
         return mujoco.MjSpec.from_file(str(path)), ()
     except (ValueError, OSError) as error:
-        complaint = one_line(error)
-        problem = GripperError(f"{path}: not a readable MJCF model: {complaint}")
-    if "repeated name" not in complaint:
-        raise problem
-    text, repeated = _without_repeated_meshes(path)
-    if not repeated:
-        raise problem
-    try:
-        spec = mujoco.MjSpec.from_string(text)
-    except ValueError as error:
-        raise GripperError(f"{path}: not a readable MJCF model: {one_line(error)}") from error
-    return spec, (f"mesh {', '.join(repeated)} is named twice in the file: the first one counts",)
-
-
-def _means_radians(spec: mujoco.MjSpec, path: Path) -> bool:
-    """Whether a file that names no unit of angle has hinges that would hardly turn: parts of models that are joined from several files
-    leave the unit to another part."""
-    text = path.read_text("utf-8", errors="replace")
-    if re.search(r"<compiler[^>]*\bangle\s*=", text) or re.search(r"<include\b", text):
-        return False
-    hinges = [joint for joint in spec.joints if joint.type == mujoco.mjtJoint.mjJNT_HINGE]
-    ranges = [abs(float(end)) for joint in hinges for end in joint.range]
-    return bool(ranges) and 0 < max(ranges) <= 2 * math.pi
-
-
-def _without_repeated_meshes(path: Path) -> tuple[str, list[str]]:
-    """The file's text without the meshes whose name an earlier one has; those names."""
+        problem = GripperError(f"{path}: not a readable MJCF model: {one_line(error)}")
+        if "repeated name" not in str(error):
+            raise problem from error
     tree = ET.parse(path)
     taken: set[str] = set()
     repeated: list[str] = []
@@ -82,11 +57,26 @@ def _without_repeated_meshes(path: Path) -> tuple[str, list[str]]:
                 asset.remove(mesh)
                 repeated.append(name)
             taken.add(name)
-    return ET.tostring(tree.getroot(), encoding="unicode"), repeated
+    if not repeated:
+        raise problem
+    note = f"mesh {', '.join(repeated)} is named twice in the file: the first one counts"
+    return _spec(ET.tostring(tree.getroot(), encoding="unicode"), str(path)), (note,)
+
+
+def _means_radians(spec: mujoco.MjSpec, path: Path) -> bool:
+    """Whether the file names no unit of angles and its hinges would hardly turn in MuJoCo's default, degrees.
+
+    Models assembled from several files often set the unit in another file.
+    """
+    text = path.read_text("utf-8", errors="replace")
+    if re.search(r"<compiler[^>]*\bangle\s*=", text) or re.search(r"<include\b", text):
+        return False
+    hinges = [joint for joint in spec.joints if joint.type == mujoco.mjtJoint.mjJNT_HINGE]
+    return 0 < max((abs(float(end)) for joint in hinges for end in joint.range), default=0.0) <= 2 * math.pi
 
 
 def _included(path: Path) -> list[Path]:
-    """The files that an MJCF file includes, those that they include, and so on."""
+    """The files that an MJCF file includes, directly or indirectly."""
     found: list[Path] = []
     waiting = [path]
     while waiting:
@@ -98,7 +88,7 @@ def _included(path: Path) -> list[Path]:
 
 
 def _read_meshes(spec: mujoco.MjSpec, path: Path) -> tuple[dict[str, bytes], list[Path]]:
-    """Reads the mesh files that the spec names, and renames them in the spec so that folders no longer matter."""
+    """Read the spec's mesh files, and rename them in the spec to keys without folders."""
     assets: dict[str, bytes] = {}
     files: list[Path] = []
     folder = path.parent / spec.meshdir

@@ -1,13 +1,10 @@
-"""Finds the mesh files that URDF and SDF name, and reads them.
-
-Reads URDF."""
+"""Reader of URDF files (https://wiki.ros.org/urdf/XML), and the parts that it shares with the reader of SDF files."""
 
 from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
@@ -22,234 +19,230 @@ from graspgen_cli.grippers.links import Form, Joint, Link, Mimic, Motion, Shape,
 from graspgen_cli.grippers.model import Draft, Drive
 from graspgen_cli.records import Floats, TriangleMesh
 
+_MOTIONS = {"fixed": Motion.FIXED, "revolute": Motion.HINGE, "continuous": Motion.HINGE, "prismatic": Motion.SLIDE}
+_MOMENTS = ("ixx", "iyy", "izz", "ixy", "ixz", "iyz")
 
-def find_mesh(uri: str, folder: Path, *, source: str, package_root: Path | None = None) -> Path:
-    """The file that a `filename` or `uri` names: a path from `folder`, file://, package:// or model://.
 
-    A package is looked for in package_root, then in `folder` and every folder above it: as a folder of its name, or as the folder
-    itself. Raises GripperError naming the file where there is none.
+class XmlModel(ABC):
+    """A robot model in an XML file.
+
+    files: every file read so far. uri_key: name of a mesh's file in the format.
     """
-    parsed = urlparse(uri)
-    if parsed.scheme in ("package", "model"):
-        relative = unquote(parsed.netloc + parsed.path)
-        roots = [*([package_root] if package_root else []), folder, *folder.resolve().parents]
-        for root in roots:
-            if (root / relative).is_file():
-                return root / relative
-            inside = root / unquote(parsed.path.lstrip("/"))
-            if root.resolve().name == parsed.netloc and inside.is_file():
-                return inside
-        raise GripperError(
-            f"{source}: mesh {uri} is not in {folder} or any folder above it; put the package {parsed.netloc} there, or name the folder "
-            "that holds it with --package-root"
-        )
-    file = Path(unquote(parsed.path)) if parsed.scheme == "file" else folder / uri
-    if not file.is_file():
-        raise GripperError(f"{source}: mesh {file} does not exist")
-    return file
+
+    uri_key: str
+
+    def __init__(self, path: Path, package_root: Path | None) -> None:
+        self.path, self.source, self.package_root = path, str(path), package_root
+        self.files = [path]
+        try:
+            self.root = ET.parse(path).getroot()
+        except (OSError, ET.ParseError) as error:
+            raise GripperError(f"{path}: not readable as XML: {getattr(error, 'strerror', None) or error}") from error
+
+    @abstractmethod
+    def value(self, element: ET.Element, key: str) -> str | None:
+        """Text of a value of an element; None if absent."""
+
+    @abstractmethod
+    def pose(self, element: ET.Element) -> Floats:
+        """(4, 4) pose of an element in its link's frame."""
+
+    @abstractmethod
+    def mass(self, inertial: ET.Element) -> float | None:
+        """kg."""
+
+    @abstractmethod
+    def joint(self, element: ET.Element) -> Joint:
+        """A joint. Raises GripperError for a joint that is neither a hinge, a slide nor fixed."""
+
+    def draft(self, links: list[ET.Element], joints: list[ET.Element], base: str | None) -> Draft:
+        """The model of links and joints; with a base, of that link and its descendants, so that no other mesh has to exist."""
+        elements = {element.get("name", ""): element for element in links}
+        all_joints = [self.joint(element) for element in joints]
+        kept = set(elements) if base is None else _descendants(base, elements, all_joints, self.source)
+        kept_links = [self.link(element) for name, element in elements.items() if name in kept]
+        kept_joints = all_joints if base is None else [joint for joint in all_joints if joint.parent in kept]
+        return draft_from_links(kept_links, kept_joints, source=self.source, files=self.files)
+
+    def link(self, element: ET.Element) -> Link:
+        """A link with its collision shapes, or its visual shapes if it has no collision shapes."""
+        name, tag = element.get("name", ""), "collision" if element.find("collision") is not None else "visual"
+        shapes = tuple(self._shape(e) for e in element.findall(tag))
+        inertial = element.find("inertial")
+        if inertial is None:
+            return Link(name, shapes, tag == "visual")
+        inertia = inertial.find("inertia")
+        moments = None if inertia is None else self._inertia(inertia)
+        return Link(name, shapes, tag == "visual", self.mass(inertial), self.pose(inertial), moments)
+
+    def _inertia(self, element: ET.Element) -> Floats:
+        xx, yy, zz, xy, xz, yz = (self.number(self.value(element, key)) or 0.0 for key in _MOMENTS)
+        return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+
+    def _shape(self, element: ET.Element) -> Shape:
+        frame, geometry = self.pose(element), next(element.iterfind("geometry/*"), None)
+        if geometry is None:
+            raise GripperError(f"{self.source}: a <{element.tag}> has no geometry")
+        if geometry.tag == "mesh":
+            uri = self.value(geometry, self.uri_key)
+            if not uri:
+                raise GripperError(f"{self.source}: a mesh names no file")
+            file = self._find_mesh(uri.strip())
+            self.files.append(file)
+            return Shape(Form.MESH, frame, mesh=self._read_mesh(file, self.numbers(self.value(geometry, "scale"), "1 1 1", 3)))
+        if geometry.tag == "box":
+            return Shape(Form.BOX, frame, tuple((self.numbers(self.value(geometry, "size"), "", 3) / 2).tolist()))
+        if geometry.tag not in ("sphere", "cylinder", "capsule"):
+            raise GripperError(f"{self.source}: a {geometry.tag} as geometry is not known; use box, cylinder, capsule, sphere or mesh")
+        radius = self.number(self.value(geometry, "radius")) or 0.0
+        half = () if geometry.tag == "sphere" else ((self.number(self.value(geometry, "length")) or 0.0) / 2,)
+        return Shape(Form(geometry.tag), frame, (radius, *half))
+
+    def _find_mesh(self, uri: str) -> Path:
+        """The file of a path relative to the model's folder, or of a file://, package:// or model:// address.
+
+        A package is searched in package_root, then in the model's folder and every folder above: as a folder of its name, or as the
+        folder itself.
+        """
+        parsed, folder = urlparse(uri), self.path.parent
+        if parsed.scheme in ("package", "model"):
+            relative = unquote(parsed.netloc + parsed.path)
+            for root in [*([self.package_root] if self.package_root else []), folder, *folder.resolve().parents]:
+                if (root / relative).is_file():
+                    return root / relative
+                inside = root / unquote(parsed.path.lstrip("/"))
+                if root.resolve().name == parsed.netloc and inside.is_file():
+                    return inside
+            raise GripperError(
+                f"{self.source}: mesh {uri} is not in {folder} or any folder above it; put the package {parsed.netloc} there, or name the "
+                "folder that holds it with --package-root"
+            )
+        file = Path(unquote(parsed.path)) if parsed.scheme == "file" else folder / uri
+        if not file.is_file():
+            raise GripperError(f"{self.source}: mesh {file} does not exist")
+        return file
+
+    def _read_mesh(self, path: Path, scale: Floats) -> TriangleMesh:
+        """The triangles of a mesh file, m, scaled by `scale` (3,)."""
+        try:
+            loaded = trimesh.load(path, force="mesh", process=False)
+        except ImportError as error:
+            raise GripperError(
+                f"{self.source}: reading {path.name} needs {error.name}; run: pip install 'graspgen-cli[grippers]'"
+            ) from error
+        except Exception as error:  # trimesh's parsers raise errors of many kinds
+            raise GripperError(f"{self.source}: mesh {path} cannot be read: {' '.join(str(error).split())[:120]}") from error
+        vertices = np.asarray(loaded.vertices, np.float64) * scale * _metres_per_unit(path)
+        if len(loaded.faces) == 0 or not np.isfinite(vertices).all():
+            raise GripperError(f"{self.source}: mesh {path} holds no triangles, or coordinates that are no numbers")
+        faces = np.asarray(loaded.faces)
+        return triangle_mesh(vertices, faces if np.prod(scale) > 0 else faces[:, ::-1])
+
+    def motion(self, element: ET.Element) -> Motion:
+        """The kind of a joint. Raises GripperError for other kinds."""
+        kind = element.get("type", "")
+        if kind not in _MOTIONS:
+            raise GripperError(
+                f"{self.source}: joint {element.get('name', '')} is of type {kind!r}; a gripper's joints are revolute, prismatic, "
+                "continuous or fixed"
+            )
+        return _MOTIONS[kind]
+
+    def numbers(self, text: str | None, default: str, count: int) -> Floats:
+        """`count` numbers of a text such as ``0 0 1``. Raises GripperError for other text."""
+        try:
+            values = np.array((text or default).split(), np.float64)
+        except ValueError:
+            values = np.zeros(0)
+        if values.shape != (count,) or not np.isfinite(values).all():
+            raise GripperError(f"{self.source}: {text!r} should be {count} numbers")
+        return values
+
+    def number(self, text: str | None) -> float | None:
+        """The number of a text; None for no text. Raises GripperError for other text."""
+        return None if text is None else float(self.numbers(text, "0", 1)[0])
 
 
-def read_mesh(path: Path, scale: Floats, *, source: str) -> TriangleMesh:
-    """The triangles of a mesh file, m, its lengths multiplied by `scale` (3,). Raises GripperError where it cannot be read."""
-    try:
-        loaded = trimesh.load(path, force="mesh", process=False)
-    except ImportError as error:
-        raise GripperError(f"{source}: reading {path.name} needs {error.name}; run: pip install 'graspgen-cli[grippers]'") from error
-    except Exception as error:  # trimesh's readers raise whatever their parsers raise
-        raise GripperError(f"{source}: mesh {path} cannot be read: {' '.join(str(error).split())[:120]}") from error
-    vertices = np.asarray(loaded.vertices, np.float64) * scale * _unit(path)
-    if len(loaded.faces) == 0 or not np.isfinite(vertices).all():
-        raise GripperError(f"{source}: mesh {path} holds no triangles, or coordinates that are no numbers")
-    faces = np.asarray(loaded.faces)
-    return triangle_mesh(vertices, faces if np.prod(scale) > 0 else faces[:, ::-1])
-
-
-def _unit(path: Path) -> float:
-    """m a unit of the file: COLLADA says it; its up axis is left alone, as the tools that show URDF do."""
+def _metres_per_unit(path: Path) -> float:
+    """Unit of a COLLADA file, m; 1 for other formats. The up axis is ignored, as in tools that show URDF."""
     if path.suffix.lower() != ".dae":
         return 1.0
     found = re.search(r"<unit[^>]*\bmeter\s*=\s*[\"']([0-9.eE+-]+)", path.read_text("utf-8", errors="replace"))
     return float(found.group(1)) if found else 1.0
 
 
-_MOTIONS = {"fixed": Motion.FIXED, "revolute": Motion.HINGE, "continuous": Motion.HINGE, "prismatic": Motion.SLIDE}
-
-
-@dataclass(frozen=True)
-class XmlFile:
-    """An XML file that names mesh files.
-
-    files: every file read so far.
-    """
-
-    path: Path
-    root: ET.Element
-    package_root: Path | None = None
-    files: list[Path] = field(default_factory=list)
-
-    @property
-    def source(self) -> str:
-        """What messages call it."""
-        return str(self.path)
-
-    def mesh(self, uri: str | None, scale: Floats, frame: Floats, *, collides: bool) -> Shape:
-        """A mesh shape."""
-        if not uri:
-            raise GripperError(f"{self.source}: a mesh names no file")
-        file = find_mesh(uri.strip(), self.path.parent, source=self.source, package_root=self.package_root)
-        self.files.append(file)
-        return Shape(Form.MESH, frame, mesh=read_mesh(file, scale, source=self.source), collides=collides)
-
-
-def open_xml(path: Path, package_root: Path | None) -> XmlFile:
-    """Parses an XML file. Raises GripperError where it cannot be read."""
-    try:
-        return XmlFile(path, ET.parse(path).getroot(), package_root, [path])
-    except (OSError, ET.ParseError) as error:
-        raise GripperError(f"{path}: not readable as XML: {getattr(error, 'strerror', None) or error}") from error
-
-
-def draft_from_urdf(path: Path, *, base: str | None = None, package_root: Path | None = None) -> Draft:
-    """What a URDF file holds; with a base, of that link and what hangs on it only, so that no other mesh has to be there.
-
-    package_root: folder in which `package://` folders lie. Raises GripperError where it cannot be read.
-    """
-    file = open_xml(path, package_root)
-    if file.root.tag != "robot":
-        raise GripperError(f"{path}: not a URDF: its root element is <{file.root.tag}>, not <robot>; run xacro on a .xacro file first")
-    joints = [_joint(element, file.source) for element in file.root.findall("joint")]
-    elements = {element.get("name", ""): element for element in file.root.findall("link")}
-    elements, joints = cut_out(base, elements, joints, file.source)
-    links = [_link(element, file) for element in elements.values()]
-    return draft_from_links(links, joints, source=file.source, files=file.files)
-
-
-def cut_out(base: str | None, links: dict[str, ET.Element], joints: list[Joint], source: str) -> tuple[dict[str, ET.Element], list[Joint]]:
-    """The base, every link that hangs on it, directly or not, and their joints; all where no base is given. Raises GripperError where
-    there is no such link."""
-    if base is None:
-        return links, joints
+def _descendants(base: str, links: dict[str, ET.Element], joints: list[Joint], source: str) -> set[str]:
+    """Names of the base and its descendants. Raises GripperError for an unknown base."""
     if base not in links:
         raise GripperError(f"{source}: no link is called {base}; there are {', '.join(links)}")
-    found, waiting = {base}, [base]
-    while waiting:
-        parent = waiting.pop()
-        new = {joint.child for joint in joints if joint.parent == parent} - found
+    found: set[str] = set()
+    new = {base}
+    while new:
         found |= new
-        waiting += sorted(new)
-    return {name: link for name, link in links.items() if name in found}, [joint for joint in joints if joint.parent in found]
-
-
-def numbers(text: str | None, default: str, count: int, source: str) -> Floats:
-    """`count` numbers of a text such as ``0 0 1``. Raises GripperError where they are not numbers."""
-    try:
-        values = np.array((text or default).split(), np.float64)
-    except ValueError as error:
-        raise GripperError(f"{source}: {text!r} should be {count} numbers") from error
-    if values.shape != (count,) or not np.isfinite(values).all():
-        raise GripperError(f"{source}: {text!r} should be {count} numbers")
-    return values
-
-
-def number(text: str | None, source: str) -> float | None:
-    """The number in a text; None where there is none. Raises GripperError where it is no number."""
-    return None if text is None else float(numbers(text, "0", 1, source)[0])
+        new = {joint.child for joint in joints if joint.parent in new} - found
+    return found
 
 
 def pose_from_rpy(xyz: Floats, rpy: Floats) -> Floats:
-    """(4, 4) from a translation, m, and turns about the fixed axes x, y, z, rad."""
+    """(4, 4) from a translation, m, and rotations about the fixed axes x, y, z, rad."""
     return pose(Rotation.from_euler("xyz", rpy).as_matrix(), xyz)
 
 
-def _origin(element: ET.Element, source: str) -> Floats:
-    origin = element.find("origin")
-    if origin is None:
-        return np.eye(4)
-    return pose_from_rpy(numbers(origin.get("xyz"), "0 0 0", 3, source), numbers(origin.get("rpy"), "0 0 0", 3, source))
+def unit(axis: Floats) -> Floats:
+    """The unit vector (3,) of an axis; zero stays zero."""
+    return axis / (np.linalg.norm(axis) or 1.0)
 
 
-def _joint(element: ET.Element, source: str) -> Joint:
-    name, kind = element.get("name", ""), element.get("type", "")
-    if kind not in _MOTIONS:
-        raise GripperError(f"{source}: joint {name} is of type {kind!r}; a gripper's joints are revolute, prismatic, continuous or fixed")
-    ends = [element.find(end) for end in ("parent", "child")]
-    parent, child = ("" if end is None else end.get("link", "") for end in ends)
-    axis, limit = element.find("axis"), element.find("limit")
-    direction = numbers(None if axis is None else axis.get("xyz"), "1 0 0", 3, source)
-    bounds: dict[str, float | None] = {}
-    if limit is not None:
-        bounds = {key: number(limit.get(key), source) for key in ("lower", "upper", "effort", "velocity")}
-    ranged = kind in ("revolute", "prismatic") and limit is not None
-    return Joint(
-        name=name,
-        motion=_MOTIONS[kind],
-        parent=parent,
-        child=child,
-        pose_joint_in_parent=_origin(element, source),
-        pose_joint_in_child=np.eye(4),
-        axis=direction / (np.linalg.norm(direction) or 1.0),
-        lower=(bounds.get("lower") or 0.0) if ranged else None,
-        upper=(bounds.get("upper") or 0.0) if ranged else None,
-        drive=None if kind == "fixed" else Drive(bounds.get("effort"), bounds.get("velocity")),
-        mimic=_mimic(element.find("mimic"), source),
-    )
+class _Urdf(XmlModel):
+    """Values are attributes; a pose is an <origin>."""
+
+    uri_key = "filename"
+
+    def value(self, element: ET.Element, key: str) -> str | None:
+        return element.get(key)
+
+    def pose(self, element: ET.Element) -> Floats:
+        origin = element.find("origin")
+        if origin is None:
+            return np.eye(4)
+        return pose_from_rpy(self.numbers(origin.get("xyz"), "0 0 0", 3), self.numbers(origin.get("rpy"), "0 0 0", 3))
+
+    def mass(self, inertial: ET.Element) -> float | None:
+        mass = inertial.find("mass")
+        return None if mass is None else self.number(mass.get("value"))
+
+    def joint(self, element: ET.Element) -> Joint:
+        kind, motion = element.get("type", ""), self.motion(element)
+        parent, child, axis, limit = (element.find(tag) for tag in ("parent", "child", "axis", "limit"))
+        bounds = {} if limit is None else {key: self.number(limit.get(key)) for key in ("lower", "upper", "effort", "velocity")}
+        ranged = kind in ("revolute", "prismatic") and limit is not None
+        return Joint(
+            name=element.get("name", ""),
+            motion=motion,
+            parent="" if parent is None else parent.get("link", ""),
+            child="" if child is None else child.get("link", ""),
+            pose_joint_in_parent=self.pose(element),
+            pose_joint_in_child=np.eye(4),
+            axis=unit(self.numbers(None if axis is None else axis.get("xyz"), "1 0 0", 3)),
+            lower=(bounds.get("lower") or 0.0) if ranged else None,
+            upper=(bounds.get("upper") or 0.0) if ranged else None,
+            drive=None if kind == "fixed" else Drive(bounds.get("effort"), bounds.get("velocity")),
+            mimic=self._mimic(element.find("mimic")),
+        )
+
+    def _mimic(self, element: ET.Element | None) -> Mimic | None:
+        if element is None:
+            return None
+        multiplier = self.number(element.get("multiplier"))
+        return Mimic(element.get("joint", ""), 1.0 if multiplier is None else multiplier, self.number(element.get("offset")) or 0.0)
 
 
-def _mimic(element: ET.Element | None, source: str) -> Mimic | None:
-    if element is None:
-        return None
-    multiplier = number(element.get("multiplier"), source)
-    return Mimic(element.get("joint", ""), 1.0 if multiplier is None else multiplier, number(element.get("offset"), source) or 0.0)
+def read_urdf(path: Path, *, base: str | None = None, package_root: Path | None = None) -> Draft:
+    """Read a URDF file; with a base, only that link and its descendants. Raises GripperError.
 
-
-def _link(element: ET.Element, file: XmlFile) -> Link:
-    name = element.get("name", "")
-    visual = [_shape(e, file, collides=False) for e in ([] if element.find("collision") is not None else element.findall("visual"))]
-    shapes = [_shape(e, file, collides=True) for e in element.findall("collision")]
-    inertial = element.find("inertial")
-    if inertial is None:
-        return Link(name, (*shapes, *visual))
-    mass, inertia = inertial.find("mass"), inertial.find("inertia")
-    return Link(
-        name=name,
-        shapes=(*shapes, *visual),
-        mass=None if mass is None else number(mass.get("value"), file.source),
-        pose_inertia_in_link=_origin(inertial, file.source),
-        inertia=None if inertia is None else _inertia({key: inertia.get(key) for key in _MOMENTS}, file.source),
-    )
-
-
-_MOMENTS = ("ixx", "iyy", "izz", "ixy", "ixz", "iyz")
-
-
-def _inertia(moments: dict[str, str | None], source: str) -> Floats:
-    return symmetric([number(moments[key], source) or 0.0 for key in _MOMENTS])
-
-
-def symmetric(moments: list[float]) -> Floats:
-    """(3, 3) from xx, yy, zz, xy, xz, yz."""
-    xx, yy, zz, xy, xz, yz = moments
-    return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
-
-
-def _shape(element: ET.Element, file: XmlFile, *, collides: bool) -> Shape:
-    frame, source = _origin(element, file.source), file.source
-    form = next(element.iterfind("geometry/*"), None)
-    if form is None:
-        raise GripperError(f"{source}: a <{element.tag}> has no geometry")
-    if form.tag == "mesh":
-        return file.mesh(form.get("filename"), numbers(form.get("scale"), "1 1 1", 3, source), frame, collides=collides)
-    return primitive(form.tag, form.get, frame, source, collides=collides)
-
-
-def primitive(tag: str, value: Callable[[str], str | None], frame: Floats, source: str, *, collides: bool) -> Shape:
-    """A box, sphere, cylinder or capsule, whose sizes `value` gives by their names. Raises GripperError for anything else."""
-    if tag == "box":
-        size = tuple((numbers(value("size"), "", 3, source) / 2).tolist())
-        return Shape(Form.BOX, frame, size, collides=collides)
-    radius = number(value("radius"), source) or 0.0
-    if tag == "sphere":
-        return Shape(Form.SPHERE, frame, (radius,), collides=collides)
-    if tag in ("cylinder", "capsule"):
-        return Shape(Form(tag), frame, (radius, (number(value("length"), source) or 0.0) / 2), collides=collides)
-    raise GripperError(f"{source}: a {tag} as geometry is not known; use box, cylinder, capsule, sphere or mesh")
+    package_root: folder of the `package://` folders; None: the file's folder and the folders above.
+    """
+    file = _Urdf(path, package_root)
+    if file.root.tag != "robot":
+        raise GripperError(f"{path}: not a URDF: its root element is <{file.root.tag}>, not <robot>; run xacro on a .xacro file first")
+    return file.draft(file.root.findall("link"), file.root.findall("joint"), base)

@@ -1,11 +1,13 @@
-"""The tree of a USD articulation: its joints as they hang from the base, whichever way round the file gives them.
+"""Reader of USD files: UsdPhysics articulations (https://openusd.org/release/api/usd_physics_page_front.html), read with usd-core.
 
-Reads USD: UsdPhysics articulations, where usd-core is installed."""
+Rigid bodies become links, physics joints become joints; drives, joint limits and mimic joints of PhysX and Newton are read from their
+attributes. The result is in metres and radians; USD has stage units and degrees.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,36 +15,260 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from graspgen_cli.errors import GripperError
+from graspgen_cli.geometry.meshes import triangle_mesh, triangulate_polygons
 from graspgen_cli.geometry.poses import inverse, pose
-from graspgen_cli.grippers.links import Joint, Mimic, Motion, draft_from_links
+from graspgen_cli.grippers.links import Form, Joint, Link, Mimic, Motion, Shape, draft_from_links
 from graspgen_cli.grippers.model import Draft, Drive
-from graspgen_cli.grippers.usd_shapes import link_from_prim
 from graspgen_cli.records import Floats
 
+_AXES = {"X": (1.0, 0.0, 0.0), "Y": (0.0, 1.0, 0.0), "Z": (0.0, 0.0, 1.0)}
+_Z_TO_AXIS = {
+    "X": np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]]),
+    "Y": np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]]),
+    "Z": np.eye(3),
+}
+"""Rotations from z, the axis of MuJoCo's cylinders and capsules, to the axis that USD names."""
+_CONVEX = ("convexHull", "boundingCube", "boundingSphere")
+_UNLIMITED = 1e9
 
-def pick_base(bodies: Sequence[str], joints: Sequence[Joint], wanted: str | None, source: str) -> str:
-    """The base: the one asked for, or the one body that no joint gives as its second. Raises GripperError where it is not clear."""
-    if wanted is not None:
-        if wanted not in bodies:
-            raise GripperError(f"{source}: no body is called {wanted}; there are {', '.join(bodies)}")
-        return wanted
-    ends = {joint.parent for joint in joints} | {joint.child for joint in joints}
-    hanging = {joint.child for joint in joints if not joint.closes_loop}
-    roots = [body for body in bodies if body in ends and body not in hanging]
-    if len(roots) != 1:
-        raise GripperError(f"{source}: {len(roots)} bodies hang on no joint; name the base with --base-frame: {', '.join(bodies)}")
-    return roots[0]
+
+def read_usd(path: Path, *, base: str | None = None, package_root: Path | None = None) -> Draft:
+    """Read the physics of a USD stage; with a base, only that body and its descendants; package_root has no effect.
+
+    The stage's up axis does not turn the gripper: a body's frame is its prim's frame. Raises GripperError if usd-core is missing or the
+    stage cannot be used.
+    """
+    try:
+        from pxr import Tf, Usd, UsdUtils
+    except ImportError:
+        raise GripperError(f"{path}: reading USD needs usd-core; run: pip install 'graspgen-cli[usd]'") from None
+    listener = UsdUtils.CoalescingDiagnosticDelegate()  # catches the warnings that USD would print
+    try:
+        stage = Usd.Stage.Open(str(path))
+        missing = stage.GetCompositionErrors()
+        if missing:
+            raise GripperError(f"{path}: a file that it refers to cannot be composed ({_last_clause(missing[0])}); put it back")
+        return _Stage(stage, path).draft(base)
+    except (Tf.ErrorException, ValueError, OSError) as error:
+        raise GripperError(f"{path}: cannot be read as USD ({_last_clause(error)}); export the stage again") from None
+    finally:
+        listener.TakeUncoalescedDiagnostics()
+
+
+class _Stage:
+    """An open stage. meters: the stage unit, m; bodies: the prims of the rigid bodies by name."""
+
+    def __init__(self, stage: Any, path: Path) -> None:
+        from pxr import Usd, UsdGeom
+
+        self.stage, self.path, self.source = stage, path, str(path)
+        self.transforms, self.meters = UsdGeom.XformCache(), UsdGeom.GetStageMetersPerUnit(stage)
+        self.prims = list(Usd.PrimRange.Stage(stage, Usd.TraverseInstanceProxies()))  # active prims and those of instances
+        bodies = [prim for prim in self.prims if _has_api(prim, "PhysicsRigidBodyAPI")]
+        names = [prim.GetName() for prim in bodies]
+        # Bodies that share a name are named by their paths.
+        unique = [n if names.count(n) == 1 else str(p.GetPath()).strip("/").replace("/", "_") for n, p in zip(names, bodies, strict=True)]
+        self.bodies = dict(zip(unique, bodies, strict=True))
+
+    def draft(self, wanted: str | None) -> Draft:
+        if not self.bodies:
+            raise GripperError(f"{self.source}: no prim has the UsdPhysics rigid body API; export the gripper with its physics")
+        joints = [joint for prim in self.prims if (joint := self._joint(prim)) is not None]
+        tree, names = joint_tree(self._pick_base(joints, wanted), joints)
+        links = [self._link(name) for name in names]
+        notes = [f"lengths in the file are in units of {self.meters:g} m"] if self.meters != 1.0 else []
+        layers = {Path(layer.realPath) for layer in self.stage.GetUsedLayers() if layer.realPath}
+        others = sorted(path for path in layers if path.is_file() and path.resolve() != self.path.resolve())
+        return draft_from_links(links, tree, source=self.source, notes=notes, files=[self.path, *others])
+
+    def _pick_base(self, joints: Sequence[Joint], wanted: str | None) -> str:
+        """The wanted base, or the only body that is in no joint the second body."""
+        if wanted is not None:
+            if wanted not in self.bodies:
+                raise GripperError(f"{self.source}: no body is called {wanted}; there are {', '.join(self.bodies)}")
+            return wanted
+        ends = {joint.parent for joint in joints} | {joint.child for joint in joints}
+        hanging = {joint.child for joint in joints if not joint.closes_loop}
+        roots = [body for body in self.bodies if body in ends and body not in hanging]
+        if len(roots) != 1:
+            names = ", ".join(self.bodies)
+            raise GripperError(f"{self.source}: {len(roots)} bodies hang on no joint; name the base with --base-frame: {names}")
+        return roots[0]
+
+    def _matrix(self, prim: Any) -> Floats:
+        """(4, 4) from the prim's space, with its scale, to the stage's, in stage units; for column vectors."""
+        return np.asarray(self.transforms.GetLocalToWorldTransform(prim), np.float64).T
+
+    def _pose(self, prim: Any) -> Floats:
+        """(4, 4) pose of the prim's frame in the stage, m, without scale."""
+        matrix = self._matrix(prim)
+        return pose(_rotation(matrix[:3, :3]), matrix[:3, 3] * self.meters)
+
+    def _unit(self, motion: Motion) -> float:
+        """Unit of a joint position: m of a stage unit, rad of a degree."""
+        return np.pi / 180 if motion is Motion.HINGE else self.meters
+
+    def _joint(self, prim: Any) -> Joint | None:
+        """The joint of a prim; None for other prims, disabled joints, and joints to the world."""
+        from pxr import UsdPhysics
+
+        if not prim.IsA(UsdPhysics.Joint):
+            return None
+        joint = UsdPhysics.Joint(prim)
+        if joint.GetJointEnabledAttr().Get() is False:
+            return None
+        relations = joint.GetBody0Rel(), joint.GetBody1Rel()
+        parent, child = (self._body(relation.GetTargets()) for relation in relations)
+        if parent is None or child is None:
+            return None
+        motion, axis = self._motion(prim)
+        lower, upper = self._limits(prim, motion)
+        return Joint(
+            name=prim.GetName(),
+            motion=motion,
+            parent=parent,
+            child=child,
+            pose_joint_in_parent=self._joint_pose(relations[0], joint.GetLocalPos0Attr(), joint.GetLocalRot0Attr(), parent),
+            pose_joint_in_child=self._joint_pose(relations[1], joint.GetLocalPos1Attr(), joint.GetLocalRot1Attr(), child),
+            axis=axis,
+            lower=lower,
+            upper=upper,
+            drive=self._drive(prim, motion),
+            mimic=self._mimic(prim, motion),
+            closes_loop=bool(joint.GetExcludeFromArticulationAttr().Get()),
+        )
+
+    def _body(self, targets: Any) -> str | None:
+        """Name of the body at an end of a joint: the target prim, or its nearest ancestor that is a body."""
+        names = {str(prim.GetPath()): name for name, prim in self.bodies.items()}
+        path = str(targets[0]) if targets else ""
+        while path and path not in names:
+            path = path.rpartition("/")[0]
+        return names.get(path)
+
+    def _joint_pose(self, relation: Any, position: Any, rotation: Any, body: str) -> Floats:
+        """(4, 4) pose of the joint's frame in the body's frame, m; USD gives it in the scaled space of the target prim."""
+        matrix = self._matrix(self.stage.GetPrimAtPath(relation.GetTargets()[0]))
+        local = np.array([*(position.Get() or (0.0, 0.0, 0.0)), 1.0])
+        joint_in_stage = pose(_rotation(matrix[:3, :3]) @ _from_quaternion(rotation.Get()), (matrix @ local)[:3] * self.meters)
+        return inverse(self._pose(self.bodies[body])) @ joint_in_stage
+
+    def _motion(self, prim: Any) -> tuple[Motion, Floats]:
+        from pxr import UsdPhysics
+
+        for kind, motion in ((UsdPhysics.RevoluteJoint, Motion.HINGE), (UsdPhysics.PrismaticJoint, Motion.SLIDE)):
+            if prim.IsA(kind):
+                return motion, np.array(_AXES[kind(prim).GetAxisAttr().Get() or "X"])
+        if prim.IsA(UsdPhysics.FixedJoint):
+            return Motion.FIXED, np.array(_AXES["X"])
+        raise GripperError(
+            f"{self.source}: joint {prim.GetName()} is a {prim.GetTypeName()}; a gripper's joints are revolute, prismatic or fixed"
+        )
+
+    def _limits(self, prim: Any, motion: Motion) -> tuple[float | None, float | None]:
+        """m or rad."""
+        low, high = (_attribute(prim, f"physics:{end}Limit") for end in ("lower", "upper"))
+        if motion is Motion.FIXED or low is None or high is None or not np.isfinite([low, high]).all():
+            return None, None
+        return low * self._unit(motion), high * self._unit(motion)
+
+    def _drive(self, prim: Any, motion: Motion) -> Drive | None:
+        """The joint's motor; None without a drive, or for a drive without strength. Unlimited forces are infinite in USD."""
+        name = "angular" if motion is Motion.HINGE else "linear"
+        if motion is Motion.FIXED or not _has_api(prim, f"PhysicsDriveAPI:{name}"):
+            return None
+        force = _attribute(prim, f"drive:{name}:physics:maxForce")
+        gains = [_attribute(prim, f"drive:{name}:physics:{gain}") or 0.0 for gain in ("stiffness", "damping")]
+        if force == 0 or not any(gains):
+            return None
+        # PhysX has torques in mass x length² / time², lengths in stage units; forces in mass x length / time².
+        effort = _limited(force, self.meters ** (2 if motion is Motion.HINGE else 1))
+        return Drive(effort, _limited(_attribute(prim, "physxJoint:maxJointVelocity"), self._unit(motion)))
+
+    def _mimic(self, prim: Any, motion: Motion) -> Mimic | None:
+        """PhysX's mimic joint, position + gearing x reference position + offset = 0; or Newton's, offset + multiplier x position."""
+        for axis in ("rotX", "rotY", "rotZ", "transX", "transY", "transZ"):
+            key = f"physxMimicJoint:{axis}"
+            targets = _targets(prim, f"{key}:referenceJoint")
+            if targets:
+                gearing, offset = _attribute(prim, f"{key}:gearing"), _attribute(prim, f"{key}:offset") or 0.0
+                return Mimic(targets[0].rpartition("/")[2], -(1.0 if gearing is None else gearing), -offset * self._unit(motion))
+        targets = _targets(prim, "newton:mimicJoint")
+        if targets:
+            multiplier, offset = _attribute(prim, "newton:mimicCoef1"), _attribute(prim, "newton:mimicCoef0") or 0.0
+            return Mimic(targets[0].rpartition("/")[2], 1.0 if multiplier is None else multiplier, offset)
+        return None
+
+    def _link(self, name: str) -> Link:
+        """A body's mass, and the collision shapes of the prims below it; visible prims if none of them collides."""
+        from pxr import UsdGeom
+
+        body = self.bodies[name]
+        own = [prim for prim in self.prims if prim.IsA(UsdGeom.Gprim) and _nearest_body(prim) == body]
+        colliding = [prim for prim in own if _collider(prim) is not None]
+        stage_in_body = inverse(self._pose(body))
+        shapes = [self._shape(prim, stage_in_body) for prim in colliding or filter(_is_visible, own)]
+        return Link(name, tuple(shape for shape in shapes if shape is not None), not colliding, *self._mass(body))
+
+    def _shape(self, prim: Any, stage_in_body: Floats) -> Shape | None:
+        """The shape of a prim in its body's frame; None for prims without a surface and for unevenly scaled round shapes."""
+        from pxr import UsdGeom
+
+        matrix = self._matrix(prim)
+        scale = np.linalg.norm(matrix[:3, :3], axis=0) * self.meters
+        even = float(np.ptp(scale)) < 1e-6 * float(scale.max())
+        frame = stage_in_body @ self._pose(prim)
+        if prim.IsA(UsdGeom.Cube):
+            half = float(UsdGeom.Cube(prim).GetSizeAttr().Get()) / 2
+            return Shape(Form.BOX, frame, tuple((half * scale).tolist()))
+        if even and prim.IsA(UsdGeom.Sphere):
+            return Shape(Form.SPHERE, frame, (float(UsdGeom.Sphere(prim).GetRadiusAttr().Get() * scale[0]),))
+        for kind, form in ((UsdGeom.Cylinder, Form.CYLINDER), (UsdGeom.Capsule, Form.CAPSULE)):
+            if even and prim.IsA(kind):
+                shape = kind(prim)
+                size = (float(shape.GetRadiusAttr().Get() * scale[0]), float(shape.GetHeightAttr().Get() / 2 * scale[0]))
+                turn = pose(_Z_TO_AXIS[shape.GetAxisAttr().Get() or "Z"], np.zeros(3))
+                return Shape(form, frame @ turn, size)
+        if not prim.IsA(UsdGeom.Mesh):
+            return None
+        points = np.asarray(UsdGeom.Mesh(prim).GetPointsAttr().Get() or [], np.float64).reshape(-1, 3)
+        in_stage = (points @ matrix[:3, :3].T + matrix[:3, 3]) * self.meters
+        faces = _faces(prim, in_stage, mirrored=np.linalg.det(matrix[:3, :3]) < 0)
+        if len(faces) == 0:
+            return None
+        vertices = in_stage @ stage_in_body[:3, :3].T + stage_in_body[:3, 3]
+        collider = _collider(prim)
+        attribute = collider.GetAttribute("physics:approximation") if collider else None
+        convex = bool(attribute and attribute.IsValid() and str(attribute.Get()) in _CONVEX)
+        return Shape(Form.MESH, np.eye(4), mesh=triangle_mesh(vertices, faces), convex=convex)
+
+    def _mass(self, body: Any) -> tuple[float | None, Floats, Floats | None]:
+        """Mass (kg), pose of the inertia's frame in the body's frame, inertia (3, 3) kg m²; None for values that the file omits."""
+        from pxr import UsdPhysics
+
+        api = UsdPhysics.MassAPI(body)
+        mass, diagonal = api.GetMassAttr().Get(), api.GetDiagonalInertiaAttr().Get()
+        if not mass or diagonal is None or not any(diagonal):
+            return None, np.eye(4), None
+        unit = UsdPhysics.GetStageKilogramsPerUnit(self.stage)
+        scale = np.linalg.norm(self._matrix(body)[:3, :3], axis=0)
+        center = np.asarray(api.GetCenterOfMassAttr().Get() or (0.0, 0.0, 0.0), np.float64)
+        center = center * scale * self.meters if np.isfinite(center).all() else np.zeros(3)
+        turn = api.GetPrincipalAxesAttr().Get()
+        is_set = turn is not None and any([turn.GetReal(), *turn.GetImaginary()])  # USD's fallback is zero
+        rotation = _from_quaternion(turn if is_set else None)
+        inertia = np.diag(np.asarray(diagonal, np.float64)) * unit * self.meters**2
+        return float(mass) * unit, pose(rotation, center), inertia
 
 
 def joint_tree(base: str, joints: Sequence[Joint]) -> tuple[list[Joint], list[str]]:
-    """The joints below the base with parents nearer to it, and the links that they reach, the base first.
+    """The joints below the base, each with the parent nearer to the base, and the names of the links, the base first.
 
-    A joint that the file leads towards the base is turned round. One that is marked as outside the articulation, or that would reach a
-    link a second time, closes a loop.
+    A joint that leads towards the base in the file is reversed. A joint that is outside the articulation, or leads to a link that another
+    joint leads to, closes a loop.
     """
     tree: list[Joint] = []
-    reached = [base]
-    waiting = [base]
+    reached, waiting = [base], [base]
     used: set[int] = set()
     while waiting:
         link = waiting.pop(0)
@@ -50,7 +276,7 @@ def joint_tree(base: str, joints: Sequence[Joint]) -> tuple[list[Joint], list[st
             if index in used or joint.closes_loop or link not in (joint.parent, joint.child):
                 continue
             used.add(index)
-            ahead = joint if joint.parent == link else turned(joint)
+            ahead = joint if joint.parent == link else _reversed(joint)
             if ahead.child in reached:
                 tree.append(replace(joint, closes_loop=True))
                 continue
@@ -61,8 +287,8 @@ def joint_tree(base: str, joints: Sequence[Joint]) -> tuple[list[Joint], list[st
     return [*tree, *loops], reached
 
 
-def turned(joint: Joint) -> Joint:
-    """The same joint with its links the other way round: the same motion has the same position, along the opposite axis."""
+def _reversed(joint: Joint) -> Joint:
+    """The joint with parent and child exchanged: with the opposite axis, the same motion has the same position."""
     return replace(
         joint,
         parent=joint.child,
@@ -73,194 +299,48 @@ def turned(joint: Joint) -> Joint:
     )
 
 
-_AXES = {"X": (1.0, 0.0, 0.0), "Y": (0.0, 1.0, 0.0), "Z": (0.0, 0.0, 1.0)}
+def _nearest_body(prim: Any) -> Any:
+    while prim and not _has_api(prim, "PhysicsRigidBodyAPI"):
+        prim = prim.GetParent()
+    return prim
 
 
-def draft_from_usd(path: Path, *, base: str | None = None) -> Draft:
-    """What the physics of a USD stage holds; with a base, of that body and what hangs on it only.
-
-    Lengths are multiplied by metersPerUnit. The stage's up axis turns the world, not the gripper: a body's frame is its prim's.
-    Raises GripperError where usd-core is missing or the stage cannot be used.
-    """
-    try:
-        from pxr import Tf, Usd, UsdUtils
-    except ImportError:
-        raise GripperError(f"{path}: reading USD needs usd-core; run: pip install 'graspgen-cli[usd]'") from None
-    listener = UsdUtils.CoalescingDiagnosticDelegate()  # takes the warnings that USD would print
-    try:
-        stage = Usd.Stage.Open(str(path))
-        missing = stage.GetCompositionErrors()
-        if missing:
-            raise GripperError(f"{path}: a file that it refers to cannot be composed ({_last_line(str(missing[0]))}); put it back")
-        return _Reader(stage, path).draft(base)
-    except (Tf.ErrorException, ValueError, OSError) as error:
-        raise GripperError(f"{path}: cannot be read as USD ({_last_line(str(error))}); export the stage again") from None
-    finally:
-        listener.TakeUncoalescedDiagnostics()
-
-
-@dataclass(frozen=True, eq=False)
-class StageFrames:
-    """Places in a stage, in metres and without scale.
-
-    meters: a stage unit, m.
-    """
-
-    transforms: Any
-    meters: float
-
-    def matrix(self, prim: Any) -> Floats:
-        """(4, 4) from the prim's space, scale and all, to the stage's, in stage units; it multiplies column vectors."""
-        return np.asarray(self.transforms.GetLocalToWorldTransform(prim), np.float64).T
-
-    def rigid(self, prim: Any) -> Floats:
-        """(4, 4) pose of the prim's frame in the stage, m."""
-        matrix = self.matrix(prim)
-        return pose(_rotation(matrix[:3, :3]), matrix[:3, 3] * self.meters)
-
-
-class _Reader:
-    def __init__(self, stage: Any, path: Path) -> None:
-        from pxr import UsdGeom
-
-        self.stage, self.path, self.source = stage, path, str(path)
-        self.frames = StageFrames(UsdGeom.XformCache(), UsdGeom.GetStageMetersPerUnit(stage))
-        self.prims = list(_prims(stage))
-        self.bodies = _named([prim for prim in self.prims if _has_api(prim, "PhysicsRigidBodyAPI")])
-
-    def draft(self, wanted: str | None) -> Draft:
-        if not self.bodies:
-            raise GripperError(f"{self.source}: no prim has the UsdPhysics rigid body API; export the gripper with its physics")
-        joints = [joint for prim in self.prims if (joint := self._joint(prim)) is not None]
-        base = pick_base(list(self.bodies), joints, wanted, self.source)
-        tree, names = joint_tree(base, joints)
-        meters = self.frames.meters
-        links = [link_from_prim(name, self.bodies[name], self.prims, self.frames) for name in names]
-        unit = f"lengths in the file are in units of {meters:g} m" if meters != 1.0 else ""
-        return draft_from_links(links, tree, source=self.source, notes=[unit] if unit else [], files=self._files())
-
-    def _joint(self, prim: Any) -> Joint | None:
-        """A joint between two bodies; None for prims that are none, and for joints to the world."""
-        from pxr import UsdPhysics
-
-        if not prim.IsA(UsdPhysics.Joint):
+def _collider(prim: Any) -> Any:
+    """The prim or its nearest ancestor in its body with an enabled collision API; None if there is none."""
+    while prim:
+        if _has_api(prim, "PhysicsCollisionAPI"):
+            enabled = prim.GetAttribute("physics:collisionEnabled")
+            return None if enabled and enabled.Get() is False else prim
+        if _has_api(prim, "PhysicsRigidBodyAPI"):
             return None
-        joint = UsdPhysics.Joint(prim)
-        if joint.GetJointEnabledAttr().Get() is False:
-            return None
-        ends = [self._body(rel.GetTargets()) for rel in (joint.GetBody0Rel(), joint.GetBody1Rel())]
-        if None in ends:
-            return None
-        motion, axis = self._motion(prim)
-        lower, upper = self._limits(prim, motion)
-        return Joint(
-            name=prim.GetName(),
-            motion=motion,
-            parent=str(ends[0]),
-            child=str(ends[1]),
-            pose_joint_in_parent=self._frame(joint.GetBody0Rel(), joint.GetLocalPos0Attr(), joint.GetLocalRot0Attr(), str(ends[0])),
-            pose_joint_in_child=self._frame(joint.GetBody1Rel(), joint.GetLocalPos1Attr(), joint.GetLocalRot1Attr(), str(ends[1])),
-            axis=axis,
-            lower=lower,
-            upper=upper,
-            drive=self._drive(prim, motion),
-            mimic=self._mimic(prim, motion),
-            closes_loop=bool(joint.GetExcludeFromArticulationAttr().Get()),
-        )
-
-    def _body(self, targets: Any) -> str | None:
-        """The body that a joint's end names, or the nearest one above it."""
-        names = {str(prim.GetPath()): name for name, prim in self.bodies.items()}
-        path = str(targets[0]) if targets else ""
-        while path and path not in names:
-            path = path.rpartition("/")[0]
-        return names.get(path)
-
-    def _frame(self, rel: Any, position: Any, rotation: Any, body: str) -> Floats:
-        """The joint's frame in the body's frame, m: USD gives it in the space of the prim that the joint names, scale and all."""
-        prim = self.stage.GetPrimAtPath(rel.GetTargets()[0])
-        matrix = self.frames.matrix(prim)
-        local = np.array([*(position.Get() or (0.0, 0.0, 0.0)), 1.0])
-        turn = rotation.Get()
-        quaternion = [1.0, 0.0, 0.0, 0.0] if turn is None else [turn.GetReal(), *turn.GetImaginary()]
-        own = Rotation.from_quat(quaternion, scalar_first=True).as_matrix()
-        in_stage = pose(_rotation(matrix[:3, :3]) @ own, (matrix @ local)[:3] * self.frames.meters)
-        return inverse(self.frames.rigid(self.bodies[body])) @ in_stage
-
-    def _motion(self, prim: Any) -> tuple[Motion, Floats]:
-        from pxr import UsdPhysics
-
-        kinds = ((UsdPhysics.RevoluteJoint, Motion.HINGE), (UsdPhysics.PrismaticJoint, Motion.SLIDE))
-        for kind, motion in kinds:
-            if prim.IsA(kind):
-                return motion, np.array(_AXES[kind(prim).GetAxisAttr().Get() or "X"])
-        if prim.IsA(UsdPhysics.FixedJoint):
-            return Motion.FIXED, np.array(_AXES["X"])
-        raise GripperError(
-            f"{self.source}: joint {prim.GetName()} is a {prim.GetTypeName()}; a gripper's joints are revolute, prismatic or fixed"
-        )
-
-    def _limits(self, prim: Any, motion: Motion) -> tuple[float | None, float | None]:
-        """m or rad; USD gives degrees."""
-        if motion is Motion.FIXED:
-            return None, None
-        values = [_attribute(prim, f"physics:{end}Limit") for end in ("lower", "upper")]
-        if any(value is None or not np.isfinite(value) for value in values):
-            return None, None
-        factor = np.pi / 180 if motion is Motion.HINGE else self.frames.meters
-        low, high = (float(value) * factor for value in values if value is not None)
-        return low, high
-
-    def _drive(self, prim: Any, motion: Motion) -> Drive | None:
-        """The joint's motor. USD leaves forces without a limit at infinity. A joint with a drive of no strength has none."""
-        if motion is Motion.FIXED:
-            return None
-        name = "angular" if motion is Motion.HINGE else "linear"
-        if not _has_api(prim, f"PhysicsDriveAPI:{name}"):
-            return None
-        force = _attribute(prim, f"drive:{name}:physics:maxForce")
-        gains = [_attribute(prim, f"drive:{name}:physics:{gain}") or 0.0 for gain in ("stiffness", "damping")]
-        if force == 0 or not any(gains):
-            return None
-        speed = _attribute(prim, "physxJoint:maxJointVelocity")
-        factor = np.pi / 180 if motion is Motion.HINGE else self.frames.meters
-        # PhysX counts a torque in mass x length² / time², in stage lengths; a force in mass x length / time².
-        newton = self.frames.meters ** (2 if motion is Motion.HINGE else 1)
-        return Drive(_finite(force, newton), _finite(speed, factor))
-
-    def _mimic(self, prim: Any, motion: Motion) -> Mimic | None:
-        """PhysX's mimic joint: position + gearing x reference position + offset = 0; or Newton's: offset + multiplier x position."""
-        for axis in ("rotX", "rotY", "rotZ", "transX", "transY", "transZ"):
-            key = f"physxMimicJoint:{axis}"
-            targets = _targets(prim, f"{key}:referenceJoint")
-            if targets:
-                gearing, offset = _attribute(prim, f"{key}:gearing"), _attribute(prim, f"{key}:offset") or 0.0
-                factor = np.pi / 180 if motion is Motion.HINGE else self.frames.meters
-                return Mimic(targets[0].rpartition("/")[2], -(1.0 if gearing is None else gearing), -offset * factor)
-        targets = _targets(prim, "newton:mimicJoint")
-        if targets:
-            multiplier, offset = _attribute(prim, "newton:mimicCoef1"), _attribute(prim, "newton:mimicCoef0") or 0.0
-            return Mimic(targets[0].rpartition("/")[2], 1.0 if multiplier is None else multiplier, offset)
-        return None
-
-    def _files(self) -> list[Path]:
-        """The stage's own file and the others that it is composed of, in the order of their names."""
-        paths = {Path(layer.realPath) for layer in self.stage.GetUsedLayers() if layer.realPath}
-        return [self.path, *sorted(path for path in paths if path.is_file() and path.resolve() != self.path.resolve())]
+        prim = prim.GetParent()
+    return None
 
 
-def _prims(stage: Any) -> Any:
-    """Every active prim, those of instances included."""
-    from pxr import Usd
+def _is_visible(prim: Any) -> bool:
+    from pxr import UsdGeom
 
-    return Usd.PrimRange.Stage(stage, Usd.TraverseInstanceProxies())
+    image = UsdGeom.Imageable(prim)
+    purposes = (UsdGeom.Tokens.default_, UsdGeom.Tokens.render)
+    return image.ComputeVisibility() != UsdGeom.Tokens.invisible and image.ComputePurpose() in purposes
 
 
-def _named(prims: list[Any]) -> dict[str, Any]:
-    """Prims by name; where two share one, by their path with _ for /."""
-    names = [prim.GetName() for prim in prims]
-    unique = [n if names.count(n) == 1 else str(p.GetPath()).strip("/").replace("/", "_") for n, p in zip(names, prims, strict=True)]
-    return dict(zip(unique, prims, strict=True))
+def _faces(prim: Any, points: Floats, *, mirrored: bool) -> Any:
+    """Triangles (T, 3) of a mesh prim, counter-clockwise seen from outside. Raises ValueError for indices of missing points."""
+    from pxr import UsdGeom
+
+    mesh = UsdGeom.Mesh(prim)
+    corners = np.asarray(mesh.GetFaceVertexIndicesAttr().Get() or [], np.int64)
+    counts = np.asarray(mesh.GetFaceVertexCountsAttr().Get() or [], np.int64)
+    if corners.size != counts.sum() or (corners.size and not 0 <= corners.min() <= corners.max() < len(points)):
+        raise ValueError(f"{prim.GetPath()}: its faces name points that do not exist")
+    triangles = [np.zeros((0, 3), np.int64)]
+    for loop in np.split(corners, np.cumsum(counts)[:-1]):
+        if len(loop) >= 3:
+            triangles.append(loop[None] if len(loop) == 3 else loop[triangulate_polygons([points[loop]])])
+    faces = np.concatenate(triangles)
+    left_handed = mesh.GetOrientationAttr().Get() == UsdGeom.Tokens.leftHanded
+    return faces[:, ::-1] if mirrored != left_handed else faces
 
 
 def _has_api(prim: Any, name: str) -> bool:
@@ -278,17 +358,24 @@ def _targets(prim: Any, name: str) -> list[str]:
     return [str(target) for target in relationship.GetTargets()] if relationship and relationship.IsValid() else []
 
 
-def _finite(value: float | None, factor: float) -> float | None:
-    return None if value is None or not np.isfinite(value) or value > 1e9 or value < 0 else value * factor
+def _limited(value: float | None, unit: float) -> float | None:
+    """The value in SI units; None if it is absent, unlimited or negative."""
+    return None if value is None or not 0 <= value <= _UNLIMITED else value * unit
+
+
+def _from_quaternion(turn: Any) -> Floats:
+    """Rotation (3, 3) of a USD quaternion; the identity for None."""
+    quaternion_wxyz = [1.0, 0.0, 0.0, 0.0] if turn is None else [turn.GetReal(), *turn.GetImaginary()]
+    return np.asarray(Rotation.from_quat(quaternion_wxyz, scalar_first=True).as_matrix())
 
 
 def _rotation(matrix: Floats) -> Floats:
-    """The nearest rotation (3, 3) to a matrix that may scale, too."""
+    """The rotation (3, 3) nearest to a matrix with scale."""
     left, _, right = np.linalg.svd(matrix)
     rotation: Floats = left @ right
     return rotation if np.linalg.det(rotation) > 0 else -rotation
 
 
-def _last_line(text: str) -> str:
+def _last_clause(error: object) -> str:
     """The last clause of USD's message, on one line, shortened."""
-    return " ".join(text.split()).split(" : ")[-1][:120]
+    return " ".join(str(error).split()).split(" : ")[-1][:120]

@@ -14,7 +14,7 @@ from pxr import Usd, UsdPhysics, UsdShade
 
 from graspgen_cli.geometry.poses import quaternion_wxyz, rotation_from_wxyz
 from graspgen_cli.grippers.model import build_model
-from graspgen_cli.grippers.read_usd import draft_from_usd
+from graspgen_cli.grippers.read_usd import read_usd
 from graspgen_cli.validate.scene import DEFAULT_CONTACT, turning_arm
 
 started = False
@@ -198,7 +198,7 @@ class World:
 
 def scene(cfg, simulation):
     fingers = {name: getattr(cfg, name).prim_path.rpartition("/")[2] for name in ("finger_0", "finger_1")}
-    built = build_model(draft_from_usd(Path(cfg.gripper.spawn.usd_path)), base_body="body_1", keep=list(fingers.values()))
+    built = build_model(read_usd(Path(cfg.gripper.spawn.usd_path)), base_body="body_1", keep=list(fingers.values()))
     spec = mujoco.MjSpec.from_string(built.mjcf, assets=built.assets)
     spec.option.timestep, spec.option.gravity = simulation.dt, simulation.gravity
     spec.option.integrator, spec.option.cone = mujoco.mjtIntegrator.mjINT_IMPLICITFAST, mujoco.mjtCone.mjCONE_ELLIPTIC
