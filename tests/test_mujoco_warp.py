@@ -204,7 +204,7 @@ def test_where_a_buffer_overflows_the_reference_backend_decides(
     gripper_shape: Callable[[str], GripperShape],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("graspgen_cli.validate.engines.mujoco_warp.worlds.ROWS_A_WORLD", 8)
+    monkeypatch.setattr("graspgen_cli.validate.engines.mujoco_warp.worlds.ROWS_PER_WORLD", 8)
     [(target, grasps, state)] = states(("pear.obj",))
     reference = make_backend("mujoco", threads=1).run(gripper_shape("robotiq_2f_85").gripper, target, grasps, SETTINGS)
     np.testing.assert_array_equal(state.pose_object_in_gripper, reference.pose_object_in_gripper)

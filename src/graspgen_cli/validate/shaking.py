@@ -1,12 +1,11 @@
-"""The gripper shaken: its motion step by step, and what the motion does to whatever is in its hand.
+"""The shaken gripper: its motion step by step, and the inertial forces of that motion on all bodies.
 
-Trials are simulated in the frame of the gripper's base. While that frame moves, every body, the object and the gripper's own links, is
-subject to its inertial forces: those of the frame's acceleration, of its turning faster or slower (Euler), the centrifugal and the Coriolis
-force. With them the motion relative to the gripper is the one that a moved gripper would see, whatever held it, and scene, contacts and
-judge are those of every other trial. Moving the base itself would take a body that follows a path exactly and yet passes its velocity on
-to the fingers, which the engine has not: a mocap body has no velocity, and a driven joint lags behind or needs a mass that spoils the
-solver's tolerance.
-"""
+Trials are simulated in the frame of the gripper's base. While this frame moves, every body, the object and the gripper's own links, is
+subject to inertial forces: of the linear and angular (Euler) acceleration of the frame, the centrifugal and the Coriolis force. With these
+forces the motion relative to the gripper is that of a gripper which really moves; scene, contacts and judge stay the same. MuJoCo has no
+body
+that follows a path exactly and passes its velocity on to the fingers: a mocap body has no velocity, and a driven joint lags behind or needs
+a mass that spoils the solver's tolerance."""
 
 from __future__ import annotations
 
@@ -19,15 +18,15 @@ from graspgen_cli.records import Floats, Gripper
 from graspgen_cli.settings.trials import Shake, ShakeAxis, ShakeKind
 
 SWELLING = 1.5
-"""Periods over which a shake swells, and over which it fades."""
+"""Periods over which the amplitude of a shake grows, and over which it falls."""
 
 
 @dataclass(frozen=True, eq=False)
 class Bodies:
     """B bodies in each of N simulations, in the frame of the gripper's base.
 
-    mass: (N, B) kg. inertia: (N, B, 3) kg m², about the principal axes. position: (N, B, 3) m, of the centres of mass. axes: (N, B, 3, 3),
-    the principal axes as columns. velocity: (N, B, 3) m/s, of the centres of mass. spin: (N, B, 3) rad/s.
+    mass: (N, B) kg. inertia: (N, B, 3) kg m², principal moments. position, velocity: (N, B, 3) m and m/s, of the centres of mass.
+    axes: (N, B, 3, 3), the principal axes as columns. spin: (N, B, 3) rad/s.
     """
 
     mass: Floats
@@ -56,9 +55,11 @@ def shake_motion(gripper: Gripper, shake: Shake, *, steps: int, fps: int) -> Flo
 
 
 def displacement(shake: Shake, time: Floats) -> tuple[Floats, Floats]:
-    """(T,) m or rad, and (T,) m/s or rad/s, at times (T,) s since the shake began: amplitude x sin(2 pi frequency t) times an envelope,
-    3 u² - 2 u³, that swells over the first periods and mirrors itself over the last. So it begins and ends at rest and without a jerk, and
-    is nowhere more than 0.3 % faster than amplitude x (2 pi frequency)² m/s² or rad/s²."""
+    """(T,) m or rad, and (T,) m/s or rad/s, at times (T,) s since the start of the shake: amplitude x sin(2 pi frequency t) times an
+    envelope 3 u² - 2 u³ that grows over the first periods and falls over the last.
+
+    So a shake starts and ends at rest without a jump of its acceleration, which exceeds amplitude x (2 pi frequency)² by at most 0.3 %.
+    """
     duration, _, _, amplitude, frequency = shake
     rate, slope = 2 * math.pi * frequency, frequency / SWELLING
     edge = np.minimum(np.minimum(time, duration - time) * slope, 1.0)
@@ -74,17 +75,17 @@ def _axis_in_base(gripper: Gripper, axis: ShakeAxis) -> Floats:
 
 
 def inertial_wrench(motion: Floats, bodies: Bodies) -> Floats:
-    """(N, B, 6): force (N) on each centre of mass and torque (N m), in the frame of the base, that its motion (N, 9), rows of the table,
-    adds to those of a frame at rest (any text on mechanics, rigid bodies in a moving frame)."""
-    acceleration, turning, faster = (motion[:, None, k : k + 3] for k in (0, 3, 6))
-    at, moves = bodies.position, bodies.velocity
-    frame = acceleration + np.cross(faster, at) + np.cross(turning, np.cross(turning, at)) + 2 * np.cross(turning, moves)
+    """(N, B, 6): force (N) on each centre of mass and torque (N m), in the frame of the base, that follow from the base's motion (N, 9), as
+    `shake_motion` returns it (any text on mechanics, rigid bodies in a moving frame)."""
+    acceleration, omega, alpha = (motion[:, None, k : k + 3] for k in (0, 3, 6))
+    position, spin = bodies.position, bodies.spin
+    euler, centrifugal, coriolis = np.cross(alpha, position), np.cross(omega, np.cross(omega, position)), np.cross(omega, bodies.velocity)
     inertia = np.einsum("nbij,nbj,nbkj->nbik", bodies.axes, bodies.inertia, bodies.axes)
 
-    def turned(vector: Floats) -> Floats:
-        """The inertia times a vector for each body."""
-        return np.einsum("nbij,nbj->nbi", inertia, np.broadcast_to(vector, at.shape))
+    def momentum(vector: Floats) -> Floats:
+        """(N, B, 3): the inertia times an angular velocity for each body."""
+        return np.einsum("nbij,nbj->nbi", inertia, np.broadcast_to(vector, position.shape))
 
-    both = turned(faster) + np.cross(turning, turned(turning))
-    mixed = np.cross(bodies.spin, turned(turning)) + np.cross(turning, turned(bodies.spin)) + turned(np.cross(turning, bodies.spin))
-    return -np.concatenate([bodies.mass[:, :, None] * frame, both + mixed], axis=2)
+    of_base = momentum(alpha) + np.cross(omega, momentum(omega))
+    mixed = np.cross(spin, momentum(omega)) + np.cross(omega, momentum(spin)) + momentum(np.cross(omega, spin))
+    return -np.concatenate([bodies.mass[:, :, None] * (acceleration + euler + centrifugal + 2 * coriolis), of_base + mixed], axis=2)

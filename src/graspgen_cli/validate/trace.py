@@ -1,4 +1,4 @@
-"""One trial step by step: the reference backend's own trial, with an eye on it."""
+"""One trial of the reference engine, recorded step by step."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from graspgen_cli.validate.scene import Scene, contacts, object_pose
 
 @dataclass(frozen=True, eq=False)
 class TrialTrace:
-    """What happened in one trial, after each of its T steps. The gripper stands still in the frame of its base."""
+    """One trial, after each of its T steps. Poses are in the frame of the gripper's base."""
 
     scene: Scene
     stages: tuple[Stage, ...]
-    """With the steps that were made in each; those that the trial did not finish are as they were planned."""
+    """A finished stage has the number of its steps that were made, any other stage the number that was planned."""
     time: Floats
     """(T,) s since the gripper began to close."""
     position: Floats
-    """(T, nq): the scene's generalized positions, m, rad and quaternions."""
+    """(T, nq) generalized positions of the scene: m, rad and quaternions."""
     pose_object_in_gripper: Floats
     """(T, 4, 4)."""
     joint_position: Floats
@@ -38,18 +38,20 @@ class TrialTrace:
     finger_contact_force: Floats
     """(T, 2) N: magnitude of the net contact force between each finger and the object."""
     state: TrialState
-    """The end, of this one trial."""
+    """The end state of the trial."""
     outcome: Outcome
 
     @property
     def closed_at(self) -> float:
-        """s: when the time to close and hold is over and the tugs begin."""
+        """s: end of the first stage, in which the grip closes."""
         return self.stages[0].steps * float(self.scene.model.opt.timestep)
 
     @property
     def slip(self) -> Floats:
-        """(T, 2) m and rad: how far the object, by its centre of mass, moved in the gripper since `closed_at`; NaN before that."""
-        start = np.searchsorted(self.time, self.closed_at - self._half_step)
+        """(T, 2): distance (m) that the object's centre of mass moved in the gripper since `closed_at`, and angle (rad) that the object
+        turned; NaN before `closed_at`."""
+        half_step = float(self.scene.model.opt.timestep) / 2
+        start = np.searchsorted(self.time, self.closed_at - half_step)
         moved = np.full((len(self.time), 2), np.nan)
         if start < len(self.time):
             after = self.pose_object_in_gripper[start:]
@@ -64,8 +66,8 @@ class TrialTrace:
 
     @property
     def failed_at(self) -> float | None:
-        """s: since when the fingers no longer both press on the object until the end, 0 where they never did, and the last step of a
-        trial that diverged; None where the object was held."""
+        """s: last time at which both fingers press on the object, 0 if they never did; for a trial that diverged its end. None if the
+        object was held."""
         if self.outcome is Outcome.HELD:
             return None
         if self.outcome is Outcome.UNSTABLE:
@@ -73,14 +75,9 @@ class TrialTrace:
         pressed = np.flatnonzero(self.pressed)
         return float(self.time[pressed[-1]]) if len(pressed) else 0.0
 
-    @property
-    def _half_step(self) -> float:
-        return float(self.scene.model.opt.timestep) / 2
-
 
 def touching_bodies(trace: TrialTrace) -> tuple[str, ...]:
-    """The gripper's bodies that touch the object at the end of the trial, in the order of the model; what a finger's force does not say:
-    whether other parts of the gripper met the object first."""
+    """The gripper's bodies that touch the object at the end of the trial, in the order of the model: fingers and other links."""
     model = trace.scene.model
     data = mujoco.MjData(model)
     data.qpos[:] = np.nan_to_num(trace.position[-1])
@@ -114,10 +111,7 @@ def trace_trial(
     criterion: JudgeSettings = BOTH_FINGERS,
     variation: Variation | None = None,
 ) -> TrialTrace:
-    """Runs the trial of one grasp, a batch of one, as the reference backend does, and returns what happened on the way.
-
-    The end state and the outcome are those that the backend gives the grasp among others.
-    """
+    """Makes the trial of one grasp, a batch of one. End state and outcome equal those of the same grasp in any other batch."""
     recorder = _Recorder()
     state = MujocoBackend(threads=1, observer=recorder).run(gripper, target, grasp, settings, variation)
     scene = recorder.scene
@@ -138,6 +132,6 @@ def trace_trial(
 
 
 def _as_they_went(plan: tuple[Stage, ...], stage_of_step: Sequence[int], finished: int) -> tuple[Stage, ...]:
-    """The stages, the first `finished` of them with the steps that they took: they end early where the rest would change nothing."""
+    """The stages, the first `finished` of them with the steps that were made: a stage may end early."""
     made = np.bincount(stage_of_step, minlength=len(plan))
     return tuple(replace(stage, steps=int(made[k])) if k < finished else stage for k, stage in enumerate(plan))

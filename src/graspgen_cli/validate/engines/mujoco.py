@@ -1,6 +1,5 @@
-"""Many simulations of one scene, each with physics of its own.
-
-Trials on the CPU with `mujoco.batch`: many simulations of one model, bit-identical at any thread count."""
+"""The reference engine: trials on the CPU with `mujoco.batch`, which steps many simulations of one model and gives the same bits with any
+number of threads."""
 
 from __future__ import annotations
 
@@ -31,9 +30,16 @@ from graspgen_cli.validate.scene import (
 )
 from graspgen_cli.validate.shaking import Bodies, inertial_wrench
 
+Indices = NDArray[np.intp]
+Observer = Callable[[Scene, batch.Batch, Indices], None]
+"""Called after every step with the scene, its simulations and the number of each trial's stage (N,)."""
+
+_BODY_STATE = ("xipos", "ximat", "cvel", "subtree_com")
+"""Positions and velocities of all bodies at the start of the last step, as MuJoCo names them."""
+
 
 def vary(simulations: batch.Batch, scene: Scene, variation: Variation) -> None:
-    """Gives each simulation of the scene its friction, mass and centre of mass, and what the engine derives from them."""
+    """Gives each simulation of the scene the friction, mass and centre of mass of its variation, and what MuJoCo derives from them."""
     body, model = scene.object_body, scene.model
     pieces = model.body_geomadr[body] + np.arange(model.body_geomnum[body])
     simulations.expand("geom_friction")[:, pieces] *= variation.friction[:, None, None]
@@ -44,108 +50,91 @@ def vary(simulations: batch.Batch, scene: Scene, variation: Variation) -> None:
 
 
 def varied_fields(scene: Scene, variation: Variation, names: tuple[str, ...]) -> dict[str, Floats]:
-    """(trials, ...) values of those fields of the scene's model, among `names`, in which the trials differ."""
+    """(trials, ...) values of the fields of the scene's model, among `names`, in which the trials differ."""
     simulations = batch.Batch(scene.model, len(variation.mass), nthread=1)
     vary(simulations, scene, variation)
     found = {name: simulations.expanded(name) for name in names}
     return {name: np.array(values) for name, values in found.items() if values is not None}
 
 
-Bools = NDArray[np.bool_]
-Observer = Callable[[Scene, batch.Batch, NDArray[np.intp]], None]
-"""Looks after every step at the scene, its simulations and the number of the stage (N,) that each is in."""
-
-_OF_BODIES = ("xipos", "ximat", "cvel", "subtree_com")
-"""What is asked of the engine about all bodies: where they are and how they move, as the last step began."""
-
-
 @dataclass(frozen=True, eq=False)
 class _Trials:
-    """Simulations of one scene. motion, first_row: as `motion_table` returns them."""
+    """N trials of one scene. pull: (N,) factors on the forces of the stages. motion, first_row: as `motion_table` returns them."""
 
     scene: Scene
-    gripper: Gripper
     simulations: batch.Batch
+    progress: Progress
     plan: tuple[Stage, ...]
+    pull: Floats
     motion: Floats
-    first_row: NDArray[np.intp]
+    first_row: Indices
 
 
 class MujocoBackend:
-    """The reference backend. observer: called after every step. contact: other than the default only to study what it changes."""
+    """The engine. observer: called after every step. contact: other than the default only to study its effect."""
 
     def __init__(self, *, threads: int, observer: Observer | None = None, contact: ContactModel = DEFAULT_CONTACT) -> None:
-        self._threads, self._contact = threads, contact
-        self._observer = observer
+        self._threads, self._observer, self._contact = threads, observer, contact
 
     def run(
         self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings, variation: Variation | None = None
     ) -> TrialState:
         """See `Backend.run`."""
         scene = build_scene(gripper, target, settings, self._contact)
-        chunk = settings.max_num_envs or max(len(grasps), 1)
-        parts = [slice(i, i + chunk) for i in range(0, len(grasps), chunk)]
-        states = [self._run_chunk(scene, gripper, target, grasps[i], settings, variation and variation[i]) for i in parts]
+        inside = started_inside(scene, gripper, target, grasps)
+        variation = variation or Variation.of_tugs(np.ones(len(grasps)))
+        at_once, states = settings.max_num_envs or max(len(grasps), 1), []
+        for first in range(0, len(grasps), at_once):
+            part = slice(first, first + at_once)
+            trials = _start(scene, gripper, grasps[part], settings, variation[part], threads=self._threads)
+            count = len(trials.pull)
+            trials.progress.begin(np.arange(count), inverse(grasps[part].pose_gripper_in_object), [bounds(gripper, target)] * count)
+            states.append(self._run_to_end(trials, inside[part]))
         return join_states(states, len(gripper.joint_names))
 
-    def _run_chunk(
-        self,
-        scene: Scene,
-        gripper: Gripper,
-        target: TargetObject,
-        grasps: GraspBatch,
-        settings: SimulationSettings,
-        variation: Variation | None,
-    ) -> TrialState:
-        count = len(grasps)
-        trials = _start(scene, gripper, grasps, settings, variation, threads=min(self._threads, count))
-        pull = np.ones(count) if variation is None else variation.pull
-        inside = started_inside(scene, gripper, target, grasps)
-        progress = Progress(gripper, trials.plan, settings, count)
-        progress.begin(np.arange(count), inverse(grasps.pose_gripper_in_object), [bounds(gripper, target)] * count)
+    def _run_to_end(self, trials: _Trials, inside: NDArray[np.bool_]) -> TrialState:
         slots, states = [], []
-        while progress.running.any():
-            made = _advance(trials, progress, self._observer)
+        while trials.progress.running.any():
+            made = _advance(trials, self._observer)
             seen = _observe(trials)
-            ended, entered = progress.look(seen, made)
+            ended, entered = trials.progress.look(seen, made)
             slots.append(ended)
-            states.append(progress.state(ended, seen, inside))
-            for stage in np.unique(progress.stage[entered]):
-                of_stage, wrench = entered[progress.stage[entered] == stage], trials.simulations.bind("xfrc_applied")
-                wrench[of_stage] = 0.0
-                wrench[of_stage, scene.object_body, :3] = np.outer(pull[of_stage], trials.plan[stage].force_in_base)
-        return in_order(join_states(states, len(gripper.joint_names)), np.concatenate(slots))
+            states.append(trials.progress.state(ended, seen, inside))
+            _pull(trials, entered)
+        return in_order(join_states(states, 0), np.concatenate(slots))
 
 
 def _start(
-    scene: Scene, gripper: Gripper, grasps: GraspBatch, settings: SimulationSettings, variation: Variation | None, *, threads: int
+    scene: Scene, gripper: Gripper, grasps: GraspBatch, settings: SimulationSettings, variation: Variation, *, threads: int
 ) -> _Trials:
-    """Gripper at the grasps' openings, object at their poses, the grip's force on."""
-    simulations = batch.Batch(scene.model, len(grasps), nthread=threads)
-    grip = np.ones(len(grasps)) if variation is None else variation.grip_force
-    if variation is not None and not variation.is_of_tugs_alone:
+    """The gripper at the grasps' openings, the object at their poses, the grip's force on."""
+    simulations = batch.Batch(scene.model, len(grasps), nthread=min(threads, len(grasps)))
+    if not variation.is_of_tugs_alone:
         vary(simulations, scene, variation)
     simulations.bind("qpos")[:] = start_position(scene, gripper, grasps)
-    simulations.bind("qfrc_applied")[:] = np.outer(grip, scene.effort)
+    simulations.bind("qfrc_applied")[:] = np.outer(variation.grip_force, scene.effort)
     plan = stages(gripper, settings, scene.mass)
     motion, first_row = motion_table(plan)
-    for name in ("sensordata", *(_OF_BODIES if first_row.any() else ())):
+    for name in ("sensordata", *(_BODY_STATE if first_row.any() else ())):
         simulations.bind(name)
-    return _Trials(scene, gripper, simulations, plan, motion, first_row)
+    progress = Progress(gripper, plan, settings, len(grasps))
+    return _Trials(scene, simulations, progress, plan, variation.pull, motion, first_row)
 
 
-def _advance(trials: _Trials, progress: Progress, observer: Observer | None) -> NDArray[np.intp]:
+def _advance(trials: _Trials, observer: Observer | None) -> Indices:
     """Steps the running trials to their next look. (N,) steps made."""
+    progress = trials.progress
     made = np.where(progress.running, np.minimum(progress.interval, progress.left), 0)
-    row = _motion_row(trials, progress)
-    for steps, shaken in sorted({(int(made[i]), bool(row[i] != STILL)) for i in np.flatnonzero(progress.running)}):
-        ids = np.flatnonzero((made == steps) & ((row != STILL) == shaken))
-        if observer is None and not shaken:
+    row = _motion_row(trials)
+    moves = row != STILL
+    for steps, moving in sorted({(int(made[i]), bool(moves[i])) for i in np.flatnonzero(progress.running)}):
+        ids = np.flatnonzero((made == steps) & (moves == moving))
+        if observer is None and not moving:
             trials.simulations.step(ids, nstep=steps)
             continue
-        # One at a time, which gives the same states.
+        # One step at a time gives the same states.
         for step in range(steps):
-            if shaken:
+            if moving:
                 _apply_motion(trials, ids, trials.motion[row[ids] + step])
             trials.simulations.step(ids, nstep=1)
             if observer is not None:
@@ -153,21 +142,22 @@ def _advance(trials: _Trials, progress: Progress, observer: Observer | None) -> 
     return made
 
 
-def _motion_row(trials: _Trials, progress: Progress) -> NDArray[np.intp]:
-    """(N,) row of the motion for each trial's next step."""
-    first = trials.first_row[progress.stage]
-    done = np.array([stage.steps for stage in trials.plan])[progress.stage] - progress.left
+def _motion_row(trials: _Trials) -> Indices:
+    """(N,) row of the table of motion for each trial's next step."""
+    stage = trials.progress.stage
+    first = trials.first_row[stage]
+    done = np.array([each.steps for each in trials.plan])[stage] - trials.progress.left
     return np.where(first == STILL, STILL, first + done)
 
 
-def _apply_motion(trials: _Trials, ids: NDArray[np.intp], motion: Floats) -> None:
-    """Puts on all bodies of the simulations `ids` what the gripper's motion (len(ids), 9) does to them."""
+def _apply_motion(trials: _Trials, ids: Indices, motion: Floats) -> None:
+    """Applies to all bodies of the simulations `ids` the inertial forces of the base's motion (len(ids), 9)."""
     model = trials.scene.model
-    position, axes, moving, origin = (np.asarray(trials.simulations.bind(name)[ids]) for name in _OF_BODIES)
+    position, axes, moving, origin = (np.asarray(trials.simulations.bind(name)[ids]) for name in _BODY_STATE)
     spin = moving[:, :, :3]
-    # The engine gives each body's velocity at the centre of mass of the whole tree that it belongs to.
+    # MuJoCo gives each body's velocity at the centre of mass of the body's whole tree.
     velocity = moving[:, :, 3:] + np.cross(spin, position - origin[:, model.body_rootid])
-    # Trials may have masses of their own.
+    # Varied trials have masses of their own.
     mass, inertia = (
         np.broadcast_to(getattr(model, name), (len(ids), *getattr(model, name).shape)) if own is None else own[ids]
         for name, own in ((name, trials.simulations.expanded(name)) for name in ("body_mass", "body_inertia"))
@@ -176,16 +166,24 @@ def _apply_motion(trials: _Trials, ids: NDArray[np.intp], motion: Floats) -> Non
     trials.simulations.bind("xfrc_applied")[ids] = inertial_wrench(motion, bodies)
 
 
+def _pull(trials: _Trials, entered: Indices) -> None:
+    """Applies to the objects of trials that `entered` a stage the stage's force, and nothing to other bodies."""
+    stage, wrench = trials.progress.stage[entered], trials.simulations.bind("xfrc_applied")
+    force = trials.pull[entered, None] * np.array([each.force_in_base for each in trials.plan])[stage]
+    wrench[entered] = 0.0
+    wrench[entered, trials.scene.object_body, :3] = force
+
+
 def _observe(trials: _Trials) -> Observation:
     scene, qpos = trials.scene, np.array(trials.simulations.bind("qpos"))
     sensordata = trials.simulations.bind("sensordata")
     touching, force = contacts(scene, sensordata)
     pose = object_pose(scene, qpos, scene.pose_object_in_body)
-    return Observation(pose, force, touching, qpos[:, scene.joint_qpos], _finite(trials), overlap(scene, sensordata))
+    return Observation(pose, force, touching, qpos[:, scene.joint_qpos], _is_valid(trials), overlap(scene, sensordata))
 
 
-def _finite(trials: _Trials) -> Bools:
-    """(N,) states that are finite and about which the engine never warned of a bad position, velocity or acceleration."""
+def _is_valid(trials: _Trials) -> NDArray[np.bool_]:
+    """(N,) simulations whose state is finite and about which MuJoCo never warned of a bad position, velocity or acceleration."""
     bad = [mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC]
     warned = (trials.simulations.warning[:, [int(w) for w in bad], 1] > 0).any(axis=1)
     return np.isfinite(trials.simulations.bind("qpos")).all(axis=1) & ~warned

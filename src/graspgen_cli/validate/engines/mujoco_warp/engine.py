@@ -1,4 +1,4 @@
-"""Trials on an NVIDIA GPU with MuJoCo Warp: the trials of many objects in flight at once."""
+"""The engine on NVIDIA GPUs, with MuJoCo Warp: trials of many objects at once on one device."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from graspgen_cli.validate.engines.mujoco_warp.worlds import Worlds
 _LOG = logging.getLogger(__name__)
 
 WORLDS = 32768
-"""Trials in flight at most. A step of twice as many costs an NVIDIA H200 less than twice the time: with 8,192 worlds it makes 1.7 million
-world-steps a second, with 16,384 2.1 million. But the last trials of an object take longer the more others there are."""
-MEMORY_A_WORLD = 700_000
-"""bytes: what a world of the smallest room takes, and some more (0.56 MB were seen)."""
+"""Most trials at once. On an NVIDIA H200, 8,192 worlds make 1.7 million world-steps a second, 16,384 worlds 2.1 million. But with more
+worlds the last trials of an object take longer."""
+MEMORY_PER_WORLD = 700_000
+"""bytes: memory of a world of the smallest size class, with a margin (measured: 0.56 MB)."""
 SHARE_OF_MEMORY = 0.6
-"""How much of a GPU's free memory the worlds of a room may take."""
-ROOMS = (128, 512, 2048)
-"""Pieces that scenes have room for: an absent piece costs little. Where they are more, worlds are fewer."""
+"""Share of a GPU's free memory for the worlds of a size class."""
+SIZE_CLASSES = (128, 512, 2048)
+"""Most convex pieces of an object in each size class. Absent pieces cost little. A class of more pieces has fewer worlds."""
 LANES = 2
-"""Lanes of each room, so that the device is at work on one while this process looks after the other."""
+"""Lanes of each size class: the device steps one while this process handles the results of the other."""
 SCENE_THREADS = 4
-"""Scenes are compiled beside the simulation."""
+"""Threads that compile scenes and join results during the simulation."""
 
 
 @dataclass(eq=False)
-class _Room:
-    """The lanes of scenes with room for so many pieces, each with `count` worlds, and the objects that wait for one."""
+class _SizeClass:
+    """The lanes for objects of at most `pieces` pieces, each with `count` worlds, and the objects that wait for a lane."""
 
     pieces: int
     count: int
@@ -48,11 +48,12 @@ class _Room:
     waiting: deque[LaneObject] = field(default_factory=deque)
 
     def is_busy(self) -> bool:
-        """Whether there is anything to do."""
+        """Whether any object waits or is in a lane."""
         return bool(self.waiting) or any(lane.is_busy() for lane in self.lanes)
 
-    def look(self) -> Iterator[LaneObject]:
-        """Looks at each lane in turn, gives it objects where it runs short of them, and has it go on; yields the objects that are done."""
+    def advance(self) -> Iterator[LaneObject]:
+        """For each lane: takes the results of its last steps, adds objects if it runs short, starts its next steps. Yields the objects
+        whose trials are done."""
         for lane in self.lanes:
             if lane.is_stepping:
                 yield from lane.finish()
@@ -66,88 +67,84 @@ class _Room:
                 lane.begin()
 
 
-def _those_done(ending: list[Future[ObjectResults | ObjectFailed]], *, idle: bool) -> Iterator[ObjectResults | ObjectFailed]:
-    """Takes out the results that are there, in whatever order; where there is nothing else to do, `idle`, it waits for one."""
+def _take_done(results: list[Future[ObjectResults | ObjectFailed]], *, idle: bool) -> Iterator[ObjectResults | ObjectFailed]:
+    """Removes and yields the results that are done. idle: wait for one, since nothing else is to be done."""
     if idle:
-        wait(ending, return_when=FIRST_COMPLETED)
-    done = [each for each in ending if each.done()]
+        wait(results, return_when=FIRST_COMPLETED)
+    done = [each for each in results if each.done()]
     for each in done:
-        ending.remove(each)
+        results.remove(each)
         yield each.result()
 
 
 class MujocoWarpSimulator:
-    """A device with one gripper on it; see `Simulator`. Objects go through lanes, those with many pieces through others."""
+    """A device with one gripper on it; see `Simulator`."""
 
     takes_more = True
 
     def __init__(self, gripper: Gripper, settings: SimulationSettings, *, device: str, worlds: int = 0, threads: int = 1) -> None:
+        """worlds: most trials at once; 0: those of the settings, or as many as the memory allows."""
         self._gripper, self._settings, self._device = gripper, settings, device
         self._most = worlds or settings.max_num_envs
-        self._threads = threads
-        self._rooms: dict[int, _Room] = {}
+        self._reference = MujocoBackend(threads=threads)
+        self._classes: dict[int, _SizeClass] = {}
 
     def warm_up(self) -> None:
-        """Compiles or loads the kernels for objects of usual size."""
-        self._room(ROOMS[0])
+        """Compiles or loads the kernels for objects of the smallest size class."""
+        self._size_class(SIZE_CLASSES[0])
 
     def run(self, trials: Sequence[ObjectTrials], more: More = list) -> Iterator[ObjectResults | ObjectFailed]:
         """See `Simulator.run`."""
         with ThreadPoolExecutor(SCENE_THREADS) as pool:
             preparing: deque[Future[LaneObject | ObjectFailed]] = deque()
-            ending: list[Future[ObjectResults | ObjectFailed]] = []
-            come: Sequence[ObjectTrials] = trials
-            while come or preparing or ending or self._is_busy():
-                preparing.extend(pool.submit(self._prepared, each) for each in come)
-                yield from self._take_prepared(preparing, idle=not ending)
-                ending.extend(pool.submit(self._results, each) for room in self._rooms.values() for each in room.look())
-                yield from _those_done(ending, idle=not self._is_busy())
-                for room in self._rooms.values():
-                    self._add_lane(room)
-                come = more()
+            results: list[Future[ObjectResults | ObjectFailed]] = []
+            arrived: Sequence[ObjectTrials] = trials
+            while arrived or preparing or results or self._is_busy():
+                preparing.extend(pool.submit(self._prepare, each) for each in arrived)
+                yield from self._take_prepared(preparing, idle=not results)
+                results.extend(pool.submit(self._results, each) for size in self._classes.values() for each in size.advance())
+                yield from _take_done(results, idle=not self._is_busy())
+                for size in self._classes.values():
+                    if size.waiting and len(size.lanes) < LANES:
+                        size.lanes.append(self._make_lane(size))
+                arrived = more()
 
     def _is_busy(self) -> bool:
-        return any(room.is_busy() for room in self._rooms.values())
+        return any(size.is_busy() for size in self._classes.values())
 
-    def _prepared(self, trials: ObjectTrials) -> LaneObject | ObjectFailed:
-        """An object of which the engine makes no scene is not to take others along."""
+    def _prepare(self, trials: ObjectTrials) -> LaneObject | ObjectFailed:
+        """The object with its compiled scene. An object that MuJoCo cannot compile fails alone."""
         try:
             return lane_object(self._gripper, trials, self._settings)
         except Exception as error:
             return ObjectFailed.of(trials.number, error)
 
     def _take_prepared(self, preparing: deque[Future[LaneObject | ObjectFailed]], *, idle: bool) -> Iterator[ObjectFailed]:
-        """Puts the objects that are ready into their rooms; where there is nothing else to do, `idle`, it waits for one. Yields those that
-        cannot be had."""
+        """Moves the prepared objects to their size classes, and yields those that failed. idle: wait for one if no lane is busy."""
         while preparing and (preparing[0].done() or (idle and not self._is_busy())):
             each = preparing.popleft().result()
             if isinstance(each, ObjectFailed):
                 yield each
                 continue
             pieces = len(each.trials.target.pieces)
-            self._room(next((room for room in ROOMS if pieces <= room), pieces)).waiting.append(each)
+            self._size_class(next((most for most in SIZE_CLASSES if pieces <= most), pieces)).waiting.append(each)
 
-    def _room(self, pieces: int) -> _Room:
-        if pieces not in self._rooms:
-            self._rooms[pieces] = _Room(pieces, self._count(pieces))
-            self._rooms[pieces].lanes.append(self._made_lane(self._rooms[pieces]))
-        return self._rooms[pieces]
+    def _size_class(self, pieces: int) -> _SizeClass:
+        if pieces not in self._classes:
+            self._classes[pieces] = size = _SizeClass(pieces, self._count(pieces))
+            size.lanes.append(self._make_lane(size))
+        return self._classes[pieces]
 
     def _count(self, pieces: int) -> int:
-        """Worlds of one lane: as many as were asked for, else a power of two of them for which there is memory."""
+        """Worlds of one lane: the number that was asked for, else the largest power of two that the memory allows."""
         if self._most:
             return max(1, self._most // LANES)
         memory = wp.get_device(self._device).free_memory * SHARE_OF_MEMORY
-        fitting = min(memory / MEMORY_A_WORLD, WORLDS) / LANES / max(pieces / ROOMS[0], 1.0)
+        fitting = min(memory / MEMORY_PER_WORLD, WORLDS) / LANES / max(pieces / SIZE_CLASSES[0], 1.0)
         return 1 << max(int(math.log2(max(fitting, 1.0))), 0)
 
-    def _add_lane(self, room: _Room) -> None:
-        """One more where trials still wait; it is made while the device is at work on the others."""
-        if room.waiting and len(room.lanes) < LANES:
-            room.lanes.append(self._made_lane(room))
-
-    def _made_lane(self, room: _Room) -> Lane:
-        worlds = Worlds(self._gripper, self._settings, count=room.count, pieces=room.pieces, device=self._device)
+    def _make_lane(self, size: _SizeClass) -> Lane:
+        worlds = Worlds(self._gripper, self._settings, count=size.count, pieces=size.pieces, device=self._device)
         worlds.warm_up()
         return Lane(worlds, self._gripper, self._settings)
 
@@ -158,24 +155,22 @@ class MujocoWarpSimulator:
             return ObjectFailed.of(each.trials.number, error)
 
     def _state(self, each: LaneObject) -> TrialState:
-        """The end states, with those trials made anew on the reference backend in which a buffer overflowed or a number was not finite, and
-        those in which the fingers press on what is jammed by another link: whether they reach it depends on how far the link gives way,
-        and an edge along a link has two points of contact there, but now and then only one here, which gives way too far."""
-        state = each.state(len(self._gripper.joint_names))
-        doubted = ~state.finite | each.jammed()
-        doubtful = np.flatnonzero(doubted)
-        if doubtful.size:
-            trials, sure = each.trials, np.flatnonzero(~doubted)
-            varied = trials.variation and trials.variation[doubtful]
-            reference = MujocoBackend(threads=self._threads)
-            again = reference.run(self._gripper, trials.target, trials.grasps[doubtful], self._settings, varied)
-            joined = join_states([rows(state, sure), again], len(self._gripper.joint_names))
-            state = in_order(joined, np.concatenate([sure, doubtful]))
-        return state
+        """The end states. The reference engine repeats the trials in which a buffer overflowed or a number is not finite, and those in
+        which the fingers press on an object that another link jams: whether the fingers reach it depends on how far that link gives way.
+        An edge along a link has two contact points, but in single precision at times only one, which then gives way too far."""
+        trials, state = each.trials, each.state(len(self._gripper.joint_names))
+        in_doubt = ~state.finite | each.jammed()
+        doubtful, sure = np.flatnonzero(in_doubt), np.flatnonzero(~in_doubt)
+        if not doubtful.size:
+            return state
+        varied = trials.variation and trials.variation[doubtful]
+        repeated = self._reference.run(self._gripper, trials.target, trials.grasps[doubtful], self._settings, varied)
+        joined = join_states([rows(state, sure), repeated], len(self._gripper.joint_names))
+        return in_order(joined, np.concatenate([sure, doubtful]))
 
 
 class MujocoWarpBackend:
-    """The engine as other parts of the program ask for it."""
+    """The engine in this process."""
 
     def __init__(self, *, threads: int, device: str = "cuda:0", worlds: int = 0) -> None:
         self._threads, self._device, self._count = threads, device, worlds
@@ -202,10 +197,7 @@ class MujocoWarpBackend:
 
     @staticmethod
     def open_simulator(gripper: Gripper, settings: SimulationSettings, *, device: str) -> MujocoWarpSimulator:
-        """A device with this gripper on it, warm.
-
-        Raises: SettingsError where there is no such device.
-        """
+        """A device with this gripper on it, its kernels loaded. Raises SettingsError if the device does not exist."""
         wp.init()
         if device not in map(str, wp.get_devices()):
             raise SettingsError(f"mujoco-warp finds no device {device}; there are {', '.join(map(str, wp.get_devices()))}")

@@ -1,4 +1,4 @@
-"""Many simulations side by side on one device with MuJoCo Warp: worlds that each hold one trial of any object at a time."""
+"""Many simulations on one device with MuJoCo Warp: worlds, each with one trial of any object at a time."""
 
 from __future__ import annotations
 
@@ -35,30 +35,33 @@ from graspgen_cli.validate.scene import Scene, build_scene, contacts, object_pos
 Bools = NDArray[np.bool_]
 Indices = NDArray[np.intp]
 
-CONTACTS_A_WORLD = 32
-"""Room for contacts, as an average over the worlds."""
-ROWS_A_WORLD = 256
-"""Room for constraint rows in each world."""
+CONTACTS_PER_WORLD = 32
+"""Capacity for contacts, as an average over the worlds."""
+ROWS_PER_WORLD = 256
+"""Capacity for constraint rows in each world."""
 _PARKED = 100.0
-"""m: where objects of worlds without a trial are."""
+"""m: coordinates of the objects in worlds without a trial."""
 _HALVINGS = 4
+"""A step takes all worlds, or the first half, quarter, … of the worlds, with this number of halvings at most."""
 _PAUSE, _LOOKS = 5e-4, 4000
-"""s between two looks whether a GPU is done, which steps for some 50 ms, and how often at most."""
-_LEAST_ROOM = 1 << 18
-"""Rows that a table of meshes has room for from the start: where one moves, the step is captured anew, which takes a third of a second."""
+"""s between two looks at whether a GPU is done, which steps for some 50 ms; and the largest number of looks."""
+_LEAST_ROWS = 1 << 18
+"""Initial capacity (rows) of a table of meshes. When a table moves, the step is captured again, which takes a third of a second."""
 _GROWTH = 4
-"""How many times larger a table becomes where it is full."""
+"""Factor by which a full table grows."""
 _LEAST_SIZES = {"npolygonmax": 96, "nmeshdegmax": 80}
-"""Corners of a polygon and polygons at a corner that there is room for from the start."""
+"""Initial capacity for the corners of a polygon and for the polygons at a corner."""
 _STEP_OF_SIZES = 32
-"""Sizes of buffers are multiples of this, so that they seldom change."""
+"""Capacities are multiples of this number, so that they seldom change."""
 _HARMLESS = ("ITERATIONS", "LS_ITERATIONS")
-"""Limits that the solver may reach, as MuJoCo's own does, and still be right."""
+"""Limits that the solver may reach, as MuJoCo's own solver does, with a valid result."""
 
 
 class Worlds:
-    """`count` worlds of one gripper, for objects of up to `pieces` pieces. Who uses them knows slots: which world a slot's trial is in
-    changes when those that run are gathered in the first worlds."""
+    """`count` worlds of one gripper, for objects of up to `pieces` convex pieces.
+
+    A caller addresses slots. The world of a slot changes when the running trials are gathered in the first worlds.
+    """
 
     def __init__(self, gripper: Gripper, settings: SimulationSettings, *, count: int, pieces: int, device: str) -> None:
         self._device = wp.get_device(device)
@@ -66,22 +69,22 @@ class Worlds:
         self.count, self.pieces = count, pieces
         self.scene = build_scene(gripper, _cube(pieces), settings, sees_distance=False)
         template = self.scene.model
-        # MuJoCo Warp knows no automatic reset, so there is nothing to switch off.
+        # MuJoCo Warp has no automatic reset, so the flag that disables it is dropped.
         template.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
         with self._here():
             self._model = mjw.put_model(template)
             self._model.opt.warn_overflow = False
             for size, least in _LEAST_SIZES.items():
                 setattr(self._model, size, max(getattr(self._model, size), least))
-            self._data = mjw.make_data(template, nworld=count, nconmax=CONTACTS_A_WORLD, njmax=ROWS_A_WORLD)
+            self._data = mjw.make_data(template, nworld=count, nconmax=CONTACTS_PER_WORLD, njmax=ROWS_PER_WORLD)
             self._fields = {name: self._widened(name) for name in (*FIELDS_OF_TRIALS, "geom_dataid")}
-            # Where the gripper is in its motion, in each world: the row that the next step takes.
+            # The row of the table of motion that each world's next step takes.
             motion, self._first_row = motion_table(stages(gripper, settings, self.scene.mass))
             self._motion = wp.array(motion.astype(np.float32))
             self._row = wp.full((count, 1), STILL, dtype=wp.int32)
             self._data.qfrc_applied.assign(np.tile(self.scene.effort.astype(np.float32), (count, 1)))
             self._readings = Readings(self._data, links_of_no_finger(self.scene, gripper))
-        # A step of fewer worlds costs less: those in use are the first.
+        # A step of fewer worlds costs less, so the running trials are kept in the first worlds.
         self._sizes = sorted({max(count >> halvings, 1) for halvings in range(_HALVINGS + 1)})
         self._frames: list[Floats] = []
         self._frame = np.tile(np.eye(4), (count, 1, 1))
@@ -97,7 +100,7 @@ class Worlds:
         self._harmful = ~sum(int(mjw.OverflowType[name]) for name in _HARMLESS)
 
     def _widened(self, name: str) -> Any:
-        """The flat memory of a model's field, which now has one row a world."""
+        """Gives a model's field one row for each world; returns its memory as a flat table."""
         field = getattr(self._model, name)
         wide = wp.empty((self.count, *field.shape[1:]), dtype=field.dtype)
         first, every = wp.zeros(self.count, dtype=wp.int32), wp.array(np.arange(self.count, dtype=np.int32))
@@ -106,7 +109,7 @@ class Worlds:
         return flat(wide)
 
     def warm_up(self) -> None:
-        """Compiles or loads every kernel of a step, with nothing in the worlds."""
+        """Compiles or loads every kernel of a step, with all worlds parked."""
         self.add_objects([self.scene])
         self.park(np.arange(self.count))
         self.step(2, np.arange(self.count))
@@ -114,11 +117,11 @@ class Worlds:
         self.forget_objects()
 
     def forget_objects(self) -> None:
-        """Makes room: no world has a trial of the objects so far any more."""
+        """Drops all objects. No world may have a trial of them."""
         self._frames, self._used = [], {}
 
     def add_objects(self, scenes: list[Scene]) -> None:
-        """Adds objects for trials to come; they are numbered in the order in which they came."""
+        """Adds objects for later trials; they are numbered in the order in which they are added."""
         models = [scene.model for scene in scenes]
         with self._here():
             start = self._used.get("mesh_vertnum", 0)
@@ -131,17 +134,16 @@ class Worlds:
         self._frames += [scene.pose_object_in_body for scene in scenes]
 
     def _add_meshes(self, meshes: dict[str, Table]) -> None:
-        """Puts the meshes behind those that are there, into memory that stays in its place while it is large enough, so that the captured
-        graph stays good."""
+        """Appends meshes to the tables on the device. A captured graph stays valid while the tables keep their place."""
         starts = {name: self._used.get(name, 0) for name in meshes}
         for name, values in meshes.items():
             target = ADDRESSES.get(name)
             moved: Table = values
             if target is not None:
                 moved = np.where(values < 0, values, values + starts[target]).astype(np.int32)
-            room = self._meshes.get(name)
+            before = self._meshes.get(name)
             self._append(self._meshes, name, moved, dtype=getattr(self._model, name).dtype)
-            if self._meshes[name] is not room:
+            if self._meshes[name] is not before:
                 setattr(self._model, name, self._meshes[name])
                 self._graphs = {}
         for size, counts in (("npolygonmax", "mesh_polyvertnum"), ("nmeshdegmax", "mesh_polymapnum")):
@@ -151,22 +153,22 @@ class Worlds:
                 self._graphs = {}
 
     def _append(self, tables: dict[str, Any], name: str, values: Table, *, dtype: Any = None) -> None:
-        """Writes values behind those of a table on the device, which moves to a larger place where it is full."""
-        used, room = self._used.get(name, 0), tables.get(name)
-        if room is None or len(room) < used + len(values):
-            rows = max(_GROWTH * (used + len(values)), _LEAST_ROOM if dtype else 0)
+        """Appends values to a table on the device. A full table moves to larger memory."""
+        used, table = self._used.get(name, 0), tables.get(name)
+        if table is None or len(table) < used + len(values):
+            rows = max(_GROWTH * (used + len(values)), _LEAST_ROWS if dtype else 0)
             shape = (rows, *values.shape[1:])
             larger = wp.zeros(rows if dtype else shape, dtype=dtype or wp.dtype_from_numpy(values.dtype))
-            if room is not None and used:
-                wp.copy(larger, room, count=used * (room.size // len(room)))
-            tables[name] = room = larger
-        width = room.size // len(room)
+            if table is not None and used:
+                wp.copy(larger, table, count=used * (table.size // len(table)))
+            tables[name] = table = larger
+        width = table.size // len(table)
         if len(values):
-            wp.copy(room, wp.array(values, dtype=room.dtype), dest_offset=used * width, count=len(values) * width)
+            wp.copy(table, wp.array(values, dtype=table.dtype), dest_offset=used * width, count=len(values) * width)
         self._used[name] = used + len(values)
 
     def load(self, slots: Indices, objects: Indices, qpos: Floats) -> None:
-        """Puts trials into `slots`: of which of the objects taken, and from which positions (len(slots), nq)."""
+        """Puts trials into `slots`: of objects with these numbers (len(slots),), at positions (len(slots), nq)."""
         self._frame[slots] = [self._frames[each] for each in objects]
         with self._here():
             to, of = wp.array(self._world[slots].astype(np.int32)), wp.array(objects.astype(np.int32))
@@ -186,8 +188,8 @@ class Worlds:
             self._varied[self._world[slots]] = False
 
     def vary(self, slots: Indices, fields: dict[str, Floats], effort: Floats) -> None:
-        """Gives the trials in `slots` values of their own (len(slots), ...) of fields of the model, and the forces that close the
-        gripper (len(slots), nv), until others are loaded there."""
+        """Gives the trials in `slots` their own values (len(slots), ...) of model fields and their own closing efforts (len(slots), nv),
+        until other trials are loaded there."""
         self._varied[self._world[slots]] = True
         with self._here():
             to, rest = wp.array(self._world[slots].astype(np.int32)), wp.array(np.arange(len(slots), dtype=np.int32))
@@ -207,14 +209,14 @@ class Worlds:
             copy_rows(wp.array(self._first_row[stage].astype(np.int32)[:, None]), of, self._row, to)
 
     def park(self, slots: Indices) -> None:
-        """Takes the objects of slots without a trial out of the gripper's reach."""
+        """Moves the objects of slots without a trial out of the gripper's reach."""
         qpos = np.tile(self.scene.model.qpos0, (len(slots), 1))
         qpos[:, self.scene.object_qpos] = _PARKED
         self.load(slots, np.zeros(len(slots), np.intp), qpos)
 
     def step(self, steps: int, running: Indices) -> None:
-        """Steps the worlds of the slots that are `running`, and as many others as it is simpler not to leave out; on a GPU it returns
-        before they have."""
+        """Steps the worlds of the `running` slots, and other worlds that share the launch. On a GPU it returns before the steps are
+        made."""
         self._sent = False
         size = next(size for size in self._sizes if size >= len(running))
         if self._world[running].max() >= size:
@@ -227,13 +229,13 @@ class Worlds:
                 self._step(size)
 
     def _gather(self, running: Indices, size: int) -> None:
-        """Moves the running trials that are not in the first `size` worlds there, to where none is running."""
+        """Moves running trials from outside the first `size` worlds to worlds inside without a running trial."""
         far = running[self._world[running] >= size]
         source, slot_of_world = self._world[far], np.argsort(self._world)
         target = np.setdiff1d(np.arange(size), self._world[running])[: len(far)]
         data = self._data
         state = (data.qpos, data.qvel, data.qacc_warmstart, data.qacc, data.overflow, data.qfrc_applied, self._row)
-        # What the gripper's motion does to the bodies goes by where they were as the last step began.
+        # The inertial forces of the next step follow from the bodies' state at the start of the last step.
         state += (data.xipos, data.ximat, data.cvel, data.subtree_com) if len(self._motion) > 1 else ()
         with self._here():
             of, to = wp.array(source.astype(np.int32)), wp.array(target.astype(np.int32))
@@ -251,7 +253,7 @@ class Worlds:
         elif size in self._graphs:
             wp.capture_launch(self._graphs[size])
         else:
-            # Kernels that are not loaded yet cannot be captured, so the very first step runs without a graph.
+            # A capture fails for kernels that are not loaded yet, so the first step runs without a graph.
             if not self._loaded:
                 self._step_once()
                 self._loaded = True
@@ -268,29 +270,28 @@ class Worlds:
 
     @contextlib.contextmanager
     def _here(self) -> Iterator[None]:
-        """On this device, and in a stream of these worlds' own, so that others do not wait for them."""
+        """On this device, in the worlds' own stream, so that other streams do not wait."""
         with wp.ScopedDevice(self._device), wp.ScopedStream(self._stream) if self._stream else contextlib.nullcontext():
             yield
 
     def mark(self) -> None:
-        """Notes the contacts of the last step for `marked`; on a GPU it returns before that step is made."""
+        """Keeps the contacts of the last step for `marked`; on a GPU it returns before that step is made."""
         with self._here():
             self._readings.mark()
 
     def marked(self) -> Floats:
-        """(count,) m, at most 0: distance of the deepest contact in each slot's world in the step that was marked. Ask before any of them
-        is stepped again."""
+        """(count,) m, at most 0: distance of the deepest contact of each slot in the marked step. Call before the slots change worlds."""
         self._wait()
         return self._readings.marked()[self._world].astype(np.float64)
 
     def send(self) -> None:
-        """Has what the worlds look like after the steps so far made ready for `observe`; on a GPU it returns before it is."""
+        """Copies the state after the steps so far for `observe`; on a GPU it returns before the copy is made."""
         with self._here():
             self._readings.send()
         self._sent = True
 
     def observe(self) -> Observation:
-        """What the slots' worlds look like now."""
+        """The state of the slots' worlds."""
         if not self._sent:
             self.send()
         self._wait()
@@ -303,13 +304,13 @@ class Worlds:
         return Observation(pose, force, touching, position[:, self.scene.joint_qpos], finite, depth)
 
     def depth_of_links(self) -> Floats:
-        """(count,) m: how deep a link of no finger was in the object in each slot's world when it was observed last."""
+        """(count,) m: depth of the links outside the fingers in each slot's object at the last `observe`."""
         return -self._readings.seen()[-1][self._world].astype(np.float64)
 
     def _wait(self) -> None:
         if not self._stream:
             return
-        # To synchronise keeps a core busy, which those who prepare objects can use; but it tells of errors.
+        # Synchronising keeps a core busy that could prepare objects, so wait first; it is still called, since it reports errors.
         for _ in range(_LOOKS):
             if self._stream.is_complete:
                 break
@@ -318,17 +319,17 @@ class Worlds:
 
 
 def links_of_no_finger(scene: Scene, gripper: Gripper) -> NDArray[np.int32]:
-    """(geoms,) 1 for those of the gripper that are on no finger, 0 for the others."""
+    """(geoms,) 1 for geoms of the gripper outside the fingers, else 0."""
     model, fingers = scene.model, {scene.model.body(name).id for name in gripper.finger_bodies}
     on_finger = np.zeros(model.nbody, bool)
-    for body in range(1, model.nbody):  # a body comes after the one that it hangs on
+    for body in range(1, model.nbody):  # a parent has a smaller number than its children
         on_finger[body] = body in fingers or on_finger[model.body_parentid[body]]
     of_gripper = model.geom_bodyid != scene.object_body
     return np.asarray(of_gripper & ~on_finger[model.geom_bodyid], np.int32)
 
 
 def _cube(pieces: int) -> TargetObject:
-    """What stands for every object in the scene that the objects' own fields are put into."""
+    """The object of the template scene; the fields of real objects replace its own."""
     box = trimesh.creation.box((0.02, 0.02, 0.02))
     cube = TriangleMesh(np.asarray(box.vertices, np.float64), np.asarray(box.faces, np.int32))
     return TargetObject(
