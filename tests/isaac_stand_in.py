@@ -12,7 +12,7 @@ from graspgen_cli.validate.engines.isaaclab.backend import IsaacLabBackend
 from graspgen_cli.validate.engines.isaaclab.simulate import Job, run_job
 
 STAND_IN = Path(__file__).parent / "fake_isaac"
-needs_usd = pytest.mark.skipif(importlib.util.find_spec("pxr") is None, reason="needs usd-core: pip install 'graspgen-cli[usd]'")
+needs_usd = pytest.mark.skipif(importlib.util.find_spec("pxr") is None, reason="needs usd-core: pip install '.[usd]'")
 
 
 class InProcess(IsaacLabBackend):

@@ -18,7 +18,7 @@ from analysed import HELD, hand_made, made, write_dataset
 from examples import OBJECTS
 from graspgen_cli.analysis.charts import MOST_FACES, SIZE, thinned, thumbnail, worst_and_best
 from graspgen_cli.app import main
-from graspgen_cli.errors import ExitCode
+from graspgen_cli.errors import ExitCode, install_command
 from graspgen_cli.geometry.meshes import triangle_mesh
 from graspgen_cli.records import TriangleMesh
 from test_analysis import analysed, facts_of
@@ -184,7 +184,7 @@ def test_a_report_without_plotly_says_what_to_install(tmp_path: Path, capsys: St
     good(tmp_path / "d")
     monkeypatch.setitem(sys.modules, "plotly", None)
     assert main(["analyze", str(tmp_path / "d"), "--output", str(tmp_path / "r.html")]) == ExitCode.BAD_INPUT
-    assert "pip install 'graspgen-cli[report]'" in capsys.readouterr().err
+    assert install_command("report") in capsys.readouterr().err
 
 
 # --- what the report shows -------------------------------------------------------------------------------------------------------

@@ -610,7 +610,7 @@ def test_help_names_every_flag_in_full_and_has_examples(name: str, capsys: Strea
 
 
 def test_examples_of_the_help_work(run: FakeRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Streams) -> None:
-    pytest.importorskip("plotly", reason="an example writes a report, which needs plotly: pip install 'graspgen-cli[report]'")
+    pytest.importorskip("plotly", reason="an example writes a report, which needs plotly: pip install '.[report]'")
     import shlex
 
     monkeypatch.chdir(tmp_path)

@@ -14,7 +14,7 @@ import pytest
 import trimesh
 
 from graspgen_cli.app import main
-from graspgen_cli.errors import InputError
+from graspgen_cli.errors import InputError, install_command
 from graspgen_cli.running import ray_cluster as cluster
 from graspgen_cli.running.engines import Engine
 from graspgen_cli.running.ray_cluster import MOST_RETRIES
@@ -163,7 +163,7 @@ def test_without_ray_the_package_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     assert main(command(objects, tmp_path / "out", "--executor", "ray")) == 2
-    assert "pip install 'graspgen-cli[ray]'" in capsys.readouterr().err.splitlines()[-1]
+    assert install_command("ray") in capsys.readouterr().err.splitlines()[-1]
 
 
 # --- what a task asks of a node -----------------------------------------------------------------------------------------------------

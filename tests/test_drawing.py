@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from collections.abc import Callable
 from itertools import combinations
@@ -19,7 +20,7 @@ from graspgen_cli.drawing.figures import GraspScene, Instances, gripper_figure, 
 from graspgen_cli.drawing.gripper_page import contact_points, pad_corners
 from graspgen_cli.drawing.render import Solid, camera_around, renderer
 from graspgen_cli.drawing.still import grasp_model, grasp_picture, gripper_model
-from graspgen_cli.errors import OutputError
+from graspgen_cli.errors import OutputError, install_command
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.geometry.poses import pose, transform_points
 from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Gripper, Outcome
@@ -187,7 +188,7 @@ def test_a_picture_shows_the_object_and_each_outcome_in_its_colour(gripper: Grip
 
 def test_without_any_opengl_the_error_names_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The processes that try EGL and OSMesa find a mujoco that can load neither."""
-    pytest.importorskip("OpenGL", reason="PyOpenGL is not installed: pip install 'graspgen-cli[replay]'")
+    pytest.importorskip("OpenGL", reason="PyOpenGL is not installed: pip install '.[replay]'")
     opengl.working_system.cache_clear()
     (tmp_path / "mujoco").mkdir()
     (tmp_path / "mujoco" / "__init__.py").touch()
@@ -202,6 +203,6 @@ def test_without_any_opengl_the_error_names_what_to_install(tmp_path: Path, monk
 def test_without_pyopengl_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     opengl.working_system.cache_clear()
     monkeypatch.setitem(sys.modules, "OpenGL", None)
-    with pytest.raises(OutputError, match=r"PyOpenGL; run: pip install 'graspgen-cli\[replay\]'"):
+    with pytest.raises(OutputError, match=re.escape(f"PyOpenGL; run {install_command('replay')}")):
         opengl.working_system()
     opengl.working_system.cache_clear()

@@ -19,6 +19,7 @@ from foreign_files import datagen_document
 from graspgen_cli.app import main
 from graspgen_cli.drawing import film
 from graspgen_cli.drawing.colours import OBJECT, OUTCOMES
+from graspgen_cli.errors import install_command
 from graspgen_cli.formats.graspgen_json import read_grasp_file
 from graspgen_cli.records import Outcome
 from made_datasets import document, signed
@@ -243,7 +244,7 @@ def test_without_the_packages_the_errors_name_the_extra(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     code, _, errors = replay(box_file(made_dataset), "--plot", tmp_path / "a.png")
-    assert code == 4 and "run: pip install 'graspgen-cli[replay]'" in errors
+    assert code == 4 and f"run {install_command('replay')}" in errors
 
 
 def test_without_a_screen_the_viewer_says_so(made_dataset: Path, replay: Answer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from graspgen_cli.drawing.figures import GraspScene
 from graspgen_cli.drawing.page import GraspPage
 from graspgen_cli.drawing.subjects import GraspSource, open_source
 from graspgen_cli.drawing.web import web_server
-from graspgen_cli.errors import InputError
+from graspgen_cli.errors import InputError, install_command
 from graspgen_cli.formats.graspgen_json import read_grasp_file
 from graspgen_cli.geometry.poses import inverse, pose
 from graspgen_cli.grippers.find import load_gripper
@@ -217,7 +217,7 @@ def test_without_viser_the_error_names_the_extra(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "viser", None)
     assert view(made_dataset) == 4
-    assert "run: pip install 'graspgen-cli[view]'" in capsys.readouterr().err
+    assert f"run {install_command('view')}" in capsys.readouterr().err
 
 
 def many_grasps(count: int, gripper: Gripper) -> GraspScene:

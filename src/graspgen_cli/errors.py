@@ -5,8 +5,12 @@ Library code raises these errors; only :mod:`graspgen_cli.app` catches them and 
 
 from __future__ import annotations
 
+import importlib.metadata
+import shlex
 from enum import IntEnum
 from pathlib import Path
+
+DISTRIBUTION = "graspgen-cli"
 
 
 class ExitCode(IntEnum):
@@ -53,6 +57,19 @@ def one_line(error: BaseException, longest: int = 200) -> str:
     """What an error of Python or a library says, on one line: a system error without its number and path, a KeyError as ``no 'key'``."""
     text = f"no {error}" if isinstance(error, KeyError) else getattr(error, "strerror", None) or " ".join(str(error).split())
     return (text or type(error).__name__)[:longest]
+
+
+def install_command(extra: str) -> str:
+    """The command, in backticks, that installs the packages of an extra of this package.
+
+    The command names the packages with their bounds, as the metadata has them, since this package is on no index.
+    """
+    try:
+        requirements = [line.split(";") for line in importlib.metadata.requires(DISTRIBUTION) or []]
+    except importlib.metadata.PackageNotFoundError:
+        return f"`pip install '.[{extra}]'` in the source folder of {DISTRIBUTION}"
+    named = [words[0].strip() for words in requirements if f"extra == '{extra}'" in words[-1].replace('"', "'")]
+    return f"`{shlex.join(['pip', 'install', *named])}`"
 
 
 class SettingsError(GraspgenError):

@@ -13,7 +13,7 @@ from graspgen_cli.errors import GripperError
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.records import Gripper
 
-pytest.importorskip("robot_descriptions", reason="robot_descriptions is not installed: pip install 'graspgen-cli[grippers]'")
+pytest.importorskip("robot_descriptions", reason="robot_descriptions is not installed: pip install '.[grippers]'")
 
 NAME, REPOSITORY = "robotiq_2f85_description", "robotiq_arg85_description"
 """A module of the package, and the repository that its URDF is in."""

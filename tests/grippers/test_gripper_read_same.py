@@ -33,8 +33,8 @@ def has_usd() -> bool:
     return True
 
 
-needs_usd = pytest.mark.skipif(not has_usd(), reason="usd-core is not installed: pip install 'graspgen-cli[usd]'")
-needs_collada = pytest.mark.skipif(find_spec("collada") is None, reason="pycollada is not installed: pip install 'graspgen-cli[grippers]'")
+needs_usd = pytest.mark.skipif(not has_usd(), reason="usd-core is not installed: pip install '.[usd]'")
+needs_collada = pytest.mark.skipif(find_spec("collada") is None, reason="pycollada is not installed: pip install '.[grippers]'")
 
 
 def as_mjcf(panda: Gripper, folder: Path) -> Path:

@@ -13,7 +13,7 @@ from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.grippers.self_check import check_gripper
 from graspgen_cli.records import Gripper
 
-pytest.importorskip("pxr", reason="usd-core is not installed: pip install 'graspgen-cli[usd]'")
+pytest.importorskip("pxr", reason="usd-core is not installed: pip install '.[usd]'")
 
 LINK, REACH, INSET = 0.05, 0.03, 0.02
 """m: length of the links; the outer pivots from the middle; how far inside of its outer pivot a pad is."""

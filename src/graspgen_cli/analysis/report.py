@@ -23,7 +23,7 @@ from graspgen_cli.analysis.dataset_facts import DatasetAnalysis, reference_of
 from graspgen_cli.analysis.document import OUTCOMES, analysis_document, csv_text
 from graspgen_cli.analysis.object_facts import FARTHEST, ObjectFacts
 from graspgen_cli.dataset.collection import read_entry
-from graspgen_cli.errors import InputError, ObjectError
+from graspgen_cli.errors import InputError, ObjectError, install_command
 from graspgen_cli.files import write_atomically
 from graspgen_cli.formats.format import Entry
 from graspgen_cli.objects.read import read_mesh
@@ -224,7 +224,7 @@ MOST_PICTURES = 400
 def require_report_package(settings: AnalyzeCommand) -> None:
     """Raises InputError where a report is asked for and what draws it is missing, before the long work starts."""
     if any(path.suffix.lower() == ".html" for path in settings.analyze.output) and find_spec("plotly") is None:
-        raise InputError("a report needs the package plotly; run: pip install 'graspgen-cli[report]'")
+        raise InputError(f"a report needs the package plotly; run {install_command('report')}")
 
 
 def write_outputs(analysis: DatasetAnalysis, entries: Mapping[Path, Entry], settings: AnalyzeCommand) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from graspgen_cli.drawing.plot import PlotStrip
 from graspgen_cli.drawing.trial import TrialDrawing, trial_drawing
-from graspgen_cli.errors import OutputError
+from graspgen_cli.errors import OutputError, install_command
 from graspgen_cli.records import Gripper, TargetObject
 from graspgen_cli.validate.trace import TrialTrace
 
@@ -109,7 +109,7 @@ def _mp4(frames: Iterator[Image.Image], rate: int) -> bytes:
     try:
         import imageio_ffmpeg
     except ModuleNotFoundError:
-        raise OutputError("a video needs imageio-ffmpeg; run: pip install 'graspgen-cli[replay]', or write a .gif or .png") from None
+        raise OutputError(f"a video needs imageio-ffmpeg; run {install_command('replay')}, or write a .gif or .png") from None
     first = next(frames)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "trial.mp4"

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from graspgen_cli.drawing.colours import FINGERS, INK, OUTCOMES, Colour, css
-from graspgen_cli.errors import OutputError
+from graspgen_cli.errors import OutputError, install_command
 from graspgen_cli.validate.protocols import stage_title
 from graspgen_cli.validate.trace import TrialTrace
 
@@ -70,7 +70,7 @@ def _figure(trace: TrialTrace, *, size: tuple[int, int], title: str) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
-        raise OutputError(f"the plot needs {error.name}; run: pip install 'graspgen-cli[replay]'") from None
+        raise OutputError(f"the plot needs {error.name}; run {install_command('replay')}") from None
     figure = Figure(figsize=(size[0] / _DPI, size[1] / _DPI), dpi=_DPI, layout="constrained")
     force = figure.subplots()
     slip = force.twinx()

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from graspgen_cli.drawing.colours import PAPER, Colour
-from graspgen_cli.errors import OutputError
+from graspgen_cli.errors import OutputError, install_command
 from graspgen_cli.geometry.poses import rotation_from_wxyz
 from graspgen_cli.records import Floats, TriangleMesh
 
@@ -48,7 +48,7 @@ def offscreen(size: tuple[int, int]) -> Iterator[None]:
 def working_system() -> str:
     """`egl` or `osmesa`: the one that MUJOCO_GL names, else the first that works. Raises OutputError where none does."""
     if find_spec("OpenGL") is None:
-        raise OutputError("drawing pictures needs PyOpenGL; run: pip install 'graspgen-cli[replay]'")
+        raise OutputError(f"drawing pictures needs PyOpenGL; run {install_command('replay')}")
     named = os.environ.get("MUJOCO_GL", "").lower()
     problems = {system: _problem(system) for system in ((named,) if named in SYSTEMS else SYSTEMS)}
     for system, problem in problems.items():

@@ -16,7 +16,7 @@ import mujoco
 import numpy as np
 
 from graspgen_cli.drawing.colours import OBJECT, body_colour
-from graspgen_cli.errors import OutputError
+from graspgen_cli.errors import OutputError, install_command
 from graspgen_cli.records import Gripper
 from graspgen_cli.validate.trace import TrialTrace
 
@@ -40,7 +40,7 @@ def show(trace: TrialTrace, gripper: Gripper) -> None:
     try:
         import mujoco.viewer
     except (ImportError, RuntimeError) as error:
-        raise OutputError(f"MuJoCo's viewer cannot be opened ({error}); run: pip install 'graspgen-cli[replay]'") from None
+        raise OutputError(f"MuJoCo's viewer cannot be opened ({error}); run {install_command('replay')}") from None
     _require_screen()
     model = _dressed(trace, gripper)
     data = mujoco.MjData(model)

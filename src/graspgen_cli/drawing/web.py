@@ -14,7 +14,7 @@ import numpy as np
 from graspgen_cli.drawing.colours import OBJECT, OUTCOMES, Colour
 from graspgen_cli.drawing.figures import GraspScene, Instances
 from graspgen_cli.drawing.still import TOWARDS
-from graspgen_cli.errors import OutputError
+from graspgen_cli.errors import OutputError, install_command
 from graspgen_cli.geometry.poses import quaternion_wxyz
 from graspgen_cli.records import Floats, Outcome
 from graspgen_cli.settings.datasets import FigureKind
@@ -36,7 +36,7 @@ def web_server(*, host: str, port: int) -> Iterator[viser.ViserServer]:
     try:
         import viser
     except ModuleNotFoundError as error:
-        raise OutputError(f"a page needs {error.name}; run: pip install 'graspgen-cli[view]'") from None
+        raise OutputError(f"a page needs {error.name}; run {install_command('view')}") from None
     _require_host(host)
     # What viser says of its coming and going would be mixed with the command's own output.
     silence = io.StringIO()

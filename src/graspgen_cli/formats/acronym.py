@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from graspgen_cli.errors import GraspFileError, InputError, one_line
+from graspgen_cli.errors import GraspFileError, InputError, install_command, one_line
 from graspgen_cli.files import LARGEST_FILE
 from graspgen_cli.formats.format import MALFORMED, Entry, GraspFormat, ObjectGrasps, finite
 from graspgen_cli.geometry.poses import is_rotation
@@ -34,7 +34,7 @@ def _read(entry: Entry) -> ObjectGrasps:
     try:
         import h5py
     except ModuleNotFoundError:
-        raise InputError("reading HDF5 needs the package h5py", path=path, advice="run: pip install 'graspgen-cli[formats]'") from None
+        raise InputError("reading HDF5 needs the package h5py", path=path, advice=f"run {install_command('formats')}") from None
     try:
         if not path.is_file() or path.stat().st_size > LARGEST_FILE:
             raise ValueError(f"not a regular file of at most {LARGEST_FILE >> 20} MiB")

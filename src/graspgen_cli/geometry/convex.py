@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
-from graspgen_cli.errors import ObjectError
+from graspgen_cli.errors import ObjectError, install_command
 from graspgen_cli.geometry.cutting import CutLimits, Part, brought, cut, frames_to_cut_in
 from graspgen_cli.geometry.gaps import GapBound, Gaps, Surface, look_again, measure_gap, measure_gaps, spread_points, summed_up
 from graspgen_cli.geometry.merging import Group, merge, share_out, single_groups
@@ -328,7 +328,7 @@ def _coacd(mesh: TriangleMesh) -> ConvexPieces:
     try:
         import coacd
     except ImportError:
-        raise ObjectError("--collision-approximation coacd needs CoACD; run: pip install 'graspgen-cli[coacd]'") from None
+        raise ObjectError(f"--collision-approximation coacd needs CoACD; run {install_command('coacd')}") from None
     coacd.set_log_level("off")
     parts = coacd.run_coacd(coacd.Mesh(mesh.vertices, mesh.faces), seed=0)
     return _measured([vertices for vertices, _ in parts], mesh)

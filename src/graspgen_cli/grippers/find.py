@@ -24,7 +24,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from graspgen_cli.errors import GripperError, OutputError
+from graspgen_cli.errors import GripperError, OutputError, install_command
 from graspgen_cli.files import LARGEST_FILE, default_cache, read_bounded, write_atomically
 from graspgen_cli.geometry.meshes import triangle_mesh
 from graspgen_cli.grippers.gripper_file import GRIPPER_FILE, GripperFile, parse_gripper_file, saved_file, saved_grippers
@@ -111,7 +111,7 @@ def _described_file(name: str) -> Path:
     try:
         import_module("robot_descriptions")
     except ImportError:
-        raise GripperError(f"{source}: needs robot_descriptions; run: pip install 'graspgen-cli[grippers]'") from None
+        raise GripperError(f"{source}: needs robot_descriptions; run {install_command('grippers')}") from None
     try:
         with contextlib.redirect_stdout(sys.stderr):  # the package prints its progress; stdout is for our data
             described = import_module(f"robot_descriptions.{name}")

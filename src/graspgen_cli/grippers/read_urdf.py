@@ -12,7 +12,7 @@ import numpy as np
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from graspgen_cli.errors import GripperError
+from graspgen_cli.errors import GripperError, install_command
 from graspgen_cli.geometry.meshes import triangle_mesh
 from graspgen_cli.geometry.poses import pose
 from graspgen_cli.grippers.links import Form, Joint, Link, Mimic, Motion, Shape, draft_from_links
@@ -127,9 +127,7 @@ class XmlModel(ABC):
         try:
             loaded = trimesh.load(path, force="mesh", process=False)
         except ImportError as error:
-            raise GripperError(
-                f"{self.source}: reading {path.name} needs {error.name}; run: pip install 'graspgen-cli[grippers]'"
-            ) from error
+            raise GripperError(f"{self.source}: reading {path.name} needs {error.name}; run {install_command('grippers')}") from error
         except Exception as error:  # trimesh's parsers raise errors of many kinds
             raise GripperError(f"{self.source}: mesh {path} cannot be read: {' '.join(str(error).split())[:120]}") from error
         vertices = np.asarray(loaded.vertices, np.float64) * scale * _metres_per_unit(path)

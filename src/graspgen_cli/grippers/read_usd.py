@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from graspgen_cli.errors import GripperError
+from graspgen_cli.errors import GripperError, install_command
 from graspgen_cli.geometry.meshes import triangle_mesh, triangulate_polygons
 from graspgen_cli.geometry.poses import inverse, pose
 from graspgen_cli.grippers.links import Form, Joint, Link, Mimic, Motion, Shape, draft_from_links
@@ -41,7 +41,7 @@ def read_usd(path: Path, *, base: str | None = None, package_root: Path | None =
     try:
         from pxr import Tf, Usd, UsdUtils
     except ImportError:
-        raise GripperError(f"{path}: reading USD needs usd-core; run: pip install 'graspgen-cli[usd]'") from None
+        raise GripperError(f"{path}: reading USD needs usd-core; run {install_command('usd')}") from None
     listener = UsdUtils.CoalescingDiagnosticDelegate()  # catches the warnings that USD would print
     try:
         stage = Usd.Stage.Open(str(path))

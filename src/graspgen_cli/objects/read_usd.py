@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graspgen_cli.errors import ObjectError
+from graspgen_cli.errors import ObjectError, install_command
 from graspgen_cli.geometry.meshes import join_meshes, polygon_normal, triangle_mesh, triangulate_polygons
 from graspgen_cli.records import Floats, Ints, TriangleMesh
 
@@ -27,7 +27,7 @@ def read_usd(path: Path) -> tuple[TriangleMesh, list[bytes]]:
     try:
         from pxr import Tf, Usd, UsdGeom, UsdUtils
     except ImportError:
-        raise ObjectError(f"{path}: reading USD needs usd-core; run: pip install 'graspgen-cli[usd]'") from None
+        raise ObjectError(f"{path}: reading USD needs usd-core; run {install_command('usd')}") from None
     listener = UsdUtils.CoalescingDiagnosticDelegate()  # takes the warnings that USD would print
     try:
         stage = Usd.Stage.Open(str(path))

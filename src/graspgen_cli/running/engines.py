@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from graspgen_cli.errors import SettingsError
-from graspgen_cli.running.machine import DISTRIBUTION
+from graspgen_cli.errors import SettingsError, install_command
 from graspgen_cli.settings.runs import AUTO, BackendSettings, ExecutionSettings, Executor
 from graspgen_cli.tables import ENGINES, REFERENCE_ENGINE, EngineRow
 
@@ -42,7 +41,7 @@ def choose_engine(settings: BackendSettings, execution: ExecutionSettings | None
         name = preferred[0] if preferred else REFERENCE_ENGINE
     row = ENGINES[name]
     if row.module and not _is_installed(row.module):
-        advice = f"; run `pip install '{DISTRIBUTION}[{row.extra}]'`" if row.extra else ""
+        advice = f"; run {install_command(row.extra)}" if row.extra else ""
         raise SettingsError(f"--backend {name} needs {row.module}, which is not installed{advice}")
     if row.first_device is None:
         return Engine(name)

@@ -17,8 +17,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from graspgen_cli import __version__
+from graspgen_cli.errors import DISTRIBUTION, install_command
 
-DISTRIBUTION = "graspgen-cli"
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 """Where Linux keeps the limits of a container."""
 TIMEOUT = 120.0
@@ -115,7 +115,7 @@ def _requirements() -> list[Requirement]:
 def _packages() -> Iterator[Fact]:
     required = [requirement for requirement in _requirements() if requirement.marker is None or requirement.marker.evaluate({"extra": ""})]
     if not required:
-        yield Fact("package", "not installed", f"run `pip install {DISTRIBUTION}`")
+        yield Fact("package", "not installed", "run `pip install .` in its source folder")
     modules = _modules(requirement.name for requirement in required)
     problems = _import_problems({name for names in modules.values() for name in names})
     for requirement in sorted(required, key=lambda requirement: requirement.name):
@@ -184,7 +184,7 @@ def _extras() -> Iterator[Fact]:
         if all(versions.values()):
             yield Fact(f"extra {extra}", ", ".join(f"{name} {version}" for name, version in versions.items()))
         else:
-            yield Fact(f"extra {extra}", f"not installed; `pip install '{DISTRIBUTION}[{extra}]'` adds it")
+            yield Fact(f"extra {extra}", f"not installed; {install_command(extra)} adds it")
 
 
 def _extras_of(requirement: Requirement) -> list[str]:

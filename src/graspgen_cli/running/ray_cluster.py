@@ -15,12 +15,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from graspgen_cli.errors import GraspgenError, InputError, SettingsError
+from graspgen_cli.errors import GraspgenError, InputError, SettingsError, install_command
 from graspgen_cli.making.make_object import ObjectTask, failure_report
 from graspgen_cli.making.reports import ObjectReport
 from graspgen_cli.records import Gripper
 from graspgen_cli.running.engines import FIRST_GPU, Engine
-from graspgen_cli.running.machine import DISTRIBUTION
 from graspgen_cli.running.pool import run_tasks
 from graspgen_cli.settings.runs import ExecutionSettings, Executor
 
@@ -67,7 +66,7 @@ def _connected(address: str | None) -> Any:
     try:
         import ray
     except ImportError:
-        raise SettingsError(f"--executor ray needs ray, which is not installed; run `pip install '{DISTRIBUTION}[ray]'`") from None
+        raise SettingsError(f"--executor ray needs ray, which is not installed; run {install_command('ray')}") from None
     try:
         _require_listener(address or "")
         with _own_termination():

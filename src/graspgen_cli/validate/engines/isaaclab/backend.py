@@ -31,7 +31,7 @@ from graspgen_cli.validate.scene import build_scene, in_body_frame, pose_object_
 
 VERSION = "2.3"
 INSTALL = (
-    "Python 3.11, an NVIDIA GPU, and: pip install 'graspgen-cli[isaaclab]' 'isaacsim[all,extscache]==5.1.0' "
+    "Python 3.11, an NVIDIA GPU, and: pip install 'isaaclab>=2.3.2,<2.4' 'isaacsim[all,extscache]==5.1.0' "
     "--extra-index-url https://pypi.nvidia.com (see docs/isaaclab.md), or docker/run.sh --image graspgen:isaaclab"
 )
 OBJECTS_PER_PROCESS = 100
