@@ -156,6 +156,7 @@ def rolling_force(gripper: Gripper, friction: float) -> float:
     return gripper.grip_force * (HELD_BY + friction * thickness) / (lever + friction * thickness / 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("friction", [0.1, 0.3])
 def test_a_plate_held_by_its_edge_rolls_out_at_the_moment_that_the_pads_can_bear(panda: GripperShape, friction: float) -> None:
     """It begins to roll slowly, so that it is given two seconds."""
@@ -265,6 +266,7 @@ def test_a_label_does_not_depend_on_the_order_of_the_pieces(panda: GripperShape,
     assert agreement(before, labels(panda, replace(held, pieces=held.pieces[::-1]), grasps)) >= 0.99
 
 
+@pytest.mark.slow
 def test_a_label_does_not_depend_on_its_place_in_the_batch(panda: GripperShape, tool: tuple[TargetObject, GraspBatch, GraspBatch]) -> None:
     held, grasps, before = tool
     some = np.arange(0, len(grasps), 5)[::-1]

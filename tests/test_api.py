@@ -57,7 +57,7 @@ def test_every_command_has_its_function() -> None:
 
 def test_the_function_makes_the_bytes_that_the_command_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scales = tmp_path / "scales.json"
-    scales.write_text('{"ring.ply": 1.0}')
+    scales.write_text('{"box.stl": 0.001}')
     reports = []
     made = graspgen_cli.make_dataset(
         object_scales_json=scales, grasp_dataset=tmp_path / "api", graspgen_source=tmp_path / "none", on_report=reports.append, **SMALL
@@ -65,10 +65,10 @@ def test_the_function_makes_the_bytes_that_the_command_makes(tmp_path: Path, mon
     words = [f"--object-scales-json={scales}", f"--object-dataset={OBJECTS}", f"--grasp-dataset={tmp_path}/command", "--workers=1"]
     words += ["--num-collision-free-grasps=4", "--num-colliding-grasps=2", f"--graspgen-source={tmp_path}/none", "--quiet"]
     assert main(["all", *words]) == 0
-    name = "grasp_data/robotiq_2f_85/ring.1.0.grasps.json"
+    name = "grasp_data/robotiq_2f_85/box.0.001.grasps.json"
     assert (tmp_path / "api" / name).read_bytes() == (tmp_path / "command" / name).read_bytes()
     assert tuple(reports) == made.summary.reports and reports[0].held == 4
-    assert made.splits is not None and made.splits.new_train + made.splits.new_valid == ("ring.ply",)
+    assert made.splits is not None and made.splits.new_train + made.splits.new_valid == ("box.stl",)
     analysis = graspgen_cli.analyze_grasps(grasp_dataset=tmp_path / "api")
     assert analysis.total.held == 4
     assert graspgen_cli.inspect_dataset(tmp_path / "api").files == 1
@@ -76,13 +76,13 @@ def test_the_function_makes_the_bytes_that_the_command_makes(tmp_path: Path, mon
 
 def test_phase_by_phase(tmp_path: Path) -> None:
     scales = tmp_path / "scales.json"
-    scales.write_text('{"ring.ply": 1.0}')
+    scales.write_text('{"box.stl": 0.001}')
     where = {"object_scales_json": scales, "grasp_dataset": tmp_path / "out", **SMALL}
     assert graspgen_cli.guess_grasps(**where).reports[0].unvalidated == 4
     assert graspgen_cli.validate_grasps(load_guesses=True, **where).reports[0].held == 4
     assert graspgen_cli.fill_grasps(**{**where, "num_collision_free_grasps": 6}).reports[0].held == 6
     del where["workers"], where["num_collision_free_grasps"], where["num_colliding_grasps"]
-    assert graspgen_cli.update_splits(valid_set_percentage=0, **where).new_train == ("ring.ply",)
+    assert graspgen_cli.update_splits(valid_set_percentage=0, **where).new_train == ("box.stl",)
 
 
 def test_wrong_settings_are_named_as_the_flags_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,9 +122,9 @@ def run_example(name: str, *arguments: str) -> str:
 
 @pytest.mark.slow
 def test_the_dataset_example(tmp_path: Path) -> None:
-    (tmp_path / "scales.json").write_text('{"ring.ply": 1.0}')
+    (tmp_path / "scales.json").write_text('{"box.stl": 0.001}')
     printed = run_example("dataset.py", f"{tmp_path}/scales.json", str(OBJECTS), f"{tmp_path}/out").splitlines()
-    assert printed[:2] == ["ring.ply: made, 8 held", "franka_panda, opens 80 mm"]
+    assert printed[:2] == ["box.stl: made, 8 held", "franka_panda, opens 80 mm"]
     assert printed[2].startswith("8 of ")
 
 

@@ -106,6 +106,7 @@ def calls(at: Path) -> list[tuple[list[str], list[str]]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(10))
 def test_what_docker_is_called_with(engine: Engine, folders: Path, number: int) -> None:
     arguments, expected = calls(folders)[number]
@@ -123,6 +124,7 @@ def shell_words(line: str) -> list[str]:
     return printed.stdout.split("\0")[:-1]
 
 
+@pytest.mark.slow
 def test_docker_reads_the_mounts_as_they_are_meant(engine: Engine, folders: Path) -> None:
     """Docker parses --mount as a line of CSV."""
     for name in ("my meshes", "a,b", 'say "hi"', "it's", "$HOME"):
@@ -160,6 +162,7 @@ def test_without_docker_one_line_says_so(tmp_path: Path, script: str) -> None:
     assert done.stderr == f"{script}: docker is not installed; see https://docs.docker.com/engine/install/\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "file", "kind"), [([], "", "cpu"), (["gpu"], ".gpu", "gpu"), (["isaaclab"], ".isaaclab", "isaaclab")]
 )

@@ -291,6 +291,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(paths: DatasetPaths, capsys
     assert streams.err.count("\n") == 1 and "quarantine" in streams.err
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_files(tmp_path: Path, capsys: Streams) -> None:
     import tracemalloc
 

@@ -204,7 +204,6 @@ def test_a_device_that_cannot_be_used_ends_the_run(run: Run, device: str, said: 
     assert len(lines) == 1 and f"--backend mujoco on {device}: " in lines[0] and said in lines[0]
 
 
-@pytest.mark.usefixtures("batch_engine")
 def test_an_engine_that_cannot_be_imported_is_one_line(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -339,6 +339,7 @@ def off_centre(gripper: Gripper) -> GraspBatch:
     return replace(grasps, pose_gripper_in_object=poses)
 
 
+@pytest.mark.slow
 def test_tugs_come_first_and_leave_nothing_behind(panda: Gripper) -> None:
     """A shake after a tug ends as a shake alone, where neither moves the box for good."""
     shaken = settings_of(SHAKES[0])

@@ -102,6 +102,7 @@ def test_a_shard_tells_of_its_own_objects_only(objects: Path, tmp_path: Path, ca
     assert sorted(seen) == sorted([*NAMES, "bad.obj"])
 
 
+@pytest.mark.slow
 def test_a_map_that_another_machine_left_short_is_made_whole_by_splits(objects: Path, reference: Path, tmp_path: Path) -> None:
     """As where there are no locks, and two runs end at the same moment."""
     out = tmp_path / "out"

@@ -46,17 +46,17 @@ def view(*arguments: object) -> int:
 
 def test_a_dataset_lists_its_objects_and_a_scene_has_mesh_gripper_and_grasps(made_dataset: Path) -> None:
     source = source_of(made_dataset)
-    assert source.titles == ("box.stl", "mug.obj")
+    assert source.titles == ("box.stl", "pear.obj")
     scene = source.scene(1)
     assert scene.notes == () and scene.gripper is not None and scene.gripper.name == "robotiq_2f_85"
-    assert scene.mesh is not None and len(scene.mesh.faces) == len(read_mesh(OBJECTS / "mug.obj", EXAMPLES["mug.obj"]).mesh.faces)
+    assert scene.mesh is not None and len(scene.mesh.faces) == len(read_mesh(OBJECTS / "pear.obj", EXAMPLES["pear.obj"]).mesh.faces)
     assert scene.grasp.tolist() == list(range(len(scene.dataset.grasps)))
 
 
 def test_objects_are_found_by_part_of_their_name(made_dataset: Path) -> None:
-    assert source_of(made_dataset, object="MUG").first() == 1
+    assert source_of(made_dataset, object="PEAR").first() == 1
     assert source_of(made_dataset).first() == 0
-    with pytest.raises(InputError, match=r"no object with 'cup' in its name; there are box.stl, mug.obj"):
+    with pytest.raises(InputError, match=r"no object with 'cup' in its name; there are box.stl, pear.obj"):
         source_of(made_dataset, object="cup").first()
 
 
@@ -119,15 +119,15 @@ def test_every_form_of_export(
         pytest.importorskip("viser", reason="viser is not installed")
     if suffix == ".png" and needs_opengl.args[0]:
         pytest.skip(needs_opengl.kwargs["reason"])
-    path = tmp_path / f"mug{suffix}"
-    assert view(made_dataset, "--object", "mug", "--figure", figure, "--export", path, "--picture-width", 320) == 0
+    path = tmp_path / f"pear{suffix}"
+    assert view(made_dataset, "--object", "pear", "--figure", figure, "--export", path, "--picture-width", 320) == 0
     assert capsys.readouterr().out == f"file: {path}\n"
     content = path.read_bytes()
     if suffix == ".png":
         assert Image.open(io.BytesIO(content)).size == (320, 240)
     elif suffix == ".glb":
         nodes = trimesh.load_scene(io.BytesIO(content), file_type="glb").graph.nodes_geometry
-        outcomes = read_grasp_file(next(made_dataset.rglob("mug*.grasps.json"))).grasps.outcome
+        outcomes = read_grasp_file(next(made_dataset.rglob("pear*.grasps.json"))).grasps.outcome
         expected = {f"grasp_{n}_{Outcome(int(outcome)).label}" for n, outcome in enumerate(outcomes)}
         assert {node.partition("/")[0] for node in nodes} == {"object", *expected} and len(expected) >= 8
     else:

@@ -121,7 +121,7 @@ def test_what_is_open_stays_open(cut: dict[str, tuple[TriangleMesh, ConvexPieces
 
 @pytest.mark.parametrize("approximation", [Approximation.CONVEX_DECOMPOSITION, Approximation.CONVEX_HULL])
 @given(size=st.tuples(*[st.floats(0.002, 0.3)] * 3), place=st.tuples(*[st.floats(-0.5, 0.5)] * 3))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_a_box_is_its_own_only_piece(approximation: Approximation, size: tuple[float, ...], place: tuple[float, ...]) -> None:
     box = trimesh.creation.box(size)
     mesh = triangle_mesh(box.vertices @ TURN.T + place, box.faces)

@@ -121,6 +121,7 @@ def test_the_reach_of_a_cuboid_is_that_of_its_corner() -> None:
     assert reach.length == pytest.approx(0.9 * 0.005 * np.sqrt(3), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_gripper_with_a_needle_or_without_parts_can_touch_all() -> None:
     assert finger_reach(with_parts(cuboid(0.02, 0.02, 0.02), cuboid(0.001, 0.001, 0.03))) is None
     assert finger_reach(with_parts()) is None
@@ -133,6 +134,7 @@ def test_a_gripper_with_a_needle_or_without_parts_can_touch_all() -> None:
 # what it cannot touch
 
 
+@pytest.mark.slow
 def test_a_box_with_a_narrow_slit_is_full_for_the_panda() -> None:
     mesh, reach = hollow_box(2.8), gripper_by_name("franka_panda").reach(Reach.GRIPPER)
     assert reach is not None
@@ -342,6 +344,7 @@ def pokes(mesh: TriangleMesh, part: TriangleMesh, rng: np.random.Generator) -> l
     return contacts
 
 
+@pytest.mark.slow
 def test_what_an_edge_touches_through_a_slit_stays() -> None:
     """It is some of the floor below, which is left out for a part that is taken for a blunter one: the control."""
     mesh, part = ramp(), cuboid(0.007, 0.007, 0.007)
@@ -356,6 +359,7 @@ def test_what_an_edge_touches_through_a_slit_stays() -> None:
     assert missed(reach.length) == 0 < missed(0.3 * reach.length)
 
 
+@pytest.mark.slow
 def test_a_rod_gets_into_the_first_chamber_and_not_into_the_second() -> None:
     """So that the test above is one; and all that it touches there stays."""
     mesh, rod = two_chambers(), ROD
@@ -370,7 +374,7 @@ def test_a_rod_gets_into_the_first_chamber_and_not_into_the_second() -> None:
 coordinates = st.floats(-0.05, 0.05)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(corners=st.lists(st.tuples(coordinates, coordinates, coordinates), min_size=3, max_size=3), radius=st.floats(0.001, 0.02))
 def test_points_cover_a_triangle(corners: list[tuple[float, float, float]], radius: float) -> None:
     triangle = np.array(corners)

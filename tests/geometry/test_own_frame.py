@@ -28,7 +28,7 @@ def coordinates(points: Floats) -> Floats:
     return in_own_frame(transform_points(pose_in_own_frame(points, points.mean(axis=0)), points))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.sampled_from(sorted(SHAPES)), st.integers(0, 2**32))
 def test_a_shape_has_the_same_coordinates_wherever_it_is(name: str, seed: int) -> None:
     """Bit by bit, though the cube and the polygon have many frames that would do as well."""

@@ -179,7 +179,7 @@ def test_thousands_of_crumbs_are_told_apart() -> None:
 coordinates = st.floats(-0.05, 0.05)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(place=st.tuples(coordinates, coordinates, coordinates), radius=st.floats(0.001, 0.03), seed=st.integers(0, 99))
 def test_a_ball_goes_just_where_a_box_holds_all_of_it_however_both_are_turned(place: Point, radius: float, seed: int) -> None:
     """The ball's corners reach as far as its radius along each axis; it is too small to hold the box."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from graspgen_cli.grippers.find import builtin_grippers, load_gripper
@@ -11,26 +13,32 @@ SWINGING = ("smc_mhc2_25",)
 """The built-in grippers whose fingers turn as they close."""
 
 
+@cache
+def measured(name: str) -> Gripper:
+    """A built-in gripper: pytest makes a fixture with parameters anew for every module."""
+    return load_gripper(name)
+
+
 @pytest.fixture(scope="session", params=builtin_grippers())
 def gripper(request: pytest.FixtureRequest) -> Gripper:
-    return load_gripper(request.param)
+    return measured(request.param)
 
 
 @pytest.fixture(scope="session", params=[name for name in builtin_grippers() if name not in SWINGING])
 def parallel_gripper(request: pytest.FixtureRequest) -> Gripper:
-    return load_gripper(request.param)
+    return measured(request.param)
 
 
 @pytest.fixture(scope="session")
 def panda() -> Gripper:
-    return load_gripper("franka_panda")
+    return measured("franka_panda")
 
 
 @pytest.fixture(scope="session")
 def robotiq() -> Gripper:
-    return load_gripper("robotiq_2f_85")
+    return measured("robotiq_2f_85")
 
 
 @pytest.fixture(scope="session")
 def swinging() -> Gripper:
-    return load_gripper("smc_mhc2_25")
+    return measured("smc_mhc2_25")

@@ -27,7 +27,7 @@ def measured(text: str, **parameters: object) -> Gripper:
 lengths = st.floats(0.002, 0.05)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     stroke=st.floats(0.01, 0.2),
     pad=st.tuples(lengths, lengths, lengths),

@@ -84,7 +84,7 @@ def test_a_good_mesh_is_left_as_it_is() -> None:
     st.booleans(),
     st.lists(st.integers(0, 11), max_size=4),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_box_is_a_box_again(order: list[int], turned: set[int], missing: int | None, apart: bool, twice: list[int]) -> None:
     mesh = box()
     faces = mesh.faces.copy()
@@ -239,7 +239,7 @@ def test_a_tube_that_runs_through_itself_is_left() -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(3, 20), st.integers(1, 40), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_whatever_the_triangles_the_result_encloses_a_volume_or_is_an_error(seed: int, points: int, faces: int, on_grid: bool) -> None:
     rng = np.random.Generator(np.random.Philox(seed))
     places = 0.02 * rng.integers(0, 4, (points, 3)) if on_grid else rng.normal(0, 0.03, (points, 3))
