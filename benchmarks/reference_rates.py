@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from graspgen_cli.analysis.counts import ObjectCounts, count_grasps, total_counts
+from graspgen_cli.analysis.counts import OutcomeCounts, count_grasps, total_counts
 from graspgen_cli.dataset.collection import open_collection, read_entry
 
 
-def rates(counts: list[ObjectCounts]) -> dict[str, float]:
+def rates(counts: list[OutcomeCounts]) -> dict[str, float]:
     """The fields of `ReferenceRate`."""
     shares = [row.held_rate for row in counts]
     names = ("lowest", "lower_quartile", "median", "upper_quartile", "highest")
@@ -28,10 +28,10 @@ def rates(counts: list[ObjectCounts]) -> dict[str, float]:
 def main() -> None:
     """Reads the dataset and prints."""
     collection = open_collection(Path(sys.argv[1]))
-    counts: dict[str, list[ObjectCounts]] = {name: [] for name in collection.grippers}
+    counts: dict[str, list[OutcomeCounts]] = {name: [] for name in collection.grippers}
     for entry in collection.entries:
         dataset = read_entry(entry).dataset
-        counts[entry.gripper].append(count_grasps(dataset.object_id, entry.path.name, dataset.grasps))
+        counts[entry.gripper].append(count_grasps(dataset.grasps))
     print(orjson.dumps({name: rates(rows) for name, rows in counts.items()}, option=orjson.OPT_INDENT_2).decode())
 
 

@@ -15,7 +15,7 @@ import pytest
 from analysed import COLLISION, DROPPED, HELD, UNVALIDATED, made, row_of_poses, write_dataset
 from examples import EXAMPLES, OBJECTS, example_object, gripper_by_name
 from foreign_files import isaac_document, write_acronym, write_shard, write_webdataset, write_yaml
-from graspgen_cli.analysis.surface import between_pads, out_of_reach, surface_points
+from graspgen_cli.analysis.object_facts import between_pads, out_of_reach, surface_points
 from graspgen_cli.app import main
 from graspgen_cli.dataset.health import FAULTS, FindingKind
 from graspgen_cli.dataset.paths import DatasetPaths
@@ -191,7 +191,7 @@ def test_what_is_planted_is_found_alone(tmp_path: Path, plant: Plant, kind: Find
     assert [(each.kind, each.object_id) for each in found.findings] == [(kind, object_id)]
     assert found.passed is (kind not in FAULTS)
     # What cannot be read is left out, everything else is counted.
-    assert {facts.counts.object_id for facts in found.objects} >= {"well.obj", "fine.obj"}
+    assert {facts.object_id for facts in found.objects} >= {"well.obj", "fine.obj"}
 
 
 def test_every_kind_of_finding_is_planted() -> None:
@@ -301,7 +301,7 @@ def test_all_formats_are_counted_together(tmp_path: Path) -> None:
     pytest.importorskip("h5py", reason="h5py is not installed; pip install h5py")
     write_acronym(tmp_path / "a.h5")
     found = analysed(tmp_path / "json", tmp_path / "yaml", tmp_path / "shards", tmp_path / "a.h5")
-    assert {facts.counts.object_id: (facts.counts.held, facts.counts.dropped) for facts in found.objects} == {
+    assert {facts.object_id: (facts.counts.held, facts.counts.dropped) for facts in found.objects} == {
         "well.obj": (6, 1),
         "fine.obj": (6, 1),
         "cups/mug.obj": (4, 1),
@@ -309,12 +309,12 @@ def test_all_formats_are_counted_together(tmp_path: Path) -> None:
         "cups/b.obj": (6, 2),
         "meshes/Mug/10f6.obj": (5, 5),
     }
-    assert not found.broken
+    assert not found.unread
 
 
 def test_a_path_given_twice_is_counted_once(tmp_path: Path) -> None:
     write_dataset(tmp_path / "d", sound())
-    assert analysed(tmp_path / "d", tmp_path / "d").total.objects == 2
+    assert len(analysed(tmp_path / "d", tmp_path / "d").objects) == 2
 
 
 HOSTILE = {
@@ -339,8 +339,8 @@ def test_hostile_files_are_named_skipped_and_counted(tmp_path: Path) -> None:
     (paths.grasps / "folder.grasps.json").mkdir()
     (paths.grasps / "loop.grasps.json").symlink_to("loop.grasps.json")
     found = analysed(tmp_path / "d")
-    assert {each.path.name for each in found.broken} == {*HOSTILE, "pipe.grasps.json", "loop.grasps.json"}
-    assert {facts.counts.object_id for facts in found.objects} == {"well.obj", "fine.obj"} and not found.passed
+    assert {each.path.name for each in found.unread} == {*HOSTILE, "pipe.grasps.json", "loop.grasps.json"}
+    assert {facts.object_id for facts in found.objects} == {"well.obj", "fine.obj"} and not found.passed
 
 
 def test_a_broken_shard_leaves_the_others(tmp_path: Path) -> None:
@@ -348,7 +348,7 @@ def test_a_broken_shard_leaves_the_others(tmp_path: Path) -> None:
     write_shard(tmp_path / "s" / "shard_001.tar", {"bad.grasps.json": b"{"})
     (tmp_path / "s" / "shard_002.tar").write_bytes(b"no archive")
     found = analysed(tmp_path / "s")
-    assert [facts.counts.object_id for facts in found.objects] == ["good.obj"] and len(found.broken) == 2
+    assert [facts.object_id for facts in found.objects] == ["good.obj"] and len(found.unread) == 2
 
 
 def test_guesses_without_trials_have_no_rate_and_no_verdict(tmp_path: Path) -> None:

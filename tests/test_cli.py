@@ -89,7 +89,7 @@ class FakeRun:
 
     def analyze_collections(self, settings: AnalyzeCommand, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> Any:
         self.note("analyze", settings)
-        return SimpleNamespace(analysis=DatasetAnalysis(paths=("results",), objects=()), entries={})
+        return DatasetAnalysis(paths=("results",), objects=())
 
     def compare_collections(self, first: Path, second: Path, **callbacks: Any) -> Comparison:
         self.note("compare", (first, second))
@@ -172,7 +172,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRun]:
         "running.bench": {"run_bench": fake.run_bench},
         "running.machine": {"machine_facts": fake.machine_facts},
         "dataset.repair": {"inspect_dataset": fake.inspect_dataset},
-        "analysis.look": {"analyze_collections": fake.analyze_collections},
+        "analysis.analyze": {"analyze_collections": fake.analyze_collections},
         "analysis.compare": {"compare_collections": fake.compare_collections},
         "analysis.subsets": {"balance_dataset": fake.balance_dataset, "filter_dataset": fake.filter_dataset},
         "dataset.convert": {"convert": fake.convert},

@@ -25,13 +25,17 @@ def test_percentiles_are_those_of_the_numbers_within_a_class() -> None:
     slips, turns = rng.lognormal(-8, 2, 5000).clip(1e-6, 0.5), rng.lognormal(-5, 1, 5000)
     drift = drift_of(batch(slips.tolist(), turns.tolist()))
     for share in SHARES:
-        assert drift.slip(share) == pytest.approx(float(np.quantile(slips, share)), rel=0.13)
-        assert drift.turn(share) == pytest.approx(float(np.quantile(turns, share)), rel=0.13)
+        assert drift.percentile(Measure.SLIP, share) == pytest.approx(float(np.quantile(slips, share)), rel=0.13)
+        assert drift.percentile(Measure.TURN, share) == pytest.approx(float(np.quantile(turns, share)), rel=0.13)
 
 
 def test_a_hand_made_case() -> None:
     drift = drift_of(batch([0.001] * 9 + [0.01], [0.1] * 10))
-    assert drift.slip(0.5) == pytest.approx(0.001) and drift.slip(0.95) == pytest.approx(0.01) and drift.turn(0.99) == pytest.approx(0.1)
+    assert (
+        drift.percentile(Measure.SLIP, 0.5) == pytest.approx(0.001)
+        and drift.percentile(Measure.SLIP, 0.95) == pytest.approx(0.01)
+        and drift.percentile(Measure.TURN, 0.99) == pytest.approx(0.1)
+    )
     (line,) = drift_lines(drift)
     assert line.startswith("drift of 10 held grasps: 1 mm and 5.7° in the median, 1 mm and 5.7° at 90%, 10 mm and 5.7° at 95%")
 
@@ -48,7 +52,7 @@ def test_how_deep_held_objects_were_in_the_gripper_is_told_too() -> None:
 def test_only_held_grasps_with_numbers_count() -> None:
     outcomes = [Outcome.HELD, Outcome.DROPPED, Outcome.HELD]
     drift = drift_of(batch([0.001, 0.1, math.nan], [0.01, 0.1, math.nan], outcomes))
-    assert drift.grasps == 1 and drift.slip(1.0) == pytest.approx(0.001)
+    assert drift.grasps == 1 and drift.percentile(Measure.SLIP, 1.0) == pytest.approx(0.001)
 
 
 def test_objects_add_up() -> None:
@@ -58,7 +62,7 @@ def test_objects_add_up() -> None:
 
 def test_nothing_known_is_no_number() -> None:
     drift = total_drift([drift_of(grasp_dataset("a.obj").grasps)])
-    assert drift_lines(drift) == [] and math.isnan(drift.slip(0.5))
+    assert drift_lines(drift) == [] and math.isnan(drift.percentile(Measure.SLIP, 0.5))
     assert drift_document(drift) == {
         "held_grasps": 0,
         "slip_m": dict.fromkeys(["0.5", "0.9", "0.95", "0.99"]),

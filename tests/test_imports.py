@@ -171,7 +171,7 @@ def test_formats_are_known_without_their_libraries(loaded: dict[str, set[str]]) 
 
 def test_the_work_has_the_interface_that_the_commands_call() -> None:
     """tests/test_cli.py puts fakes in the place of these modules."""
-    from graspgen_cli.analysis import look as analysis_run
+    from graspgen_cli.analysis import analyze as analysis_run
     from graspgen_cli.making import gripper_config as gripper_run
     from graspgen_cli.running import run
 

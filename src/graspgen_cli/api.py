@@ -109,10 +109,10 @@ def prepare_gripper(*, config: Path | None = None, **settings: object) -> Prepar
 
 def analyze_grasps(*, config: Path | None = None, **settings: object) -> DatasetAnalysis:
     """`graspgen analyze`: what the grasps hold, lack and have wrong. Raises SettingsError, InputError or GripperError."""
-    from graspgen_cli.analysis.look import analyze_collections
+    from graspgen_cli.analysis.analyze import analyze_collections
     from graspgen_cli.settings.commands import AnalyzeCommand
 
-    return analyze_collections(_resolved(AnalyzeCommand, settings, config), on_start=_ignore, on_object=_ignore).analysis
+    return analyze_collections(_resolved(AnalyzeCommand, settings, config), on_start=_ignore, on_object=_ignore)
 
 
 def compare_grasps(first: Path, second: Path, *, workers: int = 0) -> Comparison:

@@ -27,23 +27,22 @@ MOST_ROWS = 40
 
 def analyze(settings: AnalyzeCommand, console: Console) -> ExitCode:
     """Look at every object, print what was found and write it to the files that were asked for."""
-    from graspgen_cli.analysis.look import analyze_collections
+    from graspgen_cli.analysis.analyze import analyze_collections
     from graspgen_cli.analysis.report import require_report_package, write_outputs
 
     require_report_package(settings)
     with console.progress(lines=False) as progress:
-        analyzed = analyze_collections(settings, on_start=progress.start, on_object=progress.advance)
-    analysis = analyzed.analysis
-    write_outputs(analysis, analyzed.entries, settings)
+        analysis = analyze_collections(settings, on_start=progress.start, on_object=progress.advance)
+    write_outputs(analysis, settings)
     if console.json:
-        from graspgen_cli.analysis.document import analysis_document
+        from graspgen_cli.analysis.dataset_facts import analysis_document
 
         console.document({"command": "analyze", **analysis_document(analysis)})
     else:
         _print(analysis, settings, console)
     for path in settings.analyze.output:
         console.note(f"written: {path}")
-    for finding in analysis.broken:
+    for finding in analysis.unread:
         console.error(f"{finding.path}: {finding.detail}")
     return ExitCode.OK if analysis.passed else ExitCode.FAILED
 
@@ -57,11 +56,11 @@ def _print(analysis: DatasetAnalysis, settings: AnalyzeCommand, console: Console
 
 
 def _print_objects(analysis: DatasetAnalysis, console: Console) -> None:
-    from graspgen_cli.analysis.document import OUTCOMES
+    from graspgen_cli.analysis.counts import OUTCOMES
 
     columns = ["object", *OUTCOMES, "held rate", "compared", "doubles", "directions"]
     columns += ["surface"] if any(facts.surface for facts in analysis.objects) else []
-    several = len(analysis.grippers) > 1
+    several = len(analysis.by_gripper) > 1
     shown = list(analysis.objects)
     if len(shown) > MOST_ROWS:
         shown = sorted(shown, key=lambda facts: (facts.counts.held_rate, facts.counts.held))[:MOST_NAMED]
@@ -70,19 +69,19 @@ def _print_objects(analysis: DatasetAnalysis, console: Console) -> None:
     if left:
         rows.append([f"… {left} more that hold more often", *[""] * (len(columns) - 1)])
     total = analysis.total
-    console.table(columns, [*rows, [f"total, {total.objects} objects", *_cells(total), *[""] * (len(columns) - 7)]])
+    console.table(columns, [*rows, [f"total, {len(analysis.objects)} objects", *_cells(total), *[""] * (len(columns) - 7)]])
 
 
 def _row(facts: ObjectFacts, *, several: bool) -> list[str]:
-    from graspgen_cli.analysis.counts import judged
+    from graspgen_cli.analysis.counts import compared_rate
     from graspgen_cli.analysis.dataset_facts import reference_of
 
-    name = f"{facts.counts.object_id} ({facts.gripper})" if several else facts.counts.object_id
+    name = f"{facts.object_id} ({facts.gripper})" if several else facts.object_id
     coverage = facts.surface.coverage if facts.surface else None
     return [
         name,
         *_cells(facts.counts),
-        judged(facts.counts, reference_of(facts)) or "-",
+        compared_rate(facts.counts, reference_of(facts)) or "-",
         str(facts.near_duplicates),
         f"{facts.direction_share:.0%}",
         "-" if coverage is None else f"{coverage:.0%}",
@@ -90,7 +89,7 @@ def _row(facts: ObjectFacts, *, several: bool) -> list[str]:
 
 
 def _cells(counts: OutcomeCounts) -> list[str]:
-    from graspgen_cli.analysis.document import OUTCOMES
+    from graspgen_cli.analysis.counts import OUTCOMES
 
     return [*(str(getattr(counts, name)) for name in OUTCOMES), _rate(counts.held_rate)]
 
@@ -115,8 +114,7 @@ def _print_reasons(analysis: DatasetAnalysis, console: Console) -> None:
         console.line()
         console.table(("not held", "grasps", "of all", "why"), rows, text=True)
     console.line()
-    for gripper in analysis.grippers:
-        of_gripper = [facts for facts in analysis.objects if facts.gripper == gripper]
+    for gripper, of_gripper in analysis.by_gripper.items():
         console.line(_compared(gripper, of_gripper))
         told = [
             *drift_lines(total_drift(facts.drift for facts in of_gripper)),
@@ -178,7 +176,7 @@ def fill_commands(analysis: DatasetAnalysis, settings: AnalyzeCommand) -> Iterat
     held = max(settings.analyze.min_success, settings.analyze.min_total - failed)
     quotas = [*(["--num-collision-free-grasps", str(held)] if held else []), *(["--num-colliding-grasps", str(failed)] if failed else [])]
     short = {row.object_id for row in analysis.short}
-    places = {(root, facts.gripper) for facts in analysis.objects if facts.counts.object_id in short for root in _datasets(facts)}
+    places = {(root, facts.gripper) for facts in analysis.objects if facts.object_id in short for root in _datasets(facts)}
     for root, gripper in sorted(places):
         yield shlex.join(["graspgen", "fill", "--grasp-dataset", root, *_flags(settings, gripper), *quotas])
 

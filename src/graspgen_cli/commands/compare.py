@@ -73,7 +73,7 @@ def _row(each: ObjectComparison) -> tuple[str, ...]:
     change = "-" if math.isnan(each.change) else f"{100 * each.change:+.1f} points"
     rates = (_rate(each.first.held_rate), _rate(each.second.held_rate))
     names = (each.gripper_first, each.gripper_second)
-    name = each.first.object_id if names[0] != names[1] else f"{each.first.object_id} ({names[0]})"
+    name = each.object_id if names[0] != names[1] else f"{each.object_id} ({names[0]})"
     return (name, *rates, change, "yes" if each.beyond_chance else "no", str(agreed.matched), _rate(agreed.rate))
 
 
@@ -82,7 +82,7 @@ def _rate(rate: float) -> str:
 
 
 def _document(found: Comparison) -> dict[str, Any]:
-    from graspgen_cli.analysis.document import number
+    from graspgen_cli.analysis.dataset_facts import number
     from graspgen_cli.records import Outcome
 
     agreed = found.agreement
@@ -100,11 +100,11 @@ def _document(found: Comparison) -> dict[str, Any]:
 
 def _objects(found: Comparison) -> Iterator[dict[str, Any]]:
     from graspgen_cli.analysis.compare import agreement
-    from graspgen_cli.analysis.document import number
+    from graspgen_cli.analysis.dataset_facts import number
 
     for each in found.moved:
         yield {
-            "object_id": each.first.object_id,
+            "object_id": each.object_id,
             "grippers": [each.gripper_first, each.gripper_second],
             "held_rate": [number(each.first.held_rate), number(each.second.held_rate)],
             "tested": [each.first.tested, each.second.tested],
