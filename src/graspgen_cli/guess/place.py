@@ -1,6 +1,4 @@
-"""From a candidate to a pose: put the pads around the material, at the widest opening at which the whole gripper is free.
-
-Openings for grasps that come from a file: the exact mesh decides, whatever the file says."""
+"""From a candidate to a pose: the pads around the material, at the widest opening at which the whole gripper is free of collision."""
 
 from __future__ import annotations
 
@@ -11,40 +9,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape, in_collision, meet, one_contains_other, surfaces_touch
-from graspgen_cli.geometry.poses import DECIMALS, pose, transform_points
+from graspgen_cli.geometry.poses import pose, rounded, transform_points
 from graspgen_cli.guess.proposals import Proposals
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Outcome
 from graspgen_cli.settings.guesses import GuessSettings, Sampler
 
 LEAST_CHORD = 1e-5
-"""m: least length of material on the line between the pads; less is a line that only grazes the surface."""
-
+"""m: least length of material on the line between the pads; with less, the line grazes the surface."""
 AT_ONCE = 16
-"""Stand-offs tried at once of the candidates whose first one is blocked."""
+"""Stand-offs tried at once for the candidates whose first stand-off is blocked."""
 
 
 class Verdict(IntEnum):
-    """What became of a candidate."""
+    """The result of placing a candidate."""
 
     FREE = 0
     TOO_WIDE = 1
-    """The material on the closing line does not fit between the pads."""
+    """The material on the closing line is thicker than the widest opening."""
     FINGER_BLOCKED = 2
-    """The first finger collides at every distance tried."""
+    """The first finger collides at every stand-off."""
     GRIPPER_BLOCKED = 3
-    """The gripper collides at every opening tried."""
+    """The gripper collides at every opening."""
     NO_MATERIAL = 4
     """Nothing lies between the pads."""
     OUTSIDE_APPROACH_CONE = 5
-    """Free, but the gripper comes from outside the cone in which it may reach for an object on a table."""
+    """Free, but the approach axis is outside the cone about straight down."""
     WRIST_BELOW_PADS = 6
     """Free, but the wrist is below the pads."""
     TOO_NEAR_TABLE = 7
-    """Free, but the gripper comes too near to the table that the object stands on."""
+    """Free, but the gripper is too near to the table that the object stands on."""
 
     @property
     def label(self) -> str:
-        """The name in reports."""
+        """The words in reports."""
         return self.name.lower().replace("_", " ")
 
 
@@ -53,7 +50,7 @@ class Placements:
     """M candidates after placing.
 
     verdict: (M,) values of Verdict.
-    pose_gripper_in_object: (M, 4, 4); for a blocked candidate its first try: the widest opening, one stand-off from the surface.
+    pose_gripper_in_object: (M, 4, 4); for a blocked candidate the first pose tried: the widest opening, one stand-off from the surface.
     opening: (M,) index into the gripper's measured openings.
     """
 
@@ -63,7 +60,7 @@ class Placements:
 
 
 def bite_points(gripper: Gripper, bite: float | None) -> Floats:
-    """(K, 2, 3) m in the base frame: each finger's contact point, `bite` (default: the gripper's) behind the fingertip."""
+    """(K, 2, 3) m in the base frame: each finger's contact point, `bite` m (default: the gripper's) behind the fingertip."""
     return gripper.fingertip_in_base - (gripper.bite if bite is None else bite) * gripper.approach_axis_in_base
 
 
@@ -77,8 +74,8 @@ def tried_openings(gripper: Gripper, settings: GuessSettings) -> list[int]:
 
 
 def place(shape: ObjectShape, gripper_shape: GripperShape, proposals: Proposals, settings: GuessSettings) -> Placements:
-    """Places every candidate; each FREE one is free of collision at its opening, surfaces and containment both, and has material
-    where the pads will close."""
+    """Places every candidate. Each FREE one has material where its pads close, and at its opening neither meets the object's surface nor
+    lies inside it."""
     openings = tried_openings(gripper_shape.gripper, settings)
     frame = _Frame(proposals, settings, gripper_shape.gripper, openings)
     fits = proposals.crossings[:, 0] + 2 * settings.standoff_distance < gripper_shape.gripper.width
@@ -106,8 +103,8 @@ def place(shape: ObjectShape, gripper_shape: GripperShape, proposals: Proposals,
 
 
 def _first_standoffs(shape: ObjectShape, gripper_shape: GripperShape, frame: _Frame, rows: NDArray[np.intp]) -> Floats:
-    """(M,) least multiple of the stand-off (m) at which no chord of the first finger, wide open, proves a collision; inf where there is
-    none and for candidates that are not in `rows`. The exact test of the whole gripper comes later, at each opening."""
+    """(M,) m: for the candidates in `rows` the least multiple of the stand-off at which no chord of the first finger, wide open, proves a
+    collision; otherwise inf. The exact test of the whole gripper follows at each opening."""
     settings = frame.settings
     standoff = np.full(len(frame), np.inf)
     if settings.sampler is not Sampler.FINGER_PADS:
@@ -128,7 +125,7 @@ def _first_standoffs(shape: ObjectShape, gripper_shape: GripperShape, frame: _Fr
 def _not_refuted(
     shape: ObjectShape, gripper_shape: GripperShape, base: _BaseChords, opening: int, rows: NDArray[np.intp], poses: Floats
 ) -> NDArray[np.intp]:
-    """Which (indices) of the poses (N, 4, 4) of candidates `rows` no chord of the gripper at an opening proves to collide."""
+    """Indices of the poses (N, 4, 4), of candidates `rows`, for which no chord of the gripper at an opening proves a collision."""
     left = np.flatnonzero(~base.meet(rows, poses))
     moving = range(1, len(gripper_shape.gripper.body_names))
     for chords in gripper_shape.chords(moving, opening):
@@ -137,8 +134,8 @@ def _not_refuted(
 
 
 class _BaseChords:
-    """Which candidates' bases are proved to collide. A base stays where it is from one opening to the next where the pads move
-    straight and the opening is centred: what was found there is not asked again."""
+    """The candidates whose bases are proved to collide. With pads that move straight and a centred opening, the base has the same pose at
+    every opening, so the last result of each candidate is kept."""
 
     def __init__(self, shape: ObjectShape, gripper_shape: GripperShape, count: int) -> None:
         self._rays, self._chords = shape.rays, gripper_shape.chords([0], 0)
@@ -157,8 +154,8 @@ class _BaseChords:
 
 
 def material_between(shape: ObjectShape, pose_gripper_in_object: Floats, line_in_base: Floats) -> NDArray[np.bool_]:
-    """(N,) whether lines (N, 2, 3), from the first finger's to the second one's end in the base frame, go at poses (N, 4, 4) through
-    at least LEAST_CHORD of the object, both ends outside it."""
+    """(N,) whether lines (N, 2, 3) m, from the first to the second pad in the base frame, pass at poses (N, 4, 4) through at least
+    LEAST_CHORD of the object and have both ends outside."""
     ends = transform_points(pose_gripper_in_object, line_in_base)
     span = ends[:, 1] - ends[:, 0]
     width = np.linalg.norm(span, axis=1)
@@ -169,10 +166,10 @@ def material_between(shape: ObjectShape, pose_gripper_in_object: Floats, line_in
 
 
 class _Frame:
-    """Candidates seen from the gripper: where its base is so that the pads close on the contact.
+    """The poses of the gripper's base at which the pads close on each candidate's contact.
 
-    Pads may move along the approach axis as they close. A gripper is placed so that its first bite point lies a gap off the contact and
-    level with it once the pads are as near each other as the material between them is thick: where they really meet it.
+    Pads may move along the approach axis as they close. So the first bite point is placed at a gap from the contact, and level with the
+    contact once the distance of the pads equals the thickness of the material between them.
     """
 
     def __init__(self, proposals: Proposals, settings: GuessSettings, gripper: Gripper, openings: list[int]) -> None:
@@ -187,16 +184,16 @@ class _Frame:
         return len(self._contact)
 
     def first_finger_poses(self, rows: NDArray[np.intp], gap: Floats) -> Floats:
-        """(N, 4, 4) base poses of some candidates, wide open, the first bite point `gap` (N,) m off the contact."""
+        """(N, 4, 4) base poses of candidates `rows`, wide open, the first bite point `gap` (N,) m from the contact."""
         thick = self._thickness(rows, 0, gap)
-        # What does not fit is thicker than the gripper is wide.
+        # Material that does not fit has its first crossing beyond the widest opening.
         thick = np.where(thick > 0, thick, self._crossings[rows, 0])
         return pose(self.rotation[rows], self._base(rows, 0, gap, thick))
 
     def positions(self, rows: NDArray[np.intp], n: int, standoff: Floats) -> tuple[NDArray[np.intp], Floats]:
-        """Those of some candidates whose material fits at opening number n, and their base positions (N, 3) m in the object's frame.
+        """The candidates of `rows` whose material fits at opening number n, and their base positions (N, 3) m in the object's frame.
 
-        The first bite point's distance from the contact is its stand-off (M,) m, or half of the free width where the opening is centred.
+        The first bite point's distance from the contact is the stand-off (M,) m, or half of the free width if the opening is centred.
         """
         thick = self._thickness(rows, n, standoff[rows])
         free = self._widths[self.openings[n]] - thick
@@ -206,8 +203,8 @@ class _Frame:
         return rows, self._base(rows, n, free / 2 if centred else standoff[rows], thick)
 
     def closing_lines(self, rows: NDArray[np.intp], n: NDArray[np.intp], standoff: Floats) -> Floats:
-        """(N, 2, 3) m in the base frame, for some candidates at opening numbers n (N,): from one pad to the other at the level where
-        they close on the material."""
+        """(N, 2, 3) m in the base frame, for candidates `rows` at opening numbers n (N,): from pad to pad at the level where they close on
+        the material."""
         opening = np.asarray(self.openings)[n]
         thick = np.zeros(len(rows))
         for number in np.unique(n):
@@ -216,22 +213,22 @@ class _Frame:
         return self._bite[opening] + self._advance(opening, thick)[:, None, None] * self._approach
 
     def _base(self, rows: NDArray[np.intp], n: int, gap: Floats, thick: Floats) -> Floats:
-        """(N, 3) m, base positions of some candidates at opening number n; rounded."""
+        """(N, 3) m, base positions of candidates `rows` at opening number n; rounded."""
         k = np.full(len(rows), self.openings[n])
         bite = self._bite[k, 0] + self._advance(k, thick)[:, None] * self._approach
         offset = np.einsum("nij,nj->ni", self.rotation[rows], bite)
-        return np.asarray(np.round(self._contact[rows] - gap[:, None] * self._closing[rows] - offset, DECIMALS) + 0.0)
+        return rounded(self._contact[rows] - gap[:, None] * self._closing[rows] - offset)
 
     def _advance(self, opening: NDArray[np.intp], thick: Floats) -> Floats:
-        """(N,) m, how far the first pad moves along the approach axis from an opening (N,) to where it meets material `thick` (N,) m.
-        ACRONYM's sampler allows for it only when told to."""
+        """(N,) m: motion of the first pad along the approach axis from an opening (N,) to the contact with material `thick` (N,) m. Zero
+        for ACRONYM's sampler, unless the settings correct for it."""
         if self.settings.sampler is Sampler.ACRONYM and not self.settings.correct_acronym_approach:
             return np.zeros(len(thick))
         return np.asarray(np.interp(thick, self._widths, self._forward) - self._forward[opening])
 
     def _thickness(self, rows: NDArray[np.intp], n: int, standoff: Floats) -> Floats:
-        """(N,) m of what lies between the pads at opening number n: down to the last crossing nearer than the second pad; 0 where
-        there is none. The antipodal samplers grip at their own two points, whatever lies behind."""
+        """(N,) m: thickness of the material between the pads at opening number n, down to the last crossing before the second pad; 0 if
+        there is none. The antipodal samplers grip at their own two contacts, so only the first crossing counts."""
         crossings = self._crossings[rows]
         if self.settings.sampler is not Sampler.FINGER_PADS:
             crossings = crossings[:, :1]
@@ -240,15 +237,15 @@ class _Frame:
 
 
 def fit_openings(shape: ObjectShape, gripper: GripperShape, grasps: GraspBatch) -> GraspBatch:
-    """Snaps each known opening to the nearest measured one and gives each unknown one the widest at which the gripper is free.
-    Grasps in collision at their opening, or at every opening, get the outcome `collision`; geometric negatives stay what they are."""
+    """Grasps of a file at measured openings: each known opening becomes the nearest measured one, each unknown one the widest at which the
+    gripper is free. Grasps in collision at their opening, or at every opening, get the outcome `collision`."""
     widths = gripper.gripper.opening_width
     last = len(widths) - 1
     known = np.isfinite(grasps.opening_width)
     opening = np.where(known, gripper.gripper.nearest_opening(np.where(known, grasps.opening_width, 0.0)), last)
     colliding = np.zeros(len(grasps), bool)
-    open_question = np.flatnonzero(grasps.outcome != Outcome.COLLISION)
-    colliding[open_question] = in_collision(shape, gripper, grasps.pose_gripper_in_object[open_question], opening[open_question])
+    undecided = np.flatnonzero(grasps.outcome != Outcome.COLLISION)
+    colliding[undecided] = in_collision(shape, gripper, grasps.pose_gripper_in_object[undecided], opening[undecided])
     for i in np.flatnonzero(colliding & ~known):
         opening[i], colliding[i] = _widest_free(shape, gripper, grasps, int(i))
     outcome = np.where(colliding, Outcome.COLLISION, grasps.outcome).astype(np.int8)
@@ -256,7 +253,7 @@ def fit_openings(shape: ObjectShape, gripper: GripperShape, grasps: GraspBatch) 
 
 
 def _widest_free(shape: ObjectShape, gripper: GripperShape, grasps: GraspBatch, i: int) -> tuple[int, bool]:
-    """The widest opening index at which grasp i is free, and False; the widest of all and True where there is none."""
+    """The index of the widest opening at which grasp i is free, and False; the last index and True if it collides at all openings."""
     last = len(gripper.gripper.opening_width) - 1
     for k in range(last, -1, -1):
         if not in_collision(shape, gripper, grasps.pose_gripper_in_object[i : i + 1], np.array([k]))[0]:

@@ -1,4 +1,4 @@
-"""Where a grasp could be: surface points, closing directions and approach directions, drawn many at a time."""
+"""Candidates for grasps: surface points, closing directions and approach directions, drawn many at a time."""
 
 from __future__ import annotations
 
@@ -9,26 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graspgen_cli.geometry.collision import ObjectShape
-from graspgen_cli.geometry.poses import DECIMALS
+from graspgen_cli.geometry.poses import rounded
 from graspgen_cli.records import Floats, Gripper, TriangleMesh
 from graspgen_cli.settings.guesses import GuessSettings, Sampler
 
 ANTIPODAL_HALF_ANGLE = math.atan(0.5)
-"""rad: half-angle of the cones in which the closing direction lies at both contacts: the friction cone of a coefficient of 0.5, dry
-rubber on a smooth surface at its worst. The simulation's own friction decides later what holds."""
-
+"""rad: half-angle of the friction cones in which the closing direction lies at both contacts, for a friction coefficient of 0.5: the least
+of dry rubber on a smooth surface. The simulation has its own coefficient."""
 MOST_HITS = 16
-"""Surface crossings followed along a closing line; a line through more layers is cut off there, which only affects centring."""
+"""Surface crossings followed along a closing line. Further crossings would only affect the centring."""
 
 
 @dataclass(frozen=True, eq=False)
 class Proposals:
-    """M candidate grasps before anything is placed.
+    """M candidate grasps before placing.
 
-    contact: (M, 3) m, the surface point at which finger 0 aims, in the object's frame.
-    closing: (M, 3) unit, from finger 0 to finger 1, in the object's frame.
+    contact: (M, 3) m, the surface point for finger 0, in the object's frame.
+    closing: (M, 3) unit closing direction, from finger 0 to finger 1, in the object's frame.
     rotation_gripper_in_object: (M, 3, 3).
-    crossings: (M, H) m, ascending: depths along `closing` below the contact at which the line crosses the surface; inf beyond.
+    crossings: (M, H) m, ascending: depths below the contact at which the closing line crosses the surface; inf after the last.
     """
 
     contact: Floats
@@ -58,8 +57,8 @@ def surface_points(mesh: TriangleMesh, count: int, rng: np.random.Generator) -> 
 
 
 def perpendicular_frame(axis: Floats) -> tuple[Floats, Floats]:
-    """Two unit vectors (N, 3) each, perpendicular to unit `axis` (N, 3) and to one another; the first leans on the coordinate axis
-    that `axis` is farthest from, so that quarter turns from it align with the object's own axes."""
+    """Two unit vectors (N, 3) each, perpendicular to unit `axis` (N, 3) and to one another. The first is nearest to the coordinate axis
+    that `axis` is farthest from, so that quarter turns from it align with the object's axes."""
     lean = np.eye(3)[np.argmin(np.abs(axis), axis=1)]
     first = lean - np.einsum("ij,ij->i", lean, axis)[:, None] * axis
     first /= np.linalg.norm(first, axis=1, keepdims=True)
@@ -67,7 +66,8 @@ def perpendicular_frame(axis: Floats) -> tuple[Floats, Floats]:
 
 
 def _turns(count: int, settings: GuessSettings, rng: np.random.Generator) -> Floats:
-    """Angles (N,) rad about the closing direction: a share random, the rest quarter turns; evenly spread copies at each point."""
+    """(N,) rad, angles about the closing direction: a share of them random, the others quarter turns; evenly spread copies at each
+    point."""
     points = -(-count // settings.num_orientations)
     free = rng.random(points) < settings.percent_random_guess_angle
     turn = rng.random(points)
@@ -77,14 +77,14 @@ def _turns(count: int, settings: GuessSettings, rng: np.random.Generator) -> Flo
 
 
 def rotations(gripper: Gripper, closing: Floats, angle: Floats) -> Floats:
-    """(N, 3, 3) rotations that take the gripper's closing axis to `closing` (N, 3), its approach axis turned by `angle` (N,) rad about
-    it. Rounded, so that they are what the files will hold."""
+    """(N, 3, 3) rotations of the gripper in the object: its closing axis along `closing` (N, 3), its approach axis turned by `angle` (N,)
+    rad about `closing`. Rounded as in the files."""
     first, second = perpendicular_frame(closing)
     approach = np.cos(angle)[:, None] * first + np.sin(angle)[:, None] * second
     in_object = np.stack([closing, approach, np.cross(closing, approach)], axis=2)
     base_closing, base_approach = gripper.closing_axis_in_base, gripper.approach_axis_in_base
     in_base = np.stack([base_closing, base_approach, np.cross(base_closing, base_approach)], axis=1)
-    return np.round(in_object @ in_base.T, DECIMALS) + 0.0
+    return rounded(in_object @ in_base.T)
 
 
 def _in_cone(axis: Floats, half_angle: float, rng: np.random.Generator) -> Floats:
@@ -96,8 +96,8 @@ def _in_cone(axis: Floats, half_angle: float, rng: np.random.Generator) -> Float
 
 
 def line_crossings(shape: ObjectShape, start: Floats, direction: Floats, reach: float) -> Floats:
-    """Depths (N, H) m, ascending, at which lines from surface points (N, 3) along unit directions (N, 3) cross the surface again
-    within `reach` m; inf beyond the last."""
+    """(N, H) m, ascending: depths at which lines from surface points (N, 3) along unit directions (N, 3) cross the surface again within
+    `reach` m; inf after the last."""
     step = 1e-5 * float(np.max(shape.high - shape.low))
     depth = np.full((len(start), MOST_HITS), np.inf)
     position = np.full(len(start), step)
@@ -115,7 +115,7 @@ def line_crossings(shape: ObjectShape, start: Floats, direction: Floats, reach: 
 
 
 def propose(shape: ObjectShape, gripper: Gripper, settings: GuessSettings, count: int, rng: np.random.Generator) -> Proposals:
-    """`count` candidates of the sampler that the settings name; fewer from the antipodal one, which drops pairs outside the cones."""
+    """`count` candidates of the settings' sampler; fewer from the antipodal sampler, which drops pairs of contacts outside the cones."""
     points = -(-count // settings.num_orientations)
     contact, normal = surface_points(shape.outer, points, rng)
     half_angle = 0.0 if settings.sampler is Sampler.FINGER_PADS else ANTIPODAL_HALF_ANGLE
@@ -130,7 +130,7 @@ def propose(shape: ObjectShape, gripper: Gripper, settings: GuessSettings, count
 
 
 def _second_contact_in_cone(shape: ObjectShape, proposals: Proposals) -> NDArray[np.bool_]:
-    """(M,) whether the closing line leaves the object within the cone at its far side (Chen and Burdick 1993)."""
+    """(M,) whether the closing direction lies in the friction cone at the second contact (Chen and Burdick 1993)."""
     start = proposals.contact + 1e-5 * float(np.max(shape.high - shape.low)) * proposals.closing
     _, face = shape.rays.first_hit(start, proposals.closing)
     corner = shape.mesh.vertices[shape.mesh.faces[face]]

@@ -10,13 +10,13 @@ wp.config.quiet = True
 
 
 @wp.kernel
-def _copy_rows(source: wp.array2d[float], row_of_source: wp.array[int], target: wp.array2d[float], row_of_target: wp.array[int]):
+def _copy_rows(source: wp.array2d[float], row_of_source: wp.array[int], target: wp.array2d[float], row_of_target: wp.array[int]) -> None:
     i, j = wp.tid()
     target[row_of_target[i], j] = source[row_of_source[i], j]
 
 
 @wp.kernel
-def _copy_integer_rows(source: wp.array2d[int], row_of_source: wp.array[int], target: wp.array2d[int], row_of_target: wp.array[int]):
+def _copy_integer_rows(source: wp.array2d[int], row_of_source: wp.array[int], target: wp.array2d[int], row_of_target: wp.array[int]) -> None:
     i, j = wp.tid()
     target[row_of_target[i], j] = source[row_of_source[i], j]
 
@@ -30,7 +30,7 @@ def _deepest_of_worlds(
     is_link: wp.array[int],
     deepest: wp.array[float],
     deepest_of_links: wp.array[float],
-):
+) -> None:
     i = wp.tid()
     if i < found[0]:
         wp.atomic_min(deepest, world[i], distance[i])
@@ -72,7 +72,7 @@ def _inertial_wrench(
     moving: wp.array2d[wp.spatial_vector],
     origin: wp.array2d[wp.vec3],
     wrench: wp.array2d[wp.spatial_vector],
-):
+) -> None:
     world, body = wp.tid()
     now = row[world, 0]
     if now == 0 or body == 0:
@@ -93,7 +93,7 @@ def _inertial_wrench(
 
 
 @wp.kernel
-def _next_row(row: wp.array2d[int], last: int):
+def _next_row(row: wp.array2d[int], last: int) -> None:
     world = wp.tid()
     if row[world, 0] != 0:
         row[world, 0] = wp.min(row[world, 0] + 1, last)
