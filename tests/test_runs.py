@@ -64,6 +64,18 @@ def whole(objects: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return runner(objects, tmp_path_factory.mktemp("whole"))("all", "a", *QUOTAS)
 
 
+@pytest.fixture(scope="module")
+def guesses(objects: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `guess` makes of them; not to be changed."""
+    return runner(objects, tmp_path_factory.mktemp("guesses"))("guess", "g", *QUOTAS)
+
+
+@pytest.fixture
+def guessed(guesses: Path, tmp_path: Path) -> Path:
+    """That dataset in the folder `g` of the runs to come."""
+    return Path(shutil.copytree(guesses, tmp_path / "g"))
+
+
 @pytest.fixture
 def copied(whole: Path, tmp_path: Path) -> Path:
     """That dataset in the folder `a` of the runs to come."""
@@ -85,12 +97,10 @@ def test_all_makes_a_dataset_that_the_trainer_reads(whole: Path, objects: Path) 
     assert (whole / "config/grippers/robotiq_2f_85.py").is_file()
 
 
-def test_guess_then_validate_gives_the_bytes_of_all(run: Run, whole: Path) -> None:
-    run("guess", "parts", *QUOTAS)
-    run("validate", "parts", "--load-guesses", *QUOTAS)
-    run("gripper-config", "parts", "--do-not-draw-picture")
-    parts = contents(run("splits", "parts"))
-    assert parts == contents(whole)
+def test_guess_then_validate_gives_the_bytes_of_all(run: Run, whole: Path, guessed: Path) -> None:
+    run("validate", "g", "--load-guesses", *QUOTAS)
+    run("gripper-config", "g", "--do-not-draw-picture")
+    assert contents(run("splits", "g")) == contents(whole)
 
 
 @pytest.mark.slow
@@ -100,16 +110,16 @@ def test_two_workers_and_another_order_give_the_same_bytes(run: Run, whole: Path
     assert contents(run("all", "two", *QUOTAS, "--workers", "2", scales=backwards)) == contents(whole)
 
 
-def test_one_object_alone_gets_what_it_gets_among_others(run: Run, tmp_path: Path) -> None:
-    among = contents(run("guess", "among", *QUOTAS))[f"{GRASPS}/cone.1.0.grasps.json"]
+def test_one_object_alone_gets_what_it_gets_among_others(run: Run, guesses: Path, tmp_path: Path) -> None:
+    among = contents(guesses)[f"{GRASPS}/cone.1.0.grasps.json"]
     alone = tmp_path / "list.json"
     alone.write_text('{"cone.ply": 1.0}')
     assert contents(run("guess", "alone", *QUOTAS, scales=alone))[f"{GRASPS}/cone.1.0.grasps.json"] == among
 
 
-def test_another_seed_gives_other_grasps(run: Run) -> None:
-    first, second = (contents(run("guess", seed, *QUOTAS, "--seed", seed)) for seed in ("7", "8"))
-    assert first[f"{GRASPS}/ball.0.001.grasps.json"] != second[f"{GRASPS}/ball.0.001.grasps.json"]
+def test_another_seed_gives_other_grasps(run: Run, guesses: Path) -> None:
+    other = run("guess", "other", *QUOTAS, "--seed", "7")
+    assert contents(other)[f"{GRASPS}/ball.0.001.grasps.json"] != contents(guesses)[f"{GRASPS}/ball.0.001.grasps.json"]
 
 
 @pytest.fixture
@@ -144,8 +154,8 @@ def test_pieces_that_cannot_keep_to_the_bound_are_reported(
     assert report["message"].endswith("mm off the mesh, 0.01 mm were asked for")
 
 
-def test_guesses_are_untested_and_positive(run: Run) -> None:
-    grasps = read_grasp_file(run("guess", "g", *QUOTAS) / GRASPS / "brick.1.0.grasps.json").grasps
+def test_guesses_are_untested_and_positive(guesses: Path) -> None:
+    grasps = read_grasp_file(guesses / GRASPS / "brick.1.0.grasps.json").grasps
     assert (grasps.count(Outcome.UNVALIDATED), grasps.count(Outcome.COLLISION)) == (8, 4)
 
 
@@ -174,9 +184,9 @@ def test_load_guesses_tests_everything_but_the_geometric_negatives_again(run: Ru
     assert after.count(Outcome.HELD) < before.count(Outcome.HELD)
 
 
-def test_a_file_of_another_tool_is_tested(run: Run, objects: Path, tmp_path: Path) -> None:
+def test_a_file_of_another_tool_is_tested(run: Run, guesses: Path, tmp_path: Path) -> None:
     """Poses and flags are all that it holds; a pose in collision becomes a negative, the others get their trial."""
-    ours = read_grasp_file(run("guess", "ours", *QUOTAS) / GRASPS / "brick.1.0.grasps.json").grasps
+    ours = read_grasp_file(guesses / GRASPS / "brick.1.0.grasps.json").grasps
     poses = ours.pose_gripper_in_object.tolist()
     folder = tmp_path / "theirs" / GRASPS
     folder.mkdir(parents=True)
@@ -220,13 +230,12 @@ def test_two_objects_of_one_name_have_a_file_each(run: Run, objects: Path, tmp_p
         assert read_grasp_file(dataset / GRASPS / name).object_id == object_id
 
 
-def test_a_broken_grasp_file_fails_alone_and_is_made_anew_when_asked(run: Run) -> None:
-    dataset = run("guess", "d", *QUOTAS)
-    before = contents(dataset)
-    (dataset / GRASPS / "brick.1.0.grasps.json").write_text("{")
-    run("guess", "d", *QUOTAS, code=1)
-    run("guess", "d", *QUOTAS, "--overwrite-grasps")
-    assert contents(dataset) == before
+def test_a_broken_grasp_file_fails_alone_and_is_made_anew_when_asked(run: Run, guessed: Path) -> None:
+    before = contents(guessed)
+    (guessed / GRASPS / "brick.1.0.grasps.json").write_text("{")
+    run("guess", "g", *QUOTAS, code=1)
+    run("guess", "g", *QUOTAS, "--overwrite-grasps")
+    assert contents(guessed) == before
 
 
 def test_no_grasp_no_file(run: Run, objects: Path, tmp_path: Path) -> None:
@@ -237,29 +246,25 @@ def test_no_grasp_no_file(run: Run, objects: Path, tmp_path: Path) -> None:
     assert contents(run("guess", "d", *flags, scales=listed)) == {}
 
 
-def test_the_run_log_tells_what_the_files_do_not(run: Run) -> None:
-    dataset = run("guess", "d", *QUOTAS)
-    line = json.loads((dataset / "runs.jsonl").read_text())
+def test_the_run_log_tells_what_the_files_do_not(guesses: Path) -> None:
+    line = json.loads((guesses / "runs.jsonl").read_text())
     assert line["phase"] == "guess" and line["objects"]["made"] == 3 and line["seconds"] > 0
 
 
-def test_finished_objects_are_walked_over_without_reading_a_file(run: Run) -> None:
+def test_finished_objects_are_walked_over_without_reading_a_file(run: Run, guessed: Path) -> None:
     """By the index, once the files are old enough for their times to be trusted: that they are broken meanwhile is not seen."""
-    dataset = run("guess", "d", *QUOTAS)
-    for path in (dataset / GRASPS).glob("*.grasps.json"):
+    for path in (guessed / GRASPS).glob("*.grasps.json"):
         os.utime(path, (1e9, 1e9))
-    run("guess", "d", *QUOTAS)
-    for path in (dataset / GRASPS).glob("*.grasps.json"):
+    run("guess", "g", *QUOTAS)
+    for path in (guessed / GRASPS).glob("*.grasps.json"):
         change_unseen(path, b"x" * path.stat().st_size)
-    before = contents(dataset)
-    run("guess", "d", *QUOTAS)
-    assert contents(dataset) == before
+    before = contents(guessed)
+    run("guess", "g", *QUOTAS)
+    assert contents(guessed) == before
 
 
-def test_a_kept_file_says_how_it_differs(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    run("guess", "d", *QUOTAS)
-    capsys.readouterr()
-    run("guess", "d", *QUOTAS, "--num-offsets", "9", "--json")
+def test_a_kept_file_says_how_it_differs(run: Run, guessed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("guess", "g", *QUOTAS, "--num-offsets", "9", "--json")
     messages = [row["message"] for row in json.loads(capsys.readouterr().out)["objects"]]
     assert all("made with other settings (num_offsets 16, now 9); --overwrite-grasps" in message for message in messages)
 
