@@ -7,12 +7,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import trimesh
 
 from graspgen_cli import tables
 from graspgen_cli.app import main
-from graspgen_cli.tables import ENGINES, PROTOCOLS
+from graspgen_cli.dataset.collection import open_collection, read_entry
+from graspgen_cli.tables import ENGINES, FORMATS, PROTOCOLS
+from made_datasets import make_dataset
 
 DOCS = Path(__file__).parents[1] / "docs"
 TEXT = (DOCS / "extending.md").read_text("utf-8")
@@ -51,15 +54,20 @@ def simulation_of(folder: Path) -> dict[str, Any]:
     return dict(json.loads(file.read_text())["provenance"]["simulation"]["settings"])
 
 
+def add_module(heading: str, file: str, table: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Puts the module of a section into a folder of its own, and its row into the table; returns the name."""
+    [source] = re.findall(r"```python\n(.*?)```", section(heading), re.S)
+    (folder / file).write_text(source)
+    monkeypatch.syspath_prepend(folder)
+    [(name, row)] = added_row(section(heading)).items()
+    monkeypatch.setitem(table, name, row)
+    return name
+
+
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The engine of the documentation, in a folder of its own, and its row; its name."""
-    [source] = re.findall(r"```python\n(.*?)```", section("An engine"), re.S)
-    (tmp_path / "coulomb.py").write_text(source)
-    monkeypatch.syspath_prepend(tmp_path)
-    [(name, row)] = added_row(section("An engine")).items()
-    monkeypatch.setitem(ENGINES, name, row)
-    return name
+    """The name of the engine of the documentation."""
+    return add_module("An engine", "coulomb.py", ENGINES, tmp_path, monkeypatch)
 
 
 def test_an_engine(all_of_one_box: list[str], engine: str, tmp_path: Path) -> None:
@@ -88,3 +96,45 @@ def test_a_protocol(all_of_one_box: list[str], tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_every_protocol_has_a_line_in_the_documentation(name: str) -> None:
     assert re.search(rf"^\| `{name}`", (DOCS / "judging.md").read_text("utf-8"), re.M)
+
+
+Streams = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def table_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of the format of the documentation."""
+    return add_module("A format of grasp files", "grasp_table.py", FORMATS, tmp_path, monkeypatch)
+
+
+def test_a_format_is_written_listed_and_read(table_format: str, tmp_path: Path) -> None:
+    paths = make_dataset(tmp_path / "data", ["cups/mug.obj", "box.stl"])
+    where = ["--grasp-dataset", str(paths.root), "--output-dataset", str(tmp_path / "tables"), "--quiet"]
+    assert main(["convert", "--to", table_format, *where]) == 0
+    written, before = ([read_entry(entry) for entry in open_collection(root).entries] for root in (tmp_path / "tables", paths.root))
+    assert [each.dataset.object_id for each in written] == [each.dataset.object_id for each in before] == ["box.stl", "cups/mug.obj"]
+    for each, other in zip(written, before, strict=True):
+        one, two = each.dataset.grasps, other.dataset.grasps
+        assert np.array_equal(one.outcome, two.outcome) and np.array_equal(one.opening_width, two.opening_width)
+        assert np.allclose(one.pose_gripper_in_object, two.pose_gripper_in_object @ other.trainer_frame, atol=1e-15)
+
+
+def test_a_format_is_analysed_and_its_broken_files_are_named(table_format: str, tmp_path: Path, capsys: Streams) -> None:
+    make_dataset(tmp_path / "data", ["cups/mug.obj"])
+    assert main(["convert", str(tmp_path / "data"), "--to", table_format, "--output-dataset", str(tmp_path / "tables"), "--quiet"]) == 0
+    (tmp_path / "tables" / "broken.grasptable").write_text("no table")
+    capsys.readouterr()
+    assert main(["analyze", str(tmp_path / "tables"), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [row["object_id"] for row in found["objects"]] == ["cups/mug.obj"] and found["total"]["held"] == 6
+    assert [(each["kind"], Path(each["source"]).name) for each in found["findings"]] == [("malformed", "broken.grasptable")]
+
+
+def test_a_format_without_a_row_is_refused_with_the_names_there_are(capsys: Streams) -> None:
+    assert main(["convert", "--to", "grasp-table"]) == 2
+    assert "'grasp-table' is not allowed; give one of graspgen, isaac-grasp, webdataset" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [name for name, row in FORMATS.items() if row.written])
+def test_every_written_format_has_a_line_in_the_documentation(name: str) -> None:
+    assert re.search(rf"^\|.*`--to {name}` \|$", (DOCS / "dataset.md").read_text("utf-8"), re.M)
