@@ -179,7 +179,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRun]:
         "making.object_scales": {"make_scales": fake.make_scales},
         "training.run": {"make_training_scripts": fake.make_training_scripts, "make_inference_config": fake.make_inference_config},
         "making.relabel": {"relabel_dataset": fake.relabel_dataset},
-        "drawing.subjects": {
+        "drawing.view": {
             "open_view": fake.open_view,
             "export": lambda view, path: (),
             "serve": lambda view, on_ready: on_ready("http://127.0.0.1:8080"),

@@ -138,7 +138,7 @@ LIGHT = [
     "assert main(['all', '--fps', 'x']) == 2",
 ]
 RECORDS = "import graspgen_cli.records, graspgen_cli.settings.commands"
-DRAWING = "import graspgen_cli.drawing.subjects, graspgen_cli.drawing.replay, graspgen_cli.drawing.viewer"
+DRAWING = "import graspgen_cli.drawing.view, graspgen_cli.drawing.replay, graspgen_cli.drawing.viewer"
 FORMATS = "import graspgen_cli.dataset.convert, graspgen_cli.formats.acronym"
 
 

@@ -16,9 +16,9 @@ from PIL import Image
 from examples import EXAMPLES, OBJECTS
 from foreign_files import isaac_document, write_datagen, write_webdataset, write_yaml
 from graspgen_cli.app import main
-from graspgen_cli.drawing.figures import GraspScene
-from graspgen_cli.drawing.page import GraspPage
-from graspgen_cli.drawing.subjects import GraspSource, open_source
+from graspgen_cli.drawing.grasp_page import GraspPage
+from graspgen_cli.drawing.scenes import GraspScene, GraspSource
+from graspgen_cli.drawing.view import open_view
 from graspgen_cli.drawing.web import web_server
 from graspgen_cli.errors import InputError, install_command
 from graspgen_cli.formats.graspgen_json import read_grasp_file
@@ -35,7 +35,7 @@ FIGURES = list(FigureKind)
 
 
 def source_of(path: Path | str, **settings: object) -> GraspSource:
-    found = open_source(ViewCommand.of(grasp_dataset=path, object_dataset=OBJECTS, **settings))
+    found = open_view(ViewCommand.of(grasp_dataset=path, object_dataset=OBJECTS, **settings)).source
     assert isinstance(found, GraspSource)
     return found
 

@@ -183,7 +183,7 @@ def export_view(export: Path, *, config: Path | None = None, **settings: object)
 
     Raises SettingsError, InputError, GripperError, GraspFileError or OutputError.
     """
-    from graspgen_cli.drawing import subjects as view_run
+    from graspgen_cli.drawing import view as view_run
     from graspgen_cli.settings.commands import ViewCommand
 
     return view_run.export(view_run.open_view(_resolved(ViewCommand, settings, config)), Path(export))

@@ -13,7 +13,7 @@ from graspgen_cli.settings.commands import ViewCommand
 
 def view(settings: ViewCommand, console: Console) -> ExitCode:
     """Serve the page until Ctrl-C, or write the file; name the grasp files that cannot be read."""
-    from graspgen_cli.drawing.subjects import export, open_view, serve
+    from graspgen_cli.drawing.view import export, open_view, serve
 
     opened = open_view(settings)
     for file in opened.damaged:

@@ -1,9 +1,11 @@
-"""The colours of every picture. Those of the outcomes are of Okabe and Ito's palette, which the colour-blind can tell apart
-(Okabe and Ito 2008, Color Universal Design).
+"""Colours, letters and legend of every picture.
 
-What is written on pictures: the title, and which colour is which outcome."""
+The colours of the outcomes are from a palette that colour-blind people can tell apart (Okabe and Ito 2008, Color Universal Design).
+"""
 
 from __future__ import annotations
+
+import io
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -20,19 +22,19 @@ OUTCOMES: dict[Outcome, Colour] = {
     Outcome.UNVALIDATED: (120, 126, 135),
 }
 OBJECT: Colour = (222, 214, 198)
-CHOSEN: Colour = (92, 100, 114)
-"""Of the grasp that was picked out of many."""
+CHOSEN: Colour = (92, 100, 114)  # the selected grasp
 BASE: Colour = (112, 120, 132)
 LINK: Colour = (168, 176, 187)
 FINGERS: tuple[Colour, Colour] = (86, 152, 214), (226, 146, 62)
 INK: Colour = (40, 44, 52)
 PAPER: Colour = (248, 249, 251)
 BITE: Colour = (200, 40, 120)
-AXES: tuple[Colour, Colour, Colour] = (205, 60, 60), (60, 150, 70), (60, 95, 210)
+
+_LETTER_SIZE = 1 / 55  # as a share of the picture's width
 
 
 def body_colour(gripper: Gripper, body: int) -> Colour:
-    """Of a gripper's body where the gripper is shown alone: the two fingers apart, the base darker than what joins them."""
+    """Colour of a gripper's body in a picture of one gripper: the fingers differ, the base is darker than the other links."""
     name = gripper.body_names[body]
     if name in gripper.finger_bodies:
         return FINGERS[gripper.finger_bodies.index(name)]
@@ -40,18 +42,14 @@ def body_colour(gripper: Gripper, body: int) -> Colour:
 
 
 def css(colour: Colour) -> str:
-    """The colour as a page's style names it."""
+    """The colour in a web page's style."""
     return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
-_PER_WIDTH = 1 / 55
-"""Size of the letters, as a share of the picture's width."""
-
-
 def with_legend(picture: Image.Image, grasps: GraspBatch, *, title: str) -> Image.Image:
-    """The picture with the title above and, below, how many grasps there are of each outcome, in its colour."""
+    """The picture with the title at the top, and the number of grasps of each outcome in its colour at the bottom."""
     drawing = ImageDraw.Draw(picture)
-    size = max(9, round(picture.width * _PER_WIDTH))
+    size = max(9, round(picture.width * _LETTER_SIZE))
     font = letters(size)
     drawing.text((size, size), title, INK, font)
     x, y = float(size), picture.height - 2.0 * size
@@ -69,3 +67,10 @@ def with_legend(picture: Image.Image, grasps: GraspBatch, *, title: str) -> Imag
 def letters(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """The font of every picture."""
     return ImageFont.load_default(size)
+
+
+def png(picture: Image.Image) -> bytes:
+    """The picture as a PNG file."""
+    content = io.BytesIO()
+    picture.save(content, "PNG", optimize=True)
+    return content.getvalue()

@@ -1,10 +1,7 @@
-"""Where a gripper's axes, pads and bite point are at one of its openings.
-
-The live page of a gripper: its bodies at any opening, with axes, pads and bite point."""
+"""The page of a gripper: its bodies at any opening, with axes, pads and bite point."""
 
 from __future__ import annotations
 
-import html
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -12,44 +9,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graspgen_cli.drawing.colours import BITE, FINGERS, body_colour
-from graspgen_cli.drawing.web import ANY_PORT, aim, rows_table, web_server
+from graspgen_cli.drawing.web import aim, all_cameras, placed, problem_text, rows_table, web_server
 from graspgen_cli.errors import GraspgenError
 from graspgen_cli.geometry.meshes import join_meshes
-from graspgen_cli.geometry.poses import inverse, quaternion_wxyz, transform_points
-from graspgen_cli.grippers.export import gripper_table
+from graspgen_cli.geometry.poses import inverse, transform_points
+from graspgen_cli.grippers.export import contact_points, gripper_table, parts_in_base
 from graspgen_cli.records import Floats, Gripper
 
 if TYPE_CHECKING:
     import viser
 
-
-_BEFORE = 2e-4
-"""m."""
-
-
-def contact_points(gripper: Gripper, opening: int) -> Floats:
-    """(2, 3) m: the point of each pad that meets the object, in the base."""
-    return gripper.fingertip_in_base[opening] - gripper.bite * gripper.approach_axis_in_base
-
-
-def pad_corners(gripper: Gripper, opening: int) -> Floats:
-    """(2, 4, 3) m: the corners of both pads in the base: from the fingertip back along the approach axis, and as wide as a pad is; a
-    little before the fingers, so that they are seen."""
-    across = np.cross(gripper.approach_axis_in_base, gripper.closing_axis_in_base)
-    back = gripper.pad_size[0] * gripper.approach_axis_in_base
-    half = gripper.pad_size[1] / 2 * across
-    before = _BEFORE * np.stack([gripper.closing_axis_in_base, -gripper.closing_axis_in_base])
-    tips = gripper.fingertip_in_base[opening] + before
-    return np.stack([tips - half, tips + half, tips + half - back, tips - half - back], axis=1)
-
-
-_AXES = 1.1
-"""Length of the axes, as a share of the gripper's depth."""
+_IN_FRONT = 2e-4  # m: distance of the drawn pads from the fingers, so that they are visible
+_AXES = 1.1  # length of the axes, as a share of the gripper's depth
 _PAD_FACES = np.array([[0, 1, 2], [0, 2, 3]])
 
 
 class GripperPage:
-    """The state of the page: which gripper is shown, and how far open."""
+    """State of the page: the gripper on display, and its opening. A lock lets one thread of the server at a time change the page."""
 
     def __init__(self, server: viser.ViserServer, names: Sequence[str], load: Callable[[str], Gripper]) -> None:
         self._server, self._load = server, load
@@ -62,12 +38,11 @@ class GripperPage:
             self._marks = {mark: gui.add_checkbox(mark, True) for mark in ("axes", "pads", "bite point")}
         self._table = gui.add_html("")
         self._name.on_update(lambda _: self._pick(self._name.value))
-        self._opening.on_update(lambda _: self._move())
-        for box in self._marks.values():
-            box.on_update(lambda _: self._move())
+        for control in (self._opening, *self._marks.values()):
+            control.on_update(lambda _: self._move())
 
     def show(self, gripper: Gripper) -> None:
-        """Shows a gripper, wide open."""
+        """Show the open gripper."""
         with self._lock:
             self._server.scene.remove_by_name("/gripper")
             self._gripper = gripper
@@ -76,8 +51,8 @@ class GripperPage:
             self._opening.min, self._opening.max = float(low), float(high)
             self._opening.value = float(high)
             self._table.content = rows_table(gripper_table(gripper))
-            add_gripper(self._server.scene, gripper, len(gripper.opening_width) - 1)
-            aim([self._server.initial_camera, *(client.camera for client in self._server.get_clients().values())], _corners(gripper))
+            _add_gripper(self._server.scene, gripper, len(gripper.opening_width) - 1)
+            aim(all_cameras(self._server), _corners(gripper))
             self._move()
 
     def _pick(self, name: str) -> None:
@@ -87,74 +62,67 @@ class GripperPage:
             try:
                 self.show(self._load(name))
             except GraspgenError as error:
-                self._table.content = f"<p><b>Cannot be shown.</b> {html.escape(str(error))}</p>"
+                self._table.content = problem_text(error)
 
     def _move(self) -> None:
-        """Draws the gripper at the measured opening nearest to the slider's."""
+        """Draw the gripper at the measured opening nearest to the slider's."""
         with self._lock:
             if self._gripper is None:
                 return
             opening = int(self._gripper.nearest_opening(np.array([self._opening.value / 1000]))[0])
-            add_gripper(self._server.scene, self._gripper, opening)
+            _add_gripper(self._server.scene, self._gripper, opening)
             for mark, box in self._marks.items():
-                self._server.scene.add_frame(_place(mark), show_axes=False, visible=box.value)
-            add_marks(self._server.scene, self._gripper, opening)
-
-
-def _place(mark: str) -> str:
-    return f"/gripper/{mark.replace(' ', '_')}"
-
-
-def add_gripper(scene: viser.SceneApi, gripper: Gripper, opening: int) -> None:
-    """The gripper's bodies at an opening, turned to GraspGen's convention: approach up, closing along x."""
-    upright = gripper.pose_base_in_graspgen
-    scene.add_frame("/gripper", show_axes=False, wxyz=quaternion_wxyz(upright[None, :3, :3])[0], position=upright[:3, 3])
-    for body, parts in enumerate(gripper.collision_parts):
-        if parts:
-            mesh, pose = join_meshes(list(parts)), gripper.pose_body_in_base[opening, body]
-            scene.add_mesh_simple(
-                f"/gripper/body_{body}",
-                mesh.vertices,
-                mesh.faces,
-                color=body_colour(gripper, body),
-                flat_shading=True,
-                wxyz=quaternion_wxyz(pose[None, :3, :3])[0],
-                position=pose[:3, 3],
-                cast_shadow=False,
-                receive_shadow=False,
-            )
-
-
-def add_marks(scene: viser.SceneApi, gripper: Gripper, opening: int) -> None:
-    """GraspGen's axes, both pads, and the bite point between the contact points, in the base."""
-    axes = inverse(gripper.pose_base_in_graspgen)
-    length = _AXES * gripper.depth
-    scene.add_frame(
-        f"{_place('axes')}/graspgen",
-        axes_length=length,
-        axes_radius=length / 110,
-        wxyz=quaternion_wxyz(axes[None, :3, :3])[0],
-        position=axes[:3, 3],
-    )
-    for finger, (corners, colour) in enumerate(zip(pad_corners(gripper, opening), FINGERS, strict=True)):
-        bright = (np.array(colour) + 2 * 255) // 3
-        scene.add_mesh_simple(f"{_place('pads')}/{finger}", corners, _PAD_FACES, color=bright, side="double", cast_shadow=False)
-    contacts = contact_points(gripper, opening)
-    scene.add_icosphere(f"{_place('bite point')}/middle", radius=length / 70, color=BITE, position=contacts.mean(axis=0))
-    scene.add_line_segments(f"{_place('bite point')}/opening", contacts[None], BITE, thickness=length / 200)
-
-
-def _corners(gripper: Gripper) -> Floats:
-    poses = zip(gripper.pose_body_in_base[-1], gripper.collision_parts, strict=True)
-    points = np.concatenate([transform_points(pose, part.vertices) for pose, parts in poses for part in parts])
-    return transform_points(gripper.pose_base_in_graspgen, points)
+                self._server.scene.add_frame(_node(mark), show_axes=False, visible=box.value)
+            _add_marks(self._server.scene, self._gripper, opening)
 
 
 def gripper_html(gripper: Gripper) -> str:
-    """A page in one file that shows the gripper wide open and can be turned."""
+    """A page in one file that shows the open gripper."""
     opening = len(gripper.opening_width) - 1
-    with web_server(host="127.0.0.1", port=ANY_PORT) as server:
-        add_gripper(server.scene, gripper, opening)
-        add_marks(server.scene, gripper, opening)
+    with web_server() as server:
+        _add_gripper(server.scene, gripper, opening)
+        _add_marks(server.scene, gripper, opening)
         aim([server.initial_camera], _corners(gripper))
         return server.get_scene_serializer().as_html()
+
+
+def _node(mark: str) -> str:
+    return f"/gripper/{mark.replace(' ', '_')}"
+
+
+def _add_gripper(scene: viser.SceneApi, gripper: Gripper, opening: int) -> None:
+    """Add the gripper's bodies at an opening index, in GraspGen's convention: approach up, closing along x."""
+    scene.add_frame("/gripper", show_axes=False, **placed(gripper.pose_base_in_graspgen))
+    for body, parts in enumerate(gripper.collision_parts):
+        if parts:
+            mesh, colour = join_meshes(list(parts)), body_colour(gripper, body)
+            shading = {"flat_shading": True, "cast_shadow": False, "receive_shadow": False}
+            place = placed(gripper.pose_body_in_base[opening, body])
+            scene.add_mesh_simple(f"/gripper/body_{body}", mesh.vertices, mesh.faces, color=colour, **shading, **place)
+
+
+def _add_marks(scene: viser.SceneApi, gripper: Gripper, opening: int) -> None:
+    """Add GraspGen's axes, both pads, and the bite point between the contact points, in the base's frame."""
+    length = _AXES * gripper.depth
+    axes = placed(inverse(gripper.pose_base_in_graspgen))
+    scene.add_frame(f"{_node('axes')}/graspgen", axes_length=length, axes_radius=length / 110, **axes)
+    for finger, (corners, colour) in enumerate(zip(pad_corners(gripper, opening), FINGERS, strict=True)):
+        bright = (np.array(colour) + 2 * 255) // 3
+        scene.add_mesh_simple(f"{_node('pads')}/{finger}", corners, _PAD_FACES, color=bright, side="double", cast_shadow=False)
+    contacts = contact_points(gripper, opening)
+    scene.add_icosphere(f"{_node('bite point')}/middle", radius=length / 70, color=BITE, position=contacts.mean(axis=0))
+    scene.add_line_segments(f"{_node('bite point')}/opening", contacts[None], BITE, thickness=length / 200)
+
+
+def pad_corners(gripper: Gripper, opening: int) -> Floats:
+    """(2, 4, 3) m: corners of both pads in the base's frame, from the fingertip back, slightly in front of the fingers."""
+    across = np.cross(gripper.approach_axis_in_base, gripper.closing_axis_in_base)
+    back = gripper.pad_size[0] * gripper.approach_axis_in_base
+    half = gripper.pad_size[1] / 2 * across
+    tips = gripper.fingertip_in_base[opening] + _IN_FRONT * np.stack([gripper.closing_axis_in_base, -gripper.closing_axis_in_base])
+    return np.stack([tips - half, tips + half, tips + half - back, tips - half - back], axis=1)
+
+
+def _corners(gripper: Gripper) -> Floats:
+    """Vertices (P, 3) m of the open gripper in GraspGen's frame."""
+    return transform_points(gripper.pose_base_in_graspgen, np.concatenate([part.vertices for part in parts_in_base(gripper, -1)]))

@@ -1,4 +1,4 @@
-"""A trial over time: how hard each finger presses, and how far the object slips. With matplotlib, and without a screen."""
+"""Plot of a trial over time: the contact force of each finger and the slip of the object. Drawn by matplotlib, without a display."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from graspgen_cli.drawing.colours import FINGERS, INK, OUTCOMES, Colour, css
 from graspgen_cli.errors import OutputError, install_command
@@ -18,29 +18,25 @@ if TYPE_CHECKING:
 
 _DPI = 100
 _SLIP: Colour = (90, 90, 90)
-_TUG: Colour = (236, 238, 242)
-_FORCE_ROOM = 1.25
-"""Of the axis above the force that is shown; impacts of a step or two may be higher."""
+_STAGE: Colour = (236, 238, 242)
+_FORCE_ROOM = 1.25  # height of the force axis in units of the 99.5th percentile; impacts of a step or two may be higher
+_TIMELESS: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+"""Metadata of a file, so that the same trial gives the same bytes."""
 
 
 def plot_file(trace: TrialTrace, *, title: str, form: str) -> bytes:
-    """The plot as a file of a form that matplotlib knows: png, svg or pdf."""
+    """The plot as the content of a file: png, svg or pdf. Raises OutputError if matplotlib is missing."""
     figure = _figure(trace, size=(900, 420), title=title)
     from matplotlib import rc_context
 
     content = io.BytesIO()
-    # Names within an SVG are random unless they are made from something.
-    with rc_context({"svg.hashsalt": "graspgen"}):
+    with rc_context({"svg.hashsalt": "graspgen"}):  # names in an SVG are random by default
         figure.savefig(content, format=form, metadata=_TIMELESS.get(form))
     return content.getvalue()
 
 
-_TIMELESS: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
-"""So that the same trial gives the same bytes."""
-
-
 class PlotStrip:
-    """The plot as a strip below other pictures, on which a moment can be marked."""
+    """The plot as a strip below other pictures, with marks at moments. size: width and height, pixels."""
 
     def __init__(self, trace: TrialTrace, size: tuple[int, int]) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -54,8 +50,6 @@ class PlotStrip:
 
     def at(self, *times: float) -> Image.Image:
         """The strip with a line at each of the moments, s."""
-        from PIL import ImageDraw
-
         picture = self._picture.copy()
         drawing = ImageDraw.Draw(picture)
         low, high = (self._height - float(y) for y in self._axes.bbox.intervaly)
@@ -66,7 +60,7 @@ class PlotStrip:
 
 
 def _figure(trace: TrialTrace, *, size: tuple[int, int], title: str) -> Figure:
-    """Force on the left axis, slip on the right; the tugs shaded, the moment of failure marked."""
+    """Force on the left axis, slip on the right axis; every second stage shaded, the moment of failure marked."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
@@ -74,12 +68,12 @@ def _figure(trace: TrialTrace, *, size: tuple[int, int], title: str) -> Figure:
     figure = Figure(figsize=(size[0] / _DPI, size[1] / _DPI), dpi=_DPI, layout="constrained")
     force = figure.subplots()
     slip = force.twinx()
-    _draw_stages(force, trace)
+    duration = _draw_stages(force, trace)
     for finger, colour in enumerate(FINGERS):
         force.plot(trace.time, trace.finger_contact_force[:, finger], color=css(colour), lw=1.4, label=f"finger {finger + 1}")
     slip.plot(trace.time, 1000 * trace.slip[:, 0], color=css(_SLIP), lw=1.4, ls="--", label="slip")
-    _mark_failure(force, trace)
-    force.set(xlabel="time (s)", ylabel="contact force (N)", xlim=(0.0, _duration(trace)), ylim=(0.0, _highest_force(trace)))
+    _mark_failure(force, trace, duration)
+    force.set(xlabel="time (s)", ylabel="contact force (N)", xlim=(0.0, duration), ylim=(0.0, _highest_force(trace)))
     slip.set(ylabel="slip (mm)", ylim=(0.0, _highest_slip(trace)))
     lines = [*force.get_lines()[: len(FINGERS)], slip.get_lines()[0]]
     figure.legend(lines, [str(line.get_label()) for line in lines], loc="outside upper left", ncols=3, frameon=False, fontsize=9)
@@ -87,24 +81,25 @@ def _figure(trace: TrialTrace, *, size: tuple[int, int], title: str) -> Figure:
     return figure
 
 
-def _draw_stages(axes: Any, trace: TrialTrace) -> None:
-    """Shades every other stage and names them."""
+def _draw_stages(axes: Any, trace: TrialTrace) -> float:
+    """Shade every second stage, and name all; returns the end of the last stage, s."""
     start, step = 0.0, float(trace.scene.model.opt.timestep)
     for number, stage in enumerate(trace.stages):
         end = start + stage.steps * step
         if number % 2:
-            axes.axvspan(start, end, color=css(_TUG), lw=0)
+            axes.axvspan(start, end, color=css(_STAGE), lw=0)
         text = stage_title(trace.stages, number).partition(" of ")[0]
         axes.text((start + end) / 2, 0.98, text, transform=axes.get_xaxis_transform(), ha="center", va="top", fontsize=8, color="#666666")
         start = end
+    return sum(stage.steps for stage in trace.stages) * step
 
 
-def _mark_failure(axes: Any, trace: TrialTrace) -> None:
+def _mark_failure(axes: Any, trace: TrialTrace, duration: float) -> None:
     if trace.failed_at is None:
         return
     colour = css(OUTCOMES[trace.outcome])
     axes.axvline(trace.failed_at, color=colour, lw=2)
-    right = trace.failed_at > _duration(trace) * 0.7
+    right = trace.failed_at > duration * 0.7
     axes.annotate(
         f"{trace.outcome.label} at {trace.failed_at:.2f} s",
         (trace.failed_at, 0.5),
@@ -118,16 +113,13 @@ def _mark_failure(axes: Any, trace: TrialTrace) -> None:
     )
 
 
-def _duration(trace: TrialTrace) -> float:
-    return sum(stage.steps for stage in trace.stages) * float(trace.scene.model.opt.timestep)
-
-
 def _highest_force(trace: TrialTrace) -> float:
+    """N."""
     force = trace.finger_contact_force[np.isfinite(trace.finger_contact_force)]
     return max(_FORCE_ROOM * float(np.percentile(force, 99.5)), 1e-3) if len(force) else 1.0
 
 
 def _highest_slip(trace: TrialTrace) -> float:
-    """mm; at least one, so that a grip that does not slip looks like it."""
+    """mm; at least 1, so that the line of a grip without slip is flat."""
     slip = 1000 * trace.slip[np.isfinite(trace.slip[:, 0]), 0]
     return max(1.0, 1.3 * float(slip.max())) if len(slip) else 1.0

@@ -13,7 +13,7 @@ from graspgen_cli.dataset.collection import open_collection, read_entry
 from graspgen_cli.dataset.provenance import recorded_criterion, recorded_randomization, recorded_reach
 from graspgen_cli.drawing.film import trial_film
 from graspgen_cli.drawing.plot import plot_file
-from graspgen_cli.drawing.subjects import GraspSource, in_our_frame, object_root
+from graspgen_cli.drawing.scenes import GraspSource, in_base_frame, object_root
 from graspgen_cli.errors import GraspFileError, InputError, ObjectError
 from graspgen_cli.files import write_atomically
 from graspgen_cli.formats.format import ObjectGrasps
@@ -80,12 +80,12 @@ def run_replay(settings: ReplayCommand) -> Replay:
     grasps = read_entry(entry)
     gripper, problem = source.gripper(entry, grasps)
     if gripper is None:
-        raise InputError(f"{entry.shown}: {problem.partition(': ')[2]}")
+        raise InputError(problem, path=entry.shown)
     chosen = _first_tried(source, grasps, entry.shown)
     simulation, notes = _simulation(grasps, settings, entry.shown)
     reach, reach_note = _reach(grasps, settings, entry.shown)
     target = _target(grasps, settings, simulation, GripperShape(gripper).reach(reach))
-    grasp = _with_opening(in_our_frame(grasps, gripper)[np.array([chosen])], gripper, target)
+    grasp = _with_opening(in_base_frame(grasps, gripper)[np.array([chosen])], gripper, target)
     criterion, randomization = _judged_by(grasps, entry.shown)
     as_filed = grasps.dataset.grasps[np.array([chosen])]
     expected, drawn_note = _expected(as_filed, criterion, randomization, settings.replay.draw)

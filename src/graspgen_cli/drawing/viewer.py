@@ -1,4 +1,4 @@
-"""A trial in MuJoCo's own viewer, which needs a screen."""
+"""A trial in MuJoCo's interactive viewer, which needs a display."""
 
 from __future__ import annotations
 
@@ -20,32 +20,27 @@ from graspgen_cli.errors import OutputError, install_command
 from graspgen_cli.records import Gripper
 from graspgen_cli.validate.trace import TrialTrace
 
-_RATE = 60
-"""Pictures a second."""
-_REST = 1.0
-"""s between the end and the next start."""
-_GRACE = 5.0
-"""s that the window has to close."""
-_LIGHT = {"ambient": 0.4, "diffuse": 0.6, "specular": 0.1}
-"""At the viewer's head; the scene has no light of its own."""
-_ROOM = 0.8
-"""Of the distance at which the spheres around all parts fill the window; the parts are smaller than those."""
+_RATE = 60  # pictures a second
+_REST = 1.0  # s between the end and the next start
+_GRACE = 5.0  # s that the window has to close
+_LIGHT = {"ambient": 0.4, "diffuse": 0.6, "specular": 0.1}  # at the viewer's head; the scene has no light
+_ROOM = 0.8  # share of the distance at which the bounding spheres fill the window; the parts are smaller
 
 
 def show(trace: TrialTrace, gripper: Gripper) -> None:
-    """Plays the trial in a window, again and again, until the window is closed; to be called by the main thread. Ctrl-C ends the process.
+    """Play the trial in a window, again and again, until the window is closed. Ctrl-C ends the process. For the main thread only.
 
-    Raises OutputError where no window can be opened.
+    Raises OutputError if no window can be opened.
     """
     try:
         import mujoco.viewer
     except (ImportError, RuntimeError) as error:
         raise OutputError(f"MuJoCo's viewer cannot be opened ({error}); run {install_command('replay')}") from None
     _require_screen()
-    model = _dressed(trace, gripper)
+    model = _coloured_model(trace, gripper)
     data = mujoco.MjData(model)
     _go_to(trace, 0, model, data)
-    # A window that is closed in the middle of a step is gone before all is said to it.
+    # Calls to a window that closes during a step raise UnexpectedError.
     with _open(model, data) as window, contextlib.suppress(mujoco.UnexpectedError):
         _aim(window, model, data)
         while window.is_running():
@@ -54,9 +49,9 @@ def show(trace: TrialTrace, gripper: Gripper) -> None:
 
 @contextlib.contextmanager
 def _open(model: mujoco.MjModel, data: mujoco.MjData) -> Iterator[Any]:
-    """A window of MuJoCo's viewer, whose threads have ended when this has: a process that ends before them crashes."""
+    """A window of MuJoCo's viewer. Waits at the end for the viewer's threads: a process that ends before its threads crashes."""
     others = set(threading.enumerate())
-    # Those threads cannot be stopped in the middle of a picture either, so Ctrl-C and SIGTERM end the process at once.
+    # The viewer's threads cannot be interrupted within a picture, so Ctrl-C and SIGTERM end the process at once.
     before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with mujoco.viewer.launch_passive(model, data, show_left_ui=False, show_right_ui=False) as window:
@@ -69,7 +64,7 @@ def _open(model: mujoco.MjModel, data: mujoco.MjData) -> Iterator[Any]:
 
 
 def _play(trace: TrialTrace, model: mujoco.MjModel, data: mujoco.MjData, window: Any) -> None:
-    """The trial once, as fast as it was, up to its last step."""
+    """Play the trial once at its own speed, and show its last step."""
     last = len(trace.time) - 1
     stride = max(1, round(1 / (_RATE * model.opt.timestep)))
     for step in [*range(0, last, stride), last]:
@@ -84,13 +79,13 @@ def _play(trace: TrialTrace, model: mujoco.MjModel, data: mujoco.MjData, window:
 
 
 def _go_to(trace: TrialTrace, step: int, model: mujoco.MjModel, data: mujoco.MjData) -> None:
-    """The scene as it was after a step; a trial that diverged has numbers at its end that are none."""
+    """Set the scene to its state after a step. A diverged trial ends with NaN, which is shown as 0."""
     data.qpos[:] = np.nan_to_num(trace.position[step])
     mujoco.mj_forward(model, data)
 
 
-def _dressed(trace: TrialTrace, gripper: Gripper) -> mujoco.MjModel:
-    """The scene's model with a light, and each body in the colour that it has in the other pictures."""
+def _coloured_model(trace: TrialTrace, gripper: Gripper) -> mujoco.MjModel:
+    """The scene's model with a light, and with the bodies' colours of other pictures."""
     model = copy.copy(trace.scene.model)
     for name, strength in _LIGHT.items():
         getattr(model.vis.headlight, name)[:] = strength
@@ -102,19 +97,18 @@ def _dressed(trace: TrialTrace, gripper: Gripper) -> mujoco.MjModel:
 
 
 def _aim(window: Any, model: mujoco.MjModel, data: mujoco.MjData) -> None:
-    """Turns the camera to what is there, from a little above, so that it fills the window."""
+    """Point the camera at the scene from slightly above, at a distance at which the scene fills the window."""
     reach = model.geom_rbound[:, None]
     low, high = (data.geom_xpos - reach).min(axis=0), (data.geom_xpos + reach).max(axis=0)
     radius = float(np.linalg.norm(high - low)) / 2
     with window.lock():
-        # Nearer than a hundredth of the extent nothing is drawn.
-        model.stat.extent = radius
+        model.stat.extent = radius  # objects nearer than a hundredth of the extent are not drawn
         window.cam.lookat[:] = (low + high) / 2
         window.cam.distance = _ROOM * radius / math.sin(math.radians(model.vis.global_.fovy) / 2)
 
 
 def _require_screen() -> None:
-    """Raises OutputError where MuJoCo's viewer would end the process: without a screen, or without OpenGL on it."""
+    """Raises OutputError without a display or without OpenGL on it: MuJoCo's viewer would end the process."""
     import glfw
 
     with warnings.catch_warnings():
