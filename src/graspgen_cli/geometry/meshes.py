@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import ConvexHull
 
 from graspgen_cli.geometry.poses import pose
-from graspgen_cli.records import Floats, Ints, TriangleMesh
+from graspgen_cli.records import Floats, Ints, TargetObject, TriangleMesh
 
 
 def triangle_mesh(vertices: ArrayLike, faces: ArrayLike) -> TriangleMesh:
@@ -212,6 +212,25 @@ def mass_properties(mesh: TriangleMesh) -> MassProperties:
     covariance = outer / (20 * total) - np.outer(center, center)
     inertia = np.trace(covariance) * np.eye(3) - covariance
     return MassProperties(total, center + origin, inertia)
+
+
+def convex_object(name: str, mesh: TriangleMesh) -> TargetObject:
+    """A closed convex mesh (m) of uniform density as an object. The mesh is its only convex piece."""
+    mass = mass_properties(mesh)
+    return TargetObject(
+        object_id=name,
+        scale=1.0,
+        content_hash=name,
+        mesh=mesh,
+        watertight=True,
+        pieces=(mesh,),
+        mean_gap=0.0,
+        gap_95=0.0,
+        largest_gap=0.0,
+        center_of_mass=mass.center_of_mass,
+        volume=mass.volume,
+        unit_inertia=mass.unit_inertia,
+    )
 
 
 def polygon_normal(corners: Floats) -> Floats:

@@ -9,7 +9,6 @@ by default: GraspGen's own datasets hold grasps from all sides.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -22,7 +21,7 @@ from scipy.spatial.transform import Rotation
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape, in_collision
 from graspgen_cli.geometry.poses import rotation_angle, rounded
 from graspgen_cli.guess.place import Placements, Verdict, place
-from graspgen_cli.guess.proposals import propose
+from graspgen_cli.guess.proposals import propose, seeded_generator
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Outcome
 from graspgen_cli.settings.guesses import GuessSettings, PickUpSettings
 
@@ -85,7 +84,7 @@ def make_guesses(
     verdicts = dict.fromkeys(Verdict, 0)
     tries = barren = have_free = have_colliding = drawn = 0
     while (have_free < num_free or have_colliding < num_colliding) and barren < BARREN_ROUNDS and not 0 < max_tries <= tries:
-        rng = try_generator(settings.seed, object_id, first_try + tries)
+        rng = seeded_generator(settings.seed, object_id.encode(), first_try + tries)
         count = _candidates(num_free - have_free, drawn, verdicts[Verdict.FREE])
         drawn += count
         found = place(shape, gripper, propose(shape, gripper.gripper, settings, count, rng), settings)
@@ -100,13 +99,6 @@ def make_guesses(
         barren = 0 if len(free[-1]) + len(colliding[-1]) else barren + 1
         tries += 1
     return GuessResult(GraspBatch.join([*free, *colliding]), tries, verdicts)
-
-
-def try_generator(seed: int, object_id: str, number: int) -> np.random.Generator:
-    """The generator of one object's round `number`. It depends on the seed, the object's id and the round only."""
-    digest = hashlib.sha256(object_id.encode()).digest()
-    words = tuple(int.from_bytes(digest[i : i + 4], "little") for i in range(0, 32, 4))
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(*words, number))))
 
 
 def _candidates(missing: int, drawn: int, free: int) -> int:

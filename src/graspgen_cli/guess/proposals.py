@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 
@@ -40,6 +41,13 @@ class Proposals:
 
     def __getitem__(self, index: NDArray[np.bool_]) -> Proposals:
         return Proposals(self.contact[index], self.closing[index], self.rotation_gripper_in_object[index], self.crossings[index])
+
+
+def seeded_generator(seed: int, content: bytes, *numbers: int) -> np.random.Generator:
+    """A random generator that depends on the seed, the content, such as an object's id, and the numbers only."""
+    digest = hashlib.sha256(content).digest()
+    words = tuple(int.from_bytes(digest[i : i + 4], "little") for i in range(0, 32, 4))
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(*words, *numbers))))
 
 
 def surface_points(mesh: TriangleMesh, count: int, rng: np.random.Generator) -> tuple[Floats, Floats]:

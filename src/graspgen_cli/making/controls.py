@@ -15,7 +15,7 @@ import trimesh
 from graspgen_cli import __version__
 from graspgen_cli.errors import GripperError, OutputError
 from graspgen_cli.files import default_cache, write_atomically
-from graspgen_cli.geometry.meshes import mass_properties, triangle_mesh
+from graspgen_cli.geometry.meshes import convex_object, triangle_mesh
 from graspgen_cli.geometry.poses import pose
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Outcome, TargetObject, TrialState
 from graspgen_cli.settings.trials import DEFAULT_TUGS, SimulationSettings, Tugs
@@ -186,21 +186,7 @@ def _box(gripper: Gripper, thickness: float) -> TargetObject:
     size = np.maximum([thickness, gripper.pad_size[1], along], _SMALLEST_EDGE)
     solid = trimesh.creation.box(size)
     mesh = triangle_mesh(solid.vertices @ gripper.pose_base_in_graspgen[:3, :3], solid.faces)
-    mass = mass_properties(mesh)
-    return TargetObject(
-        object_id="control box",
-        scale=1.0,
-        content_hash="control box",
-        mesh=mesh,
-        watertight=True,
-        pieces=(mesh,),
-        mean_gap=0.0,
-        gap_95=0.0,
-        largest_gap=0.0,
-        center_of_mass=mass.center_of_mass,
-        volume=mass.volume,
-        unit_inertia=mass.unit_inertia,
-    )
+    return convex_object("control box", mesh)
 
 
 def _control_opening(gripper: Gripper) -> int:

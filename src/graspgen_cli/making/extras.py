@@ -15,7 +15,8 @@ from scipy.spatial.transform import Rotation
 
 from graspgen_cli.geometry.collision import in_collision
 from graspgen_cli.geometry.poses import about, pose
-from graspgen_cli.guess.loop import near_duplicates, try_generator
+from graspgen_cli.guess.loop import near_duplicates
+from graspgen_cli.guess.proposals import seeded_generator
 from graspgen_cli.making.rounds import ObjectState, ObjectWork
 from graspgen_cli.records import Floats, GraspBatch, Measure, Outcome
 from graspgen_cli.settings.trials import JudgeSettings
@@ -103,7 +104,8 @@ def _tried(work: ObjectWork, grasps: GraspBatch, step: int) -> GraspBatch:
 def _directions(work: ObjectWork, number: NDArray[np.intp]) -> tuple[Floats, Floats]:
     """(N, 3) unit directions to move in and (N, 3) unit axes to turn about, in the gripper's base frame; a walk's depend on the seed, the
     object and its number, on nothing else."""
-    draws = [try_generator(work.settings.guess.seed, f"{_SALT}\0{work.target.object_id}", int(each)).normal(size=(2, 3)) for each in number]
+    content = f"{_SALT}\0{work.target.object_id}".encode()
+    draws = [seeded_generator(work.settings.guess.seed, content, int(each)).normal(size=(2, 3)) for each in number]
     unit = np.array(draws) / np.linalg.norm(draws, axis=2, keepdims=True)
     return unit[:, 0], unit[:, 1]
 

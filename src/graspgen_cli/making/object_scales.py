@@ -6,7 +6,6 @@ Makes the list of objects and scales that every other command starts from."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from graspgen_cli.dataset.collection import open_collection, read_entry
 from graspgen_cli.errors import GraspFileError, InputError, ObjectError, OutputError, SettingsError
 from graspgen_cli.files import write_atomically
 from graspgen_cli.grippers.find import load_gripper
+from graspgen_cli.guess.proposals import seeded_generator
 from graspgen_cli.objects.read import EXTENT_LIMITS, MESH_SUFFIXES, read_extents
 from graspgen_cli.objects.read_usd import USD_SUFFIXES
 from graspgen_cli.objects.scales import ScalesList, id_problem, scale_problem
@@ -59,11 +59,8 @@ class ScaleRule:
         """The object's own random factor: it depends on the seed and its id, not on which other objects there are."""
         if self.factors is None:
             return 1.0
-        digest = hashlib.sha256(object_id.encode()).digest()
-        words = tuple(int.from_bytes(digest[i : i + 4], "little") for i in range(0, 32, 4))
-        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(self.seed, spawn_key=words)))
         low, high = np.log(self.factors)
-        return float(np.exp(rng.uniform(low, high)))
+        return float(np.exp(seeded_generator(self.seed, object_id.encode()).uniform(low, high)))
 
 
 def scale_meshes(folder: Path, rule: ScaleRule, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> ScalesList:

@@ -25,6 +25,8 @@ from graspgen_cli.tables import ENGINES
 OBJECT = "graspgen_object"
 _DISTANCE = "graspgen_distance"
 _GRIPPER_BIT, _OBJECT_BIT = 1, 2
+_SMALLEST_DISTANCE, _NET_FORCE = 1, 3
+"""Reductions of a contact sensor (MuJoCo's XML reference, sensor/contact, reduce)."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,10 @@ def build_scene(
     mass = settings.object_mass if settings.object_density is None else settings.object_density * target.volume
     _add_object(spec, in_body_frame(target), settings, contact, mass)
     for finger in gripper.finger_bodies:
-        _add_contact_sensor(spec, finger)
+        fields = [mujoco.mjtConDataField.mjCONDATA_FOUND, mujoco.mjtConDataField.mjCONDATA_FORCE]
+        _add_contact_sensor(spec, f"{finger}_contact", finger, fields, _NET_FORCE, reftype=mujoco.mjtObj.mjOBJ_BODY, refname=OBJECT)
     if sees_distance:
-        _add_distance_sensor(spec)
+        _add_contact_sensor(spec, _DISTANCE, OBJECT, [mujoco.mjtConDataField.mjCONDATA_DIST], _SMALLEST_DISTANCE)
     return _scene(spec.compile(), gripper, mass, pose_object_in_body(target))
 
 
@@ -202,29 +205,11 @@ def turning_arm(patch_radius: float) -> float:
     return 2.0 / 3.0 * patch_radius
 
 
-def _add_contact_sensor(spec: mujoco.MjSpec, finger: str) -> None:
-    found, force = 1 << int(mujoco.mjtConDataField.mjCONDATA_FOUND), 1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE)
-    net_force = 3  # reduction of all contacts to one (XML reference, sensor/contact, reduce)
-    spec.add_sensor(
-        name=f"{finger}_contact",
-        type=mujoco.mjtSensor.mjSENS_CONTACT,
-        objtype=mujoco.mjtObj.mjOBJ_BODY,
-        objname=finger,
-        reftype=mujoco.mjtObj.mjOBJ_BODY,
-        refname=OBJECT,
-        intprm=[found | force, net_force, 1],
-    )
-
-
-def _add_distance_sensor(spec: mujoco.MjSpec) -> None:
-    smallest_distance = 1  # reduction of all contacts to one, as above
-    spec.add_sensor(
-        name=_DISTANCE,
-        type=mujoco.mjtSensor.mjSENS_CONTACT,
-        objtype=mujoco.mjtObj.mjOBJ_BODY,
-        objname=OBJECT,
-        intprm=[1 << int(mujoco.mjtConDataField.mjCONDATA_DIST), smallest_distance, 1],
-    )
+def _add_contact_sensor(spec: mujoco.MjSpec, name: str, body: str, fields: list[mujoco.mjtConDataField], reduce: int, **other: Any) -> None:
+    """Adds a sensor of the contacts of a body, reduced to one (MuJoCo's XML reference, sensor/contact). other: the other body."""
+    bits = sum(1 << int(field) for field in fields)
+    kind, of_body = mujoco.mjtSensor.mjSENS_CONTACT, mujoco.mjtObj.mjOBJ_BODY
+    spec.add_sensor(name=name, type=kind, objtype=of_body, objname=body, intprm=[bits, reduce, 1], **other)
 
 
 def _scene(model: mujoco.MjModel, gripper: Gripper, mass: float, pose_object_in_body: Floats) -> Scene:

@@ -86,22 +86,6 @@ def touching_bodies(trace: TrialTrace) -> tuple[str, ...]:
     return tuple(str(model.body(body).name) for body in sorted({int(b) for pair in pairs for b in pair} - {trace.scene.object_body}))
 
 
-class _Recorder:
-    """Keeps the positions and contact forces of one simulation."""
-
-    def __init__(self) -> None:
-        self.scene: Scene | None = None
-        self.positions: list[Floats] = []
-        self.forces: list[Floats] = []
-        self.stages: list[int] = []
-
-    def __call__(self, scene: Scene, simulations: batch.Batch, stage: NDArray[np.intp]) -> None:
-        self.scene = scene
-        self.positions.append(simulations.bind("qpos")[0].copy())
-        self.forces.append(contacts(scene, simulations.bind("sensordata"))[1][0])
-        self.stages.append(int(stage[0]))
-
-
 def trace_trial(
     gripper: Gripper,
     target: TargetObject,
@@ -112,22 +96,26 @@ def trace_trial(
     variation: Variation | None = None,
 ) -> TrialTrace:
     """Makes the trial of one grasp, a batch of one. End state and outcome equal those of the same grasp in any other batch."""
-    recorder = _Recorder()
-    state = MujocoBackend(threads=1, observer=recorder).run(gripper, target, grasp, settings, variation)
-    scene = recorder.scene
-    assert scene is not None, "a trial has at least one step"
-    position, outcome = np.array(recorder.positions), Outcome(int(judge(state, criterion)[0]))
-    finished = max(recorder.stages) + bool(judge(state)[0] == Outcome.HELD)
+    steps: list[tuple[Scene, Floats, Floats, int]] = []
+
+    def record(scene: Scene, simulations: batch.Batch, stage: NDArray[np.intp]) -> None:
+        force = contacts(scene, simulations.bind("sensordata"))[1][0]
+        steps.append((scene, simulations.bind("qpos")[0].copy(), force, int(stage[0])))
+
+    state = MujocoBackend(threads=1, observer=record).run(gripper, target, grasp, settings, variation)
+    scene = steps[0][0]
+    position, stage_of_step = np.array([qpos for _, qpos, _, _ in steps]), [stage for *_, stage in steps]
+    finished = stage_of_step[-1] + bool(judge(state)[0] == Outcome.HELD)
     return TrialTrace(
         scene=scene,
-        stages=_as_they_went(stages(gripper, settings, scene.mass), recorder.stages, finished),
+        stages=_as_they_went(stages(gripper, settings, scene.mass), stage_of_step, finished),
         time=np.arange(1.0, len(position) + 1) * float(scene.model.opt.timestep),
         position=position,
         pose_object_in_gripper=object_pose(scene, position, scene.pose_object_in_body),
         joint_position=position[:, scene.joint_qpos],
-        finger_contact_force=np.array(recorder.forces),
+        finger_contact_force=np.array([force for _, _, force, _ in steps]),
         state=state,
-        outcome=outcome,
+        outcome=Outcome(int(judge(state, criterion)[0])),
     )
 
 

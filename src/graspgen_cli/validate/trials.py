@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from graspgen_cli.geometry.poses import about, pose
+from graspgen_cli.guess.proposals import seeded_generator
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Measure, Outcome, TargetObject, TrialState
 from graspgen_cli.settings.trials import JudgeSettings, RandomizationSettings, SimulationSettings
 from graspgen_cli.validate.engine import Backend, Variation, rows
@@ -149,6 +149,4 @@ def _generator(seed: int, object_id: str, grasp: GraspBatch) -> np.random.Genera
     """The generator of one grasp, a batch of one. A grasp file holds the grasp's numbers exactly, so it gives the same generator."""
     # Zero may have been written without its sign.
     numbers = np.concatenate([grasp.pose_gripper_in_object.ravel(), grasp.opening_width]).astype("<f8") + 0.0
-    digest = hashlib.sha256(f"{_SALT}\0{object_id}\0".encode() + numbers.tobytes()).digest()
-    words = tuple(int.from_bytes(digest[i : i + 4], "little") for i in range(0, 32, 4))
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=words)))
+    return seeded_generator(seed, f"{_SALT}\0{object_id}\0".encode() + numbers.tobytes())

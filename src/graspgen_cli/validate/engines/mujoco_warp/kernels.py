@@ -16,7 +16,9 @@ def _copy_rows(source: wp.array2d[float], row_of_source: wp.array[int], target: 
 
 
 @wp.kernel
-def _copy_integer_rows(source: wp.array2d[int], row_of_source: wp.array[int], target: wp.array2d[int], row_of_target: wp.array[int]) -> None:
+def _copy_integer_rows(
+    source: wp.array2d[int], row_of_source: wp.array[int], target: wp.array2d[int], row_of_target: wp.array[int]
+) -> None:
     i, j = wp.tid()
     target[row_of_target[i], j] = source[row_of_source[i], j]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import mujoco
@@ -14,7 +15,8 @@ import trimesh
 import warp as wp
 from numpy.typing import NDArray
 
-from graspgen_cli.records import Floats, Gripper, TargetObject, TriangleMesh
+from graspgen_cli.geometry.meshes import convex_object, triangle_mesh
+from graspgen_cli.records import Floats, Gripper, TargetObject
 from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.validate.engines.mujoco_warp.kernels import apply_motion, copy_rows, flat
 from graspgen_cli.validate.engines.mujoco_warp.packing import (
@@ -331,18 +333,5 @@ def links_of_no_finger(scene: Scene, gripper: Gripper) -> NDArray[np.int32]:
 def _cube(pieces: int) -> TargetObject:
     """The object of the template scene; the fields of real objects replace its own."""
     box = trimesh.creation.box((0.02, 0.02, 0.02))
-    cube = TriangleMesh(np.asarray(box.vertices, np.float64), np.asarray(box.faces, np.int32))
-    return TargetObject(
-        object_id="cube",
-        scale=1.0,
-        content_hash="",
-        mesh=cube,
-        watertight=True,
-        pieces=(cube,) * pieces,
-        mean_gap=0.0,
-        gap_95=0.0,
-        largest_gap=0.0,
-        center_of_mass=np.zeros(3),
-        volume=float(box.volume),
-        unit_inertia=np.asarray(box.moment_inertia / box.mass),
-    )
+    cube = convex_object("cube", triangle_mesh(box.vertices, box.faces))
+    return replace(cube, pieces=cube.pieces * pieces)
