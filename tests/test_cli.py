@@ -177,7 +177,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRun]:
         "analysis.subsets": {"balance_dataset": fake.balance_dataset, "filter_dataset": fake.filter_dataset},
         "dataset.convert": {"convert": fake.convert},
         "making.object_scales": {"make_scales": fake.make_scales},
-        "training.run": {"make_training_scripts": fake.make_training_scripts, "make_inference_config": fake.make_inference_config},
+        "training.scripts": {"make_training_scripts": fake.make_training_scripts},
+        "training.inference": {"make_inference_config": fake.make_inference_config},
         "making.relabel": {"relabel_dataset": fake.relabel_dataset},
         "drawing.view": {
             "open_view": fake.open_view,

@@ -165,17 +165,17 @@ def make_object_scales(*, config: Path | None = None, **settings: object) -> Sca
 def make_training_scripts(*, config: Path | None = None, **settings: object) -> TrainingScripts:
     """`graspgen training-scripts`: the scripts, and what they train on. Errors as for `convert_grasps`."""
     from graspgen_cli.settings.commands import TrainingScriptsCommand
-    from graspgen_cli.training import run as training_run
+    from graspgen_cli.training import scripts
 
-    return training_run.make_training_scripts(_resolved(TrainingScriptsCommand, settings, config))
+    return scripts.make_training_scripts(_resolved(TrainingScriptsCommand, settings, config))
 
 
 def make_inference_config(*, config: Path | None = None, **settings: object) -> InferenceConfig:
     """`graspgen inference-config`: the model's config file. Errors as for `convert_grasps`."""
     from graspgen_cli.settings.commands import InferenceConfigCommand
-    from graspgen_cli.training import run as training_run
+    from graspgen_cli.training import inference
 
-    return training_run.make_inference_config(_resolved(InferenceConfigCommand, settings, config))
+    return inference.make_inference_config(_resolved(InferenceConfigCommand, settings, config))
 
 
 def export_view(export: Path, *, config: Path | None = None, **settings: object) -> tuple[str, ...]:

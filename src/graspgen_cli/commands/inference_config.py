@@ -10,7 +10,7 @@ from graspgen_cli.settings.commands import InferenceConfigCommand
 
 def inference_config(settings: InferenceConfigCommand, console: Console) -> ExitCode:
     """Write the config and print the command that tries the model."""
-    from graspgen_cli.training.run import make_inference_config
+    from graspgen_cli.training.inference import make_inference_config
 
     made = make_inference_config(settings)
     if console.json:

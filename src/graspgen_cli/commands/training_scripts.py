@@ -10,7 +10,7 @@ from graspgen_cli.settings.commands import TrainingScriptsCommand
 
 def training_scripts(settings: TrainingScriptsCommand, console: Console) -> ExitCode:
     """Write both scripts and say what they train on, and how to start them."""
-    from graspgen_cli.training.run import make_training_scripts
+    from graspgen_cli.training.scripts import make_training_scripts
 
     made = make_training_scripts(settings)
     if console.json:
