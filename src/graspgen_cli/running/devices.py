@@ -29,7 +29,7 @@ from graspgen_cli.running.engines import Engine
 from graspgen_cli.running.processes import death, start_process, stop_process
 from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.tables import ENGINES
-from graspgen_cli.validate.engine import ObjectFailed, ObjectResults, ObjectTrials, Simulator, one_line
+from graspgen_cli.validate.engine import ObjectFailed, ObjectResults, ObjectTrials, Simulator, failure_reason
 
 BATCH_GRASPS = 65536
 """Grasps of a batch: four times the number that a GPU simulates at once."""
@@ -79,7 +79,7 @@ def serve_simulator(
         try:
             simulator = _open(place, device, gripper, settings, options)
         except Exception as error:
-            pipe.send(OpenFailed(one_line(error)))
+            pipe.send(OpenFailed(failure_reason(error)))
             return
         pipe.send(Opened(simulator.takes_more))
         inbox: _Inbox = queue.SimpleQueue()
@@ -114,7 +114,7 @@ def _simulate(pipe: Connection, simulator: Simulator, batch: list[ObjectTrials],
     except BrokenPipeError:
         raise
     except Exception as error:
-        pipe.send(BatchEnded(tuple(missing), one_line(error)))
+        pipe.send(BatchEnded(tuple(missing), failure_reason(error)))
     else:
         pipe.send(BatchEnded(tuple(missing)))
 

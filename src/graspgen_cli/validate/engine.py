@@ -93,10 +93,10 @@ class ObjectFailed:
     @staticmethod
     def of(number: int, error: Exception) -> ObjectFailed:
         """For an object whose trials raised an error."""
-        return ObjectFailed(number, one_line(error))
+        return ObjectFailed(number, failure_reason(error))
 
 
-def one_line(error: Exception) -> str:
+def failure_reason(error: Exception) -> str:
     """The message of an error in one line; an error that is no GraspgenError is named with its type."""
     text = " ".join(str(error).split())
     return text if isinstance(error, GraspgenError) else f"unexpected {type(error).__name__}: {text}"
