@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from enum import StrEnum
 from importlib import resources
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
 from graspgen_cli.errors import OutputError
-from graspgen_cli.files import write_atomically
+from graspgen_cli.files import Placed, write_atomically
 from graspgen_cli.geometry.collision import moved
 from graspgen_cli.geometry.meshes import mesh_from_solid, solid_from_mesh
 from graspgen_cli.geometry.poses import inverse, rotation_angle
@@ -31,22 +30,12 @@ STRAIGHT = 5e-5
 """m: fingertips that advance by less while closing move straight."""
 
 
-class FileStatus(StrEnum):
-    """Result of writing a file."""
-
-    WRITTEN = "written"
-    KEPT = "kept"
-    """The file had the same content."""
-    DIFFERS = "differs"
-    """The file had other content and was not replaced."""
-
-
 @dataclass(frozen=True)
 class ConfigFile:
     """A file of a gripper config. difference: lines that differ between an existing file and the measured content, or empty."""
 
     path: Path
-    status: FileStatus
+    status: Placed
     difference: str = ""
 
 
@@ -117,12 +106,12 @@ def _write(path: Path, content: bytes, *, overwrite: bool) -> ConfigFile:
     except OSError as error:
         raise OutputError(f"{path}: cannot be read ({error.strerror or error}); check the permissions") from error
     if existing == content:
-        return ConfigFile(path, FileStatus.KEPT)
+        return ConfigFile(path, Placed.KEPT)
     difference = "" if existing is None else _difference(path, existing.decode("utf-8", "replace"), content.decode())
     if existing is not None and not overwrite:
-        return ConfigFile(path, FileStatus.DIFFERS, difference)
+        return ConfigFile(path, Placed.DIFFERS, difference)
     write_atomically(path, content)
-    return ConfigFile(path, FileStatus.WRITTEN, difference)
+    return ConfigFile(path, Placed.WRITTEN, difference)
 
 
 def _difference(path: Path, there: str, measured: str) -> str:

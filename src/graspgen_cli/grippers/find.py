@@ -131,11 +131,8 @@ def _overridden(file: GripperFile, options: GripperSettings, bite: float | None)
     given = {
         "base_body": options.base_frame,
         "finger_bodies": options.finger_colliders,
-        "approach_axis": options.approach_axis,
-        "grip_force": options.grip_force,
-        "closing_speed": options.closing_speed,
-        "open_configuration": options.open_configuration,
         "bite": bite,
+        **{name: getattr(options, name) for name in ("approach_axis", "grip_force", "closing_speed", "open_configuration")},
     }
     return file.model_copy(update={name: value for name, value in given.items() if value is not None})
 

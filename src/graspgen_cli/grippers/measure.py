@@ -17,16 +17,13 @@ from graspgen_cli.grippers.coupling import completed
 from graspgen_cli.grippers.gripper_file import GripperFile
 from graspgen_cli.grippers.hand import Hand, find_hand
 from graspgen_cli.grippers.mechanism import ITERATIONS, Mechanism, motion_path
-from graspgen_cli.grippers.model import Drive, GripperModel, edited
+from graspgen_cli.grippers.model import GripperModel, edited
 from graspgen_cli.records import Floats, Gripper
 
 OPENINGS = 65
 """K: number of measured openings, uniformly spaced in width."""
-_DEFAULT_FORCE = 50.0  # N, each pad
-_DEFAULT_SPEED = 0.1  # m/s, of the opening width
-_LIKELY_FORCE = (2.0, 300.0)
-_LIKELY_SPEED = (0.005, 1.0)
-"""N and m/s: values in a file outside these ranges of real two-finger grippers are placeholders."""
+_FORCE, _SPEED = (50.0, 2.0, 300.0), (0.1, 0.005, 1.0)
+"""N of each pad, m/s of the opening width: default, and the range of real two-finger grippers; other values in files are placeholders."""
 _LEAST_TIME_CONSTANT = 0.004
 """s: armature / damping of a driven joint. MuJoCo's contact solver ignores the implicit damping, so a lighter finger sinks centimetres into
 the object at 250 steps a second."""
@@ -207,32 +204,24 @@ def _force_and_speed(gripper: GripperModel, stroke: Stroke, file: GripperFile) -
     notes: list[str] = []
     force, speed = file.grip_force, file.closing_speed
     if force is None:
-        force, note = _grip_force(motors, stroke)
+        work = [drive.effort * travel for travel, drive in motors if drive.effort is not None]
+        force, note = _likely(sum(work) / stroke.length if work else None, _FORCE, "force", "grip force {:{}} N")
         notes.append(note)
     if speed is None:
-        speed, note = _closing_speed(motors, stroke)
+        times = [travel / drive.speed for travel, drive in motors if drive.speed]
+        speed, note = _likely(stroke.length / max(times) if times else None, _SPEED, "speed", "closing speed {:{}} m/s")
         notes.append(note)
     return force, speed, notes
 
 
-def _grip_force(motors: list[tuple[float, Drive]], stroke: Stroke) -> tuple[float, str]:
-    work = [drive.effort * travel for travel, drive in motors if drive.effort is not None]
-    if not work:
-        return _DEFAULT_FORCE, f"the file gives no motor force: grip force {_DEFAULT_FORCE:g} N"
-    force = sum(work) / stroke.length
-    if not _LIKELY_FORCE[0] <= force <= _LIKELY_FORCE[1]:
-        return _DEFAULT_FORCE, f"the file's motor force would be {force:.3g} N at the pads, unlikely: grip force {_DEFAULT_FORCE:g} N"
-    return float(f"{force:.6g}"), f"grip force {force:.4g} N from the file's motor force"
-
-
-def _closing_speed(motors: list[tuple[float, Drive]], stroke: Stroke) -> tuple[float, str]:
-    times = [travel / drive.speed for travel, drive in motors if drive.speed]
-    if not times:
-        return _DEFAULT_SPEED, f"the file gives no motor speed: closing speed {_DEFAULT_SPEED:g} m/s"
-    speed = stroke.length / max(times)
-    if not _LIKELY_SPEED[0] <= speed <= _LIKELY_SPEED[1]:
-        return _DEFAULT_SPEED, f"the file's motor speed would be {speed:.3g} m/s, which is unlikely: closing speed {_DEFAULT_SPEED:g} m/s"
-    return float(f"{speed:.6g}"), f"closing speed {speed:.4g} m/s from the file's motor speed"
+def _likely(value: float | None, likely: tuple[float, float, float], motor: str, text: str) -> tuple[float, str]:
+    """The value of the motors, or the default for an absent or unlikely value; and a note. likely: default, least, largest."""
+    default, least, largest = likely
+    if value is None:
+        return default, f"the file gives no motor {motor}: {text.format(default, 'g')}"
+    if not least <= value <= largest:
+        return default, f"the file's motor {motor} gives an unlikely {text.format(value, '.3g')}: {text.format(default, 'g')}"
+    return float(f"{value:.6g}"), f"{text.format(value, '.4g')} from the file's motor {motor}"
 
 
 def _effort_and_damping(stroke: Stroke, force: float, speed: float) -> tuple[Floats, Floats]:

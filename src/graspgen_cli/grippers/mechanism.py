@@ -11,7 +11,9 @@ import contextlib
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
 
 import mujoco
 import numpy as np
@@ -170,9 +172,9 @@ class MotionPath(ABC):
     def at(self, parameter: float) -> Floats:
         """Joint positions (J,) at a parameter from 0 to `end`; whole numbers are knots."""
 
-    @abstractmethod
-    def reversed(self) -> MotionPath:
+    def reversed(self) -> Self:
         """The path in the opposite direction."""
+        return replace(self, knots=self.knots[::-1].copy())
 
     def find(self, function: Callable[[Floats], float], values: Floats, target: float) -> Floats:
         """The position at which a function of the position equals `target`.
@@ -198,38 +200,35 @@ def motion_path(gripper: GripperModel, mechanism: Mechanism) -> MotionPath:
     return trace_springs(mechanism, (limited or gripper.motors or [0])[0])
 
 
-@dataclass(frozen=True, eq=False)
 class CoupledPath(MotionPath):
-    """Path of a mechanism with one degree of freedom.
-
-    tangents: (M - 1, J) unit directions in units of the mechanism's scale; lengths: (M - 1,) of the steps.
-    """
-
-    tangents: Floats
-    lengths: Floats
+    """Path of a mechanism with one degree of freedom."""
 
     def at(self, parameter: float) -> Floats:
         """See `MotionPath.at`."""
-        index = min(int(parameter), len(self.lengths) - 1)
-        return self.mechanism.advance(self.knots[index], self.tangents[index], (parameter - index) * self.lengths[index])
+        tangents, lengths = self._steps
+        index = min(int(parameter), len(lengths) - 1)
+        return self.mechanism.advance(self.knots[index], tangents[index], (parameter - index) * lengths[index])
 
-    def reversed(self) -> MotionPath:
-        """See `MotionPath.reversed`."""
-        return _coupled_path(self.mechanism, self.knots[::-1].copy())
+    @cached_property
+    def _steps(self) -> tuple[Floats, Floats]:
+        """Unit tangents (M - 1, J) at the knots, in units of the mechanism's scale, and the lengths (M - 1,) of the steps along them."""
+        steps = np.diff(self.knots, axis=0) / self.mechanism.scale
+        tangents = np.array([self.mechanism.tangent(q) for q in self.knots[:-1]])
+        tangents *= np.sign(np.einsum("mj,mj->m", tangents, steps))[:, None]
+        return tangents, np.einsum("mj,mj->m", tangents, steps)
 
 
-def trace(mechanism: Mechanism) -> MotionPath:
+def trace(mechanism: Mechanism) -> CoupledPath:
     """Follow a mechanism with one degree of freedom from the model's own position to the limits on both sides.
 
     Raises GripperError if the mechanism cannot move, or no limit stops the motion.
     """
     start = mechanism.start()
     tangent = mechanism.tangent(start)
-    ahead, behind = _follow(mechanism, start, tangent), _follow(mechanism, start, -tangent)
-    knots = [*behind[::-1], start, *ahead]
+    knots = [*_follow(mechanism, start, -tangent)[::-1], start, *_follow(mechanism, start, tangent)]
     if len(knots) < 2:
         raise GripperError(f"{mechanism.source}: the mechanism cannot move: its joints' limits leave no room")
-    return _coupled_path(mechanism, np.array(knots))
+    return CoupledPath(mechanism, np.array(knots))
 
 
 def _follow(mechanism: Mechanism, start: Floats, direction: Floats) -> list[Floats]:
@@ -239,9 +238,7 @@ def _follow(mechanism: Mechanism, start: Floats, direction: Floats) -> list[Floa
     for _ in range(_MOST_STEPS):
         ahead = mechanism.advance(q, tangent, _STEP)
         if mechanism.beyond_limits(ahead) > 0:
-            if mechanism.beyond_limits(q) >= -1e-12:
-                return knots
-            return [*knots, _at_limit(mechanism, q, tangent)]
+            return knots if mechanism.beyond_limits(q) >= -1e-12 else [*knots, _at_limit(mechanism, q, tangent)]
         knots.append(ahead)
         following = mechanism.tangent(ahead)
         q, tangent = ahead, following if following @ tangent > 0 else -following
@@ -252,13 +249,6 @@ def _at_limit(mechanism: Mechanism, q: Floats, tangent: Floats) -> Floats:
     """The position less than a step ahead of q at which a joint reaches its limit."""
     distance = brentq(lambda d: mechanism.beyond_limits(mechanism.advance(q, tangent, d)), 0.0, _STEP, xtol=1e-15, rtol=8.9e-16)
     return mechanism.advance(q, tangent, float(distance))
-
-
-def _coupled_path(mechanism: Mechanism, knots: Floats) -> CoupledPath:
-    steps = np.diff(knots, axis=0) / mechanism.scale
-    tangents = np.array([mechanism.tangent(q) for q in knots[:-1]])
-    tangents *= np.sign(np.einsum("mj,mj->m", tangents, steps))[:, None]
-    return CoupledPath(mechanism, knots, tangents, np.einsum("mj,mj->m", tangents, steps))
 
 
 class Equilibrium:
@@ -359,10 +349,6 @@ class SpringPath(MotionPath):
         if q is None:
             raise GripperError(f"{self.mechanism.source}: the mechanism's springs and limits leave it no place to rest")
         return q
-
-    def reversed(self) -> MotionPath:
-        """See `MotionPath.reversed`."""
-        return SpringPath(self.mechanism, self.knots[::-1].copy(), self.equilibrium)
 
 
 def trace_springs(mechanism: Mechanism, leader: int) -> SpringPath:

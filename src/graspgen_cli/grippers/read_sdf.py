@@ -9,9 +9,9 @@ import numpy as np
 
 from graspgen_cli.errors import GripperError
 from graspgen_cli.geometry.poses import inverse
-from graspgen_cli.grippers.links import Joint, Mimic
+from graspgen_cli.grippers.links import Joint
 from graspgen_cli.grippers.model import Draft, Drive
-from graspgen_cli.grippers.read_urdf import XmlModel, pose_from_rpy, unit
+from graspgen_cli.grippers.read_urdf import UrdfModel, pose_from_rpy, unit
 from graspgen_cli.records import Floats
 
 _UNLIMITED = 1e9  # m or rad: SDF files give larger limits, such as 1e16, to unlimited joints
@@ -22,15 +22,15 @@ def read_sdf(path: Path, *, base: str | None = None, package_root: Path | None =
 
     package_root: folder of the `package://` and `model://` folders; None: the file's folder and the folders above.
     """
-    file = _Sdf(path, package_root)
+    file = _SdfModel(path, package_root)
     links = file.model.findall("link")
     names = {link.get("name", "") for link in links}
     joints = [joint for joint in file.model.findall("joint") if joint.findtext("parent", "").strip() in names]
     return file.draft(links, joints, base)
 
 
-class _Sdf(XmlModel):
-    """Values are elements; a pose is a <pose>, which may be relative to another element."""
+class _SdfModel(UrdfModel):
+    """An SDF file: values are elements, a pose is a <pose>, which may be relative to another element's frame."""
 
     uri_key = "uri"
 
@@ -78,7 +78,7 @@ class _Sdf(XmlModel):
             lower=lower,
             upper=upper,
             drive=None if axis is None or kind == "fixed" else self._drive(axis),
-            mimic=self._mimic(axis),
+            mimic=self.mimic(None if axis is None else axis.find("mimic")),
         )
 
     def _axis(self, axis: ET.Element | None, joint_in_model: Floats) -> Floats:
@@ -103,11 +103,3 @@ class _Sdf(XmlModel):
         """Negative values stand for unlimited effort and speed."""
         effort, speed = (self.number(axis.findtext(f"limit/{key}")) for key in ("effort", "velocity"))
         return Drive(effort if effort is not None and effort >= 0 else None, speed if speed is not None and speed >= 0 else None)
-
-    def _mimic(self, axis: ET.Element | None) -> Mimic | None:
-        element = None if axis is None else axis.find("mimic")
-        if element is None:
-            return None
-        multiplier, offset, reference = (self.number(element.findtext(key)) for key in ("multiplier", "offset", "reference"))
-        factor = 1.0 if multiplier is None else multiplier
-        return Mimic(element.get("joint", ""), factor, (offset or 0.0) - factor * (reference or 0.0))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from abc import ABC, abstractmethod
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
@@ -23,13 +22,10 @@ _MOTIONS = {"fixed": Motion.FIXED, "revolute": Motion.HINGE, "continuous": Motio
 _MOMENTS = ("ixx", "iyy", "izz", "ixy", "ixz", "iyz")
 
 
-class XmlModel(ABC):
-    """A robot model in an XML file.
+class UrdfModel:
+    """A URDF file: values are attributes, a pose is an <origin>. files: every file read so far."""
 
-    files: every file read so far. uri_key: name of a mesh's file in the format.
-    """
-
-    uri_key: str
+    uri_key = "filename"
 
     def __init__(self, path: Path, package_root: Path | None) -> None:
         self.path, self.source, self.package_root = path, str(path), package_root
@@ -39,21 +35,49 @@ class XmlModel(ABC):
         except (OSError, ET.ParseError) as error:
             raise GripperError(f"{path}: not readable as XML: {getattr(error, 'strerror', None) or error}") from error
 
-    @abstractmethod
     def value(self, element: ET.Element, key: str) -> str | None:
         """Text of a value of an element; None if absent."""
+        return element.get(key)
 
-    @abstractmethod
     def pose(self, element: ET.Element) -> Floats:
         """(4, 4) pose of an element in its link's frame."""
+        origin = element.find("origin")
+        if origin is None:
+            return np.eye(4)
+        return pose_from_rpy(self.numbers(origin.get("xyz"), "0 0 0", 3), self.numbers(origin.get("rpy"), "0 0 0", 3))
 
-    @abstractmethod
     def mass(self, inertial: ET.Element) -> float | None:
         """kg."""
+        mass = inertial.find("mass")
+        return None if mass is None else self.number(mass.get("value"))
 
-    @abstractmethod
     def joint(self, element: ET.Element) -> Joint:
-        """A joint. Raises GripperError for a joint that is neither a hinge, a slide nor fixed."""
+        """A joint. Raises GripperError for other kinds than hinges, slides and fixed joints."""
+        kind, motion = element.get("type", ""), self.motion(element)
+        parent, child, axis, limit = (element.find(tag) for tag in ("parent", "child", "axis", "limit"))
+        bounds = {} if limit is None else {key: self.number(limit.get(key)) for key in ("lower", "upper", "effort", "velocity")}
+        ranged = kind in ("revolute", "prismatic") and limit is not None
+        return Joint(
+            name=element.get("name", ""),
+            motion=motion,
+            parent="" if parent is None else parent.get("link", ""),
+            child="" if child is None else child.get("link", ""),
+            pose_joint_in_parent=self.pose(element),
+            pose_joint_in_child=np.eye(4),
+            axis=unit(self.numbers(None if axis is None else axis.get("xyz"), "1 0 0", 3)),
+            lower=(bounds.get("lower") or 0.0) if ranged else None,
+            upper=(bounds.get("upper") or 0.0) if ranged else None,
+            drive=None if kind == "fixed" else Drive(bounds.get("effort"), bounds.get("velocity")),
+            mimic=self.mimic(element.find("mimic")),
+        )
+
+    def mimic(self, element: ET.Element | None) -> Mimic | None:
+        """A joint's coupling; None without one."""
+        if element is None:
+            return None
+        multiplier, offset, reference = (self.number(self.value(element, key)) for key in ("multiplier", "offset", "reference"))
+        factor = 1.0 if multiplier is None else multiplier
+        return Mimic(element.get("joint", ""), factor, (offset or 0.0) - factor * (reference or 0.0))
 
     def draft(self, links: list[ET.Element], joints: list[ET.Element], base: str | None) -> Draft:
         """The model of links and joints; with a base, of that link and its descendants, so that no other mesh has to exist."""
@@ -191,56 +215,12 @@ def unit(axis: Floats) -> Floats:
     return axis / (np.linalg.norm(axis) or 1.0)
 
 
-class _Urdf(XmlModel):
-    """Values are attributes; a pose is an <origin>."""
-
-    uri_key = "filename"
-
-    def value(self, element: ET.Element, key: str) -> str | None:
-        return element.get(key)
-
-    def pose(self, element: ET.Element) -> Floats:
-        origin = element.find("origin")
-        if origin is None:
-            return np.eye(4)
-        return pose_from_rpy(self.numbers(origin.get("xyz"), "0 0 0", 3), self.numbers(origin.get("rpy"), "0 0 0", 3))
-
-    def mass(self, inertial: ET.Element) -> float | None:
-        mass = inertial.find("mass")
-        return None if mass is None else self.number(mass.get("value"))
-
-    def joint(self, element: ET.Element) -> Joint:
-        kind, motion = element.get("type", ""), self.motion(element)
-        parent, child, axis, limit = (element.find(tag) for tag in ("parent", "child", "axis", "limit"))
-        bounds = {} if limit is None else {key: self.number(limit.get(key)) for key in ("lower", "upper", "effort", "velocity")}
-        ranged = kind in ("revolute", "prismatic") and limit is not None
-        return Joint(
-            name=element.get("name", ""),
-            motion=motion,
-            parent="" if parent is None else parent.get("link", ""),
-            child="" if child is None else child.get("link", ""),
-            pose_joint_in_parent=self.pose(element),
-            pose_joint_in_child=np.eye(4),
-            axis=unit(self.numbers(None if axis is None else axis.get("xyz"), "1 0 0", 3)),
-            lower=(bounds.get("lower") or 0.0) if ranged else None,
-            upper=(bounds.get("upper") or 0.0) if ranged else None,
-            drive=None if kind == "fixed" else Drive(bounds.get("effort"), bounds.get("velocity")),
-            mimic=self._mimic(element.find("mimic")),
-        )
-
-    def _mimic(self, element: ET.Element | None) -> Mimic | None:
-        if element is None:
-            return None
-        multiplier = self.number(element.get("multiplier"))
-        return Mimic(element.get("joint", ""), 1.0 if multiplier is None else multiplier, self.number(element.get("offset")) or 0.0)
-
-
 def read_urdf(path: Path, *, base: str | None = None, package_root: Path | None = None) -> Draft:
     """Read a URDF file; with a base, only that link and its descendants. Raises GripperError.
 
     package_root: folder of the `package://` folders; None: the file's folder and the folders above.
     """
-    file = _Urdf(path, package_root)
+    file = UrdfModel(path, package_root)
     if file.root.tag != "robot":
         raise GripperError(f"{path}: not a URDF: its root element is <{file.root.tag}>, not <robot>; run xacro on a .xacro file first")
     return file.draft(file.root.findall("link"), file.root.findall("joint"), base)
