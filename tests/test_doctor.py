@@ -344,11 +344,12 @@ def install(folder: Path, name: str, *lines: str, module: str = "") -> None:
 
 def test_what_is_missing_or_broken_is_a_problem_with_its_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Streams) -> None:
     """With other requirements than its own, a module that raises, and one that ends Python."""
-    required = ["numpy<1", "no-such-package>=3", "odd-package", "worse-package", 'nowhere>1; extra == "far"']
+    required = ["numpy<1", "no-such-package>=3", "odd-package", "worse-package", "mujoco-core>=4", 'nowhere>1; extra == "far"']
     install(tmp_path, "graspgen-cli", *(f"Requires-Dist: {line}" for line in required), "Provides-Extra: far")
     for name, content in (("odd", "raise ValueError('odd\\nhere')"), ("worse", "import os; os.abort()")):
         install(tmp_path, f"{name}-package", module=f"{name}_module")
         (tmp_path / f"{name}_module.py").write_text(content)
+    install(tmp_path, "mujoco")
     gpu_tool(tmp_path, "echo 'Card, 1 MiB, 1.0'")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
@@ -360,6 +361,7 @@ def test_what_is_missing_or_broken_is_a_problem_with_its_cure(tmp_path: Path, mo
     assert "cannot be imported (ValueError: odd here)" in facts["odd-package"]["problem"]
     assert "cannot be imported (it ends Python with code -6)" in facts["worse-package"]["problem"]
     assert facts["extra far"]["value"].startswith("not installed; ") and facts["extra far"]["problem"] is None
+    assert facts["mujoco"]["problem"].startswith(f"mujoco {__version__} overwrites files of mujoco-core; run `pip uninstall ")
     assert facts["GPU"]["value"] == "Card, 1 MiB, 1.0"
 
 

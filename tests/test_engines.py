@@ -49,7 +49,7 @@ def test_an_engine_that_is_asked_for_and_cannot_run_is_one_line(engine: Callable
         choose_engine(WARP)
     assert choose_engine(WARP, ExecutionSettings(executor=Executor.RAY)) == Engine("mujoco-warp", ("cuda:0",))
     engine(replace(THERE, module="no_such_engine", extra="gpu"))
-    with pytest.raises(SettingsError, match=r"needs no_such_engine, which is not installed; .*gpu"):
+    with pytest.raises(SettingsError, match=r"needs no_such_engine, which is not installed; run `pip install "):
         choose_engine(WARP)
 
 
@@ -66,6 +66,15 @@ def test_isaac_lab_is_one_process_a_device(monkeypatch: pytest.MonkeyPatch) -> N
     assert engine == Engine("isaaclab", ("cpu",))
     assert engine.options == {"headed": True, "objects_per_worker": 2}
     assert not choose_engine(BackendSettings(backend="mujoco")).options
+
+
+def test_an_old_mujoco_over_mujoco_core_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list of installed packages alone says so: the package itself may fail at its import."""
+    (tmp_path / "mujoco-3.17.0.dist-info").mkdir()
+    (tmp_path / "mujoco-3.17.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: mujoco\nVersion: 3.17.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SettingsError, match=r"mujoco 3\.17\.0 overwrites files of mujoco-core; run `pip uninstall .*mujoco-core"):
+        choose_engine(BackendSettings())
 
 
 def test_gpus_are_found_by_their_drivers_files(tmp_path: Path) -> None:

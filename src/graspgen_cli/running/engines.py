@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from graspgen_cli.errors import SettingsError, install_command
+from graspgen_cli.running.machine import mujoco_conflict
 from graspgen_cli.settings.runs import AUTO, BackendSettings, ExecutionSettings, Executor
 from graspgen_cli.tables import ENGINES, REFERENCE_ENGINE, EngineRow
 
@@ -34,6 +35,8 @@ def choose_engine(settings: BackendSettings, execution: ExecutionSettings | None
 
     With Ray the GPUs are on other machines, so this machine needs none.
     """
+    if conflict := mujoco_conflict():
+        raise SettingsError(conflict)
     execution = execution or ExecutionSettings()
     name = settings.backend
     if name == AUTO:

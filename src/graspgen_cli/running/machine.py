@@ -60,6 +60,7 @@ def machine_facts() -> list[Fact]:
         Fact("cores", str(usable_cores())),
         _memory(),
         *_packages(),
+        *_mujoco_conflicts(),
         _simulation(),
         *_extras(),
         _cache(),
@@ -128,6 +129,22 @@ def _packages() -> Iterator[Fact]:
             yield Fact(requirement.name, version, wanted)
         else:
             yield Fact(requirement.name, version, f"cannot be imported ({broken}); install it again" if broken else "")
+
+
+def _mujoco_conflicts() -> Iterator[Fact]:
+    problem = mujoco_conflict()
+    if problem:
+        yield Fact("mujoco", installed_version("mujoco") or "", problem)
+
+
+def mujoco_conflict() -> str:
+    """What to do about a release of the package mujoco that overwrites files of mujoco-core; empty where none is installed."""
+    version = installed_version("mujoco")
+    allowed = next((requirement.specifier for requirement in _requirements() if requirement.name == "mujoco-core"), None)
+    if version is None or allowed is None or allowed.contains(version, prereleases=True):
+        return ""
+    cure = f"pip uninstall --yes mujoco mujoco-core && pip install 'mujoco-core{allowed}'"
+    return f"mujoco {version} overwrites files of mujoco-core; run `{cure}`"
 
 
 def installed_version(distribution: str) -> str | None:
