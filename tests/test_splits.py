@@ -226,11 +226,9 @@ def test_an_expression_that_would_run_for_years_is_stopped() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (
-            ["--by-regex", "("],
-            "--by-regex: '(' is not allowed (missing ), unterminated subpattern at position 0); give a regular expression of 1 to",
-        ),
-        (["--by-regex", "a{99999999999}"], "is not allowed (the repetition number is too large)"),
+        (["--by-regex", "("], "--by-regex: '(' is not allowed ("),
+        (["--by-regex", "("], "; give a regular expression of 1 to 200 characters"),
+        (["--by-regex", "a{99999999999}"], "--by-regex: 'a{99999999999}' is not allowed ("),
         (["--by-regex", "a" * 201], "a regular expression of 1 to 200 characters"),
         (["--by-regex", ""], "a regular expression of 1 to 200 characters"),
         (["--by-regex", "a", "--by-folder"], "by-folder and by-regex exclude each other; set one of them"),

@@ -115,7 +115,7 @@ def test_listing_without_a_saved_one_says_how_to_keep_one(capsys: Streams) -> No
         (["--gripper-file", "jaw.xml", "--save", "../x"], ExitCode.BAD_INPUT, "a gripper's name has letters"),
         (["franka_panda", "--gripper-config", "onrobot_rg6"], ExitCode.USAGE, "exclude each other"),
         (["franka_panda", "--gripper-file", "jaw.xml"], ExitCode.USAGE, "exclude each other"),
-        (["franka_panda", "onrobot_rg6"], ExitCode.USAGE, "unexpected extra argument"),
+        (["franka_panda", "onrobot_rg6"], ExitCode.USAGE, "onrobot_rg6"),
         ([""], ExitCode.USAGE, "--gripper-config"),
         (["--grasp-dataset", "jaw.xml"], ExitCode.OUTPUT, "cannot be"),
     ],

@@ -88,7 +88,7 @@ def _reason(problem: Any) -> str:
     key = ".".join(str(step) for step in problem["loc"])
     if problem["type"] == "missing":
         return f"{key} is missing"
-    text = str(problem["msg"]).removeprefix("Value error, ")
+    text = str(problem["ctx"]["error"] if problem["type"] == "value_error" else problem["msg"])
     return f"{key}: {text[0].lower()}{text[1:]} (it is {problem['input']!r})"
 
 

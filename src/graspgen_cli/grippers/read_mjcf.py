@@ -45,9 +45,10 @@ def _parse(path: Path) -> tuple[mujoco.MjSpec, tuple[str, ...]]:
         return mujoco.MjSpec.from_file(str(path)), ()
     except (ValueError, OSError) as error:
         problem = GripperError(f"{path}: not a readable MJCF model: {one_line(error)}")
-        if "repeated name" not in str(error):
-            raise problem from error
-    tree = ET.parse(path)
+    try:
+        tree = ET.parse(path)
+    except (ET.ParseError, OSError):
+        raise problem from None
     taken: set[str] = set()
     repeated: list[str] = []
     for asset in tree.getroot().iter("asset"):
