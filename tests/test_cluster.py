@@ -1,4 +1,4 @@
-"""Runs on a Ray cluster of two nodes on this machine; `nox -s ray`."""
+"""Runs on a Ray cluster of two nodes on this machine; `nox -s external`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def reference(objects: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 @pytest.fixture
 def two_nodes() -> Iterator[Any]:
     """A cluster of a head and another node, of one core each."""
-    pytest.importorskip("ray", reason="ray is not installed; `nox -s ray` brings it")
+    pytest.importorskip("ray", reason="ray is not installed; `nox -s external` brings it")
     from ray.cluster_utils import Cluster
 
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
@@ -59,7 +59,7 @@ def two_nodes() -> Iterator[Any]:
         nodes.shutdown()
 
 
-@pytest.mark.slow
+@pytest.mark.ray
 def test_a_node_killed_in_mid_run_costs_nothing_but_time(
     objects: Path, reference: dict[str, bytes], tmp_path: Path, two_nodes: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -79,7 +79,7 @@ def test_a_node_killed_in_mid_run_costs_nothing_but_time(
     assert contents(out) == reference
 
 
-@pytest.mark.slow
+@pytest.mark.ray
 def test_objects_that_fail_there_are_told_here(objects: Path, tmp_path: Path, two_nodes: Any, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "list.json").write_text('{"box0.obj": 1.0, "gone.obj": 1.0}')
     flags = ["--executor", "ray", "--ray-address", two_nodes.address, "--object-scales-json", str(tmp_path / "list.json"), "--json"]
@@ -88,7 +88,7 @@ def test_objects_that_fail_there_are_told_here(objects: Path, tmp_path: Path, tw
     assert rows["box0.obj"]["status"] == "made" and "no such file" in rows["gone.obj"]["message"]
 
 
-@pytest.mark.slow
+@pytest.mark.ray
 def test_termination_is_ours_and_not_rays(objects: Path, reference: dict[str, bytes], tmp_path: Path, two_nodes: Any) -> None:
     out, flags = tmp_path / "out", ["--executor", "ray", "--ray-address", two_nodes.address]
     arguments = [sys.executable, "-m", "graspgen_cli", *command(objects, out, *flags)]
@@ -106,8 +106,8 @@ def test_termination_is_ours_and_not_rays(objects: Path, reference: dict[str, by
 @pytest.fixture
 def pretended_gpus() -> Iterator[Any]:
     """A cluster of one node, which has two GPUs only by Ray's account."""
-    pytest.importorskip("ray", reason="ray is not installed; `nox -s ray` brings it")
-    pytest.importorskip("mujoco_warp", reason="mujoco_warp is not installed; `nox -s ray` brings it")
+    pytest.importorskip("ray", reason="ray is not installed; `nox -s external` brings it")
+    pytest.importorskip("mujoco_warp", reason="mujoco_warp is not installed; `nox -s external` brings it")
     from ray.cluster_utils import Cluster
 
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 2, "include_dashboard": False})
@@ -125,7 +125,7 @@ def command_for_gpus(folder: Path, objects: Path, out: Path, *flags: str) -> lis
     return command(objects, out, *engine, *quotas, *flags)
 
 
-@pytest.mark.slow
+@pytest.mark.ray
 def test_lists_of_objects_go_to_gpus_and_come_back(
     objects: Path, tmp_path: Path, pretended_gpus: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -138,7 +138,7 @@ def test_lists_of_objects_go_to_gpus_and_come_back(
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
 
 
-@pytest.mark.slow
+@pytest.mark.ray
 def test_a_node_whose_gpu_cannot_be_used_says_so_in_a_line(
     objects: Path, tmp_path: Path, pretended_gpus: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -150,9 +150,9 @@ def test_a_node_whose_gpu_cannot_be_used_says_so_in_a_line(
         assert said[name].startswith(f"{name}: --backend mujoco-warp on cuda:99: ") and "_do()" not in said[name]
 
 
-@pytest.mark.slow
+@pytest.mark.ray
 def test_a_cluster_that_is_not_there_is_one_line(objects: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("ray", reason="ray is not installed; `nox -s ray` brings it")
+    pytest.importorskip("ray", reason="ray is not installed; `nox -s external` brings it")
     assert main(command(objects, tmp_path / "out", "--executor", "ray", "--ray-address", "127.0.0.1:1")) == 3
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and "--ray-address 127.0.0.1:1: no Ray cluster can be reached" in lines[0]

@@ -1,4 +1,4 @@
-"""What the isaaclab backend uses is in the real Isaac Lab: its wheel is fetched and read, never run. Run by `nox -s isaaclab`.
+"""What the isaaclab backend uses is in the real Isaac Lab: its wheel is fetched and read, never run. Run by `nox -s external`.
 
 The fake in tests/fake_isaac has nothing but what the backend uses, and the backend runs on it: so each class, field, method and parameter
 of the fake is looked for in the wheel. PhysX's own views are not in it, since they come with Isaac Sim: their methods are looked for among

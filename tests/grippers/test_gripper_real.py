@@ -1,4 +1,4 @@
-"""Real models that other people wrote, from the packages pybullet and robosuite: fetched here, never kept. Run by `nox -s grippers`."""
+"""Real models that other people wrote, from the packages pybullet and robosuite: fetched here, never kept. Run by `nox -s external`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from shapes import box
 
 pytestmark = pytest.mark.download
 
+RELEASES = {"pybullet": "3.2.7", "robosuite": "1.5.2"}
 PYBULLET, ROBOSUITE = "pybullet/pybullet_data", "robosuite/robosuite/models/assets/grippers"
 
 
@@ -33,9 +34,10 @@ PYBULLET, ROBOSUITE = "pybullet/pybullet_data", "robosuite/robosuite/models/asse
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the two packages hold, a folder each."""
     folder = tmp_path_factory.mktemp("packages")
-    for name in ("pybullet", "robosuite"):
+    for name, version in RELEASES.items():
         subprocess.run(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder / "fetched"), name], check=True
+            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder / "fetched"), f"{name}=={version}"],
+            check=True,
         )
         (archive,) = (folder / "fetched").glob(f"{name}-*")
         unpack(archive, folder / name)
