@@ -5,15 +5,11 @@ pieces. A piece that an object lacks has the mesh index -1 (MuJoCo Warp, `Model.
 
 from __future__ import annotations
 
-from typing import Any
-
 import mujoco
 import numpy as np
-import warp as wp
 from numpy.typing import NDArray
 
 from graspgen_cli.records import Floats
-from graspgen_cli.validate.engines.mujoco_warp.kernels import deepest_of_worlds
 
 Table = NDArray[np.float32] | NDArray[np.int32]
 
@@ -84,53 +80,3 @@ def rows_of_objects(template: mujoco.MjModel, models: list[mujoco.MjModel], fiel
 def _numbers(model: mujoco.MjModel, name: str) -> Table:
     values = np.asarray(getattr(model, name))
     return values.astype(np.float32) if values.dtype.kind == "f" else values.astype(np.int32)
-
-
-Overflow = NDArray[np.int32]
-
-
-class Readings:
-    """Copies of the worlds' state in the memory of this process, made in the worlds' own stream. `wp.array.numpy` would copy in the
-    device's default stream, which waits for all other streams.
-
-    `send` and `mark` return before the device has copied; call them in the worlds' stream."""
-
-    def __init__(self, data: Any, is_link: NDArray[np.int32]) -> None:
-        """data: MuJoCo Warp's, on the current device. is_link: (geoms,) 1 for geoms of the gripper outside the fingers."""
-        self._data, self._is_link = data, wp.array(is_link)
-        self._deepest, self._deepest_of_links = (wp.zeros(data.nworld, dtype=float) for _ in range(2))
-        self._sources = (data.qpos, data.sensordata, data.overflow, self._deepest, self._deepest_of_links)
-        self._seen = tuple(map(_twin, self._sources))
-        self._marked = _twin(self._deepest)
-
-    def send(self) -> None:
-        """Copies the state after the steps so far."""
-        self._find_deepest()
-        for source, twin in zip(self._sources, self._seen, strict=True):
-            wp.copy(twin, source)
-
-    def mark(self) -> None:
-        """Copies the deepest contacts of the last step so far, for `marked`."""
-        self._find_deepest()
-        wp.copy(self._marked, self._deepest)
-
-    def seen(self) -> tuple[Floats, Floats, Overflow, Floats, Floats]:
-        """qpos (worlds, nq), sensordata (worlds, nsensordata), overflow (worlds,), and distances (worlds,) m, at most 0, of the deepest
-        contact and of the deepest contact of a link outside the fingers. Call after the stream has finished the last `send`."""
-        qpos, sensordata, overflow, deepest, deepest_of_links = (twin.numpy() for twin in self._seen)
-        return qpos, sensordata, overflow, deepest, deepest_of_links
-
-    def marked(self) -> Floats:
-        """(worlds,) m, at most 0: distance of the deepest contact. Call after the stream has finished the last `mark`."""
-        marked: Floats = self._marked.numpy()
-        return marked
-
-    def _find_deepest(self) -> None:
-        self._deepest.zero_()
-        self._deepest_of_links.zero_()
-        deepest_of_worlds(self._data, self._is_link, self._deepest, self._deepest_of_links)
-
-
-def _twin(source: Any) -> Any:
-    """An array of the same shape in this process, in pinned memory, so that the device copies by itself."""
-    return wp.empty(source.shape, dtype=source.dtype, device="cpu", pinned=source.device.is_cuda)

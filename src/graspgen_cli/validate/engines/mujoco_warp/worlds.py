@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from graspgen_cli.geometry.meshes import convex_object, triangle_mesh
 from graspgen_cli.records import Floats, Gripper, TargetObject
 from graspgen_cli.settings.trials import SimulationSettings
-from graspgen_cli.validate.engines.mujoco_warp.kernels import apply_motion, copy_rows, flat
+from graspgen_cli.validate.engines.mujoco_warp.kernels import apply_motion, copy_rows, deepest_of_worlds, flat
 from graspgen_cli.validate.engines.mujoco_warp.packing import (
     ADDRESSES,
     FIELDS_OF_OBJECTS,
     FIELDS_OF_TRIALS,
-    Readings,
     Table,
     joined_meshes,
     mesh_of_geoms,
@@ -36,6 +35,7 @@ from graspgen_cli.validate.scene import Scene, build_scene, contacts, object_pos
 
 Bools = NDArray[np.bool_]
 Indices = NDArray[np.intp]
+Overflow = NDArray[np.int32]
 
 CONTACTS_PER_WORLD = 32
 """Capacity for contacts, as an average over the worlds."""
@@ -335,3 +335,50 @@ def _cube(pieces: int) -> TargetObject:
     box = trimesh.creation.box((0.02, 0.02, 0.02))
     cube = convex_object("cube", triangle_mesh(box.vertices, box.faces))
     return replace(cube, pieces=cube.pieces * pieces)
+
+
+class Readings:
+    """Copies of the worlds' state in the memory of this process, made in the worlds' own stream. `wp.array.numpy` would copy in the
+    device's default stream, which waits for all other streams.
+
+    `send` and `mark` return before the device has copied; call them in the worlds' stream."""
+
+    def __init__(self, data: Any, is_link: NDArray[np.int32]) -> None:
+        """data: MuJoCo Warp's, on the current device. is_link: (geoms,) 1 for geoms of the gripper outside the fingers."""
+        self._data, self._is_link = data, wp.array(is_link)
+        self._deepest, self._deepest_of_links = (wp.zeros(data.nworld, dtype=float) for _ in range(2))
+        self._sources = (data.qpos, data.sensordata, data.overflow, self._deepest, self._deepest_of_links)
+        self._seen = tuple(map(_twin, self._sources))
+        self._marked = _twin(self._deepest)
+
+    def send(self) -> None:
+        """Copies the state after the steps so far."""
+        self._find_deepest()
+        for source, twin in zip(self._sources, self._seen, strict=True):
+            wp.copy(twin, source)
+
+    def mark(self) -> None:
+        """Copies the deepest contacts of the last step so far, for `marked`."""
+        self._find_deepest()
+        wp.copy(self._marked, self._deepest)
+
+    def seen(self) -> tuple[Floats, Floats, Overflow, Floats, Floats]:
+        """qpos (worlds, nq), sensordata (worlds, nsensordata), overflow (worlds,), and distances (worlds,) m, at most 0, of the deepest
+        contact and of the deepest contact of a link outside the fingers. Call after the stream has finished the last `send`."""
+        qpos, sensordata, overflow, deepest, deepest_of_links = (twin.numpy() for twin in self._seen)
+        return qpos, sensordata, overflow, deepest, deepest_of_links
+
+    def marked(self) -> Floats:
+        """(worlds,) m, at most 0: distance of the deepest contact. Call after the stream has finished the last `mark`."""
+        marked: Floats = self._marked.numpy()
+        return marked
+
+    def _find_deepest(self) -> None:
+        self._deepest.zero_()
+        self._deepest_of_links.zero_()
+        deepest_of_worlds(self._data, self._is_link, self._deepest, self._deepest_of_links)
+
+
+def _twin(source: Any) -> Any:
+    """An array of the same shape in this process, in pinned memory, so that the device copies by itself."""
+    return wp.empty(source.shape, dtype=source.dtype, device="cpu", pinned=source.device.is_cuda)
