@@ -144,6 +144,7 @@ def test_what_is_short_comes_with_a_command_that_can_be_typed(tmp_path: Path, ca
     assert main([*words[1:], "--show-settings"]) == ExitCode.OK
 
 
+@pytest.mark.slow
 def test_only_the_gripper_that_is_named_is_counted(tmp_path: Path, capsys: Streams) -> None:
     good(tmp_path / "d")
     write_dataset(tmp_path / "d", [made("pan.obj", [HELD] * 8)], gripper="franka_panda")
@@ -232,6 +233,7 @@ def test_a_thumbnail_shows_the_object() -> None:
     assert pictures[0].tobytes() != pictures[1].tobytes()
 
 
+@pytest.mark.slow
 def test_the_drift_of_held_grasps_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A real run, whose files have the measures."""
     where = ["--object-scales-json", str(OBJECTS / "graspgen_example.json"), "--grasp-dataset", str(tmp_path), "--quiet"]

@@ -74,6 +74,7 @@ def test_the_function_makes_the_bytes_that_the_command_makes(tmp_path: Path, mon
     assert graspgen_cli.inspect_dataset(tmp_path / "api").files == 1
 
 
+@pytest.mark.slow
 def test_phase_by_phase(tmp_path: Path) -> None:
     scales = tmp_path / "scales.json"
     scales.write_text('{"box.stl": 0.001}')

@@ -619,6 +619,7 @@ def test_help_names_every_flag_in_full_and_has_examples(name: str, capsys: Strea
     assert all(len(line) <= 80 for line in out.splitlines())
 
 
+@pytest.mark.slow
 def test_examples_of_the_help_work(run: FakeRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Streams) -> None:
     pytest.importorskip("plotly", reason="an example writes a report, which needs plotly: pip install '.[report]'")
     import shlex

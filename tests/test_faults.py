@@ -92,6 +92,7 @@ def test_a_lock_holds_between_processes_and_dies_with_its_process(tmp_path: Path
         assert mine
 
 
+@pytest.mark.slow
 def test_a_run_with_other_settings_is_told_who_is_there(tmp_path: Path) -> None:
     holder = (
         "import time; from pathlib import Path; from graspgen_cli.dataset.paths import DatasetPaths\n"
@@ -143,6 +144,7 @@ def test_a_run_clears_away_what_its_own_dead_workers_left(objects: Path, tmp_pat
     assert contents(out) == reference
 
 
+@pytest.mark.slow
 def test_a_process_that_gives_one_object_back_keeps_the_others(tmp_path: Path) -> None:
     """The kernel would give them all back, had the process opened the file twice and closed it once."""
     paths = DatasetPaths(tmp_path, "g")

@@ -46,6 +46,7 @@ def test_grasps_of_every_format_are_tried_with_the_same_outcome(made: Path, tmp_
         assert before == after
 
 
+@pytest.mark.slow
 def test_what_was_tried_is_kept_until_it_is_to_be_tried_again(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert validate(tmp_path / "tried", "--grasps", str(made)) == 0
     capsys.readouterr()

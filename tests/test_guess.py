@@ -115,7 +115,7 @@ def test_every_guess_of_every_example_is_what_it_says(
 
 
 @pytest.mark.parametrize("sampler", [Sampler.ANTIPODAL, Sampler.ACRONYM])
-@pytest.mark.parametrize("corrected", [False, True])
+@pytest.mark.parametrize("corrected", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_other_samplers_too(
     sampler: Sampler, corrected: bool, gripper_shape: Callable[[str], GripperShape], example: Callable[..., TargetObject]
 ) -> None:

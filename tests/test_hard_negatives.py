@@ -48,6 +48,7 @@ def hard(grasps: GraspBatch) -> NDArray[np.bool_]:
     return ~np.isnan(grasps.measured[:, Measure.OFFSET])
 
 
+@pytest.mark.slow
 def test_there_are_as_many_as_were_asked_for_and_all_were_dropped(made: Path) -> None:
     grasps = read_grasp_file(made).grasps
     assert hard(grasps).sum() == 3 and (grasps.outcome[hard(grasps)] == Outcome.DROPPED).all()
@@ -56,6 +57,7 @@ def test_there_are_as_many_as_were_asked_for_and_all_were_dropped(made: Path) ->
     assert document["provenance"]["hard_negatives"] == {"seed": 0, "step": STEP, "step_turn": STEP_TURN}
 
 
+@pytest.mark.slow
 def test_each_lies_as_far_as_it_says_from_a_held_grasp(made: Path) -> None:
     grasps = read_grasp_file(made).grasps
     held = grasps.pose_gripper_in_object[grasps.outcome == Outcome.HELD]
@@ -115,6 +117,7 @@ def test_warp_finds_them_too_and_drops_them_again_alone() -> None:
     assert judge(backend.run(shape.gripper, target, made, settings.updated(max_num_grasps=0).simulation))[0] == Outcome.DROPPED
 
 
+@pytest.mark.slow
 def test_trying_the_file_again_keeps_what_is_known_of_its_origin(made: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "grasp_data" / "franka_panda").mkdir(parents=True)
     copy = tmp_path / "out" / "grasp_data" / "franka_panda" / made.name

@@ -438,6 +438,7 @@ def alike(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
+@pytest.mark.slow
 def test_whatever_objects_are_called_each_has_its_file_inside_the_dataset(tmp_path: Path, capsys: Streams) -> None:
     folder = tmp_path / "meshes"
     for name in NAMES:
@@ -464,6 +465,7 @@ def test_whatever_objects_are_called_each_has_its_file_inside_the_dataset(tmp_pa
     assert main(["doctor", str(paths.root), "--object-dataset", str(folder), "--quiet"]) == ExitCode.OK
 
 
+@pytest.mark.slow
 def test_the_map_follows_the_scale_of_the_list(meshes: Path, tmp_path: Path) -> None:
     paths = DatasetPaths(tmp_path / "data", GRIPPER)
     for scale in (1.0, 1.1, 1.0):

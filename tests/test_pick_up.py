@@ -85,6 +85,7 @@ def test_what_gets_through_is_what_would_have_been_found_anyway(bottle: ObjectSh
     assert places == sorted(places)
 
 
+@pytest.mark.slow
 def test_the_file_says_that_guesses_were_filtered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And says nothing of the filter where it is off, so that files from before it existed are the same bytes."""
     (tmp_path / "s.json").write_text(json.dumps({"bottle.obj": EXAMPLES["bottle.obj"]}))

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from graspgen_cli.running.processes import Died, Lifetime, TimedOut, run_in_processes
 
 
@@ -48,6 +50,7 @@ def test_a_hang_costs_one_task_and_no_more_than_its_time() -> None:
     assert time.monotonic() - began < 20
 
 
+@pytest.mark.slow
 def test_workers_are_replaced_after_their_share() -> None:
     found = dict(run_in_processes(range(6), pids, (0,), count=1, lifetime=Lifetime(tasks=2)))
     assert len(set(found.values())) == 3
@@ -62,6 +65,7 @@ def test_a_caller_that_stops_early_stops_the_workers() -> None:
     assert time.monotonic() - began < 20
 
 
+@pytest.mark.slow
 def test_workers_killed_at_any_moment_never_stop_the_run() -> None:
     """Killed just when they send their results, which is when shared queues would break."""
     tasks = [19] * 12

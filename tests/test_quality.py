@@ -64,6 +64,7 @@ def test_the_time_of_loss_says_which_tug_pulled_the_box_out(panda: Gripper) -> N
     assert outcome is Outcome.DROPPED and 1.5 < measured[Measure.LOSS_TIME] <= 2.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("friction", [0.3, 1.0])
 def test_the_overlap_is_that_of_the_contacts_while_the_grip_is_closed(panda: Gripper, friction: float) -> None:
     """Against distances that the engine's collision finds anew at every step of the watched trial; the looks see some of the steps."""

@@ -75,6 +75,7 @@ def test_a_file_that_says_another_outcome_ends_with_1(made_dataset: Path, tmp_pa
     assert f"{path}: grasp {index} is dropped in the file and held in this trial" in errors
 
 
+@pytest.mark.slow
 def test_the_files_own_settings_count_and_flags_replace_them(made_dataset: Path, tmp_path: Path, replay: Answer) -> None:
     path = box_file(made_dataset)
     assert replay(path, "--steady-motion", "0")[1]["steps"] == 875
@@ -101,6 +102,7 @@ def test_what_is_no_longer_the_same_is_said(made_dataset: Path, tmp_path: Path, 
     assert [note.split()[1] for note in notes] == ["file's", "mesh", "gripper", "were"]
 
 
+@pytest.mark.slow
 def test_a_file_of_another_tool_is_tried_on_our_settings(tmp_path: Path, replay: Answer) -> None:
     path = tmp_path / "theirs.json"
     path.write_text(json.dumps(datagen_document("mug.obj", scale=0.001)))

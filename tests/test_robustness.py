@@ -103,6 +103,7 @@ def test_objects_in_the_pipeline_have_the_same_scores(tmp_path: Path, monkeypatc
     np.testing.assert_array_equal(far.measured, plain.measured)
 
 
+@pytest.mark.slow
 def test_it_goes_into_the_file_where_it_is_asked_for(tmp_path: Path) -> None:
     plain = read_grasp_file(run("validate", tmp_path / "plain"))
     file = run("validate", tmp_path / "scored", "--robustness")

@@ -117,6 +117,7 @@ def test_one_object_alone_gets_what_it_gets_among_others(run: Run, guesses: Path
     assert contents(run("guess", "alone", *QUOTAS, scales=alone))[f"{GRASPS}/cone.1.0.grasps.json"] == among
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_grasps(run: Run, guesses: Path) -> None:
     other = run("guess", "other", *QUOTAS, "--seed", "7")
     assert contents(other)[f"{GRASPS}/ball.0.001.grasps.json"] != contents(guesses)[f"{GRASPS}/ball.0.001.grasps.json"]
@@ -184,6 +185,7 @@ def test_load_guesses_tests_everything_but_the_geometric_negatives_again(run: Ru
     assert after.count(Outcome.HELD) < before.count(Outcome.HELD)
 
 
+@pytest.mark.slow
 def test_a_file_of_another_tool_is_tested(run: Run, guesses: Path, tmp_path: Path) -> None:
     """Poses and flags are all that it holds; a pose in collision becomes a negative, the others get their trial."""
     ours = read_grasp_file(guesses / GRASPS / "brick.1.0.grasps.json").grasps

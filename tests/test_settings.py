@@ -11,6 +11,7 @@ import orjson
 import pytest
 import yaml
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from graspgen_cli.errors import GripperError, SettingsError
@@ -409,6 +410,7 @@ def test_a_shard_is_one_of_its_count(shard: str) -> None:
     assert mistakes(flags={"shard": shard}) == [f"--shard: {shard!r} is not allowed; give i/n with i from 0 to n - 1, such as 0/3"]
 
 
+@hypothesis_settings(max_examples=15)
 @given(text=st.text(max_size=60), name=st.sampled_from(sorted(AllCommand.names())))
 def test_any_text_is_a_value_or_one_line(text: str, name: str) -> None:
     """No value that anybody can type ends in anything but a setting or one line without the words of the library behind it."""

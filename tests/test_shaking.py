@@ -211,7 +211,7 @@ def slide(gripper: Gripper, shake: Shake) -> float:
     return float(np.nanmax(trace.slip[:, 0]))
 
 
-@pytest.mark.parametrize("axis", [ShakeAxis.APPROACH, ShakeAxis.BINORMAL])
+@pytest.mark.parametrize("axis", [ShakeAxis.APPROACH, pytest.param(ShakeAxis.BINORMAL, marks=pytest.mark.slow)])
 def test_a_shaken_box_slides_where_its_inertia_exceeds_the_friction_of_both_pads(panda: Gripper, axis: ShakeAxis) -> None:
     """m A (2 pi f)² against 2 mu N, and then as far as a block on a table."""
     assert slide(panda, shaken_at(0.98, axis, panda)) < 1e-5
@@ -233,6 +233,7 @@ def test_a_turned_box_slides_where_its_inertia_exceeds_the_friction_of_both_pads
     assert less < slide(panda, turned(1.05)) < more
 
 
+@pytest.mark.slow
 def test_shaken_along_the_closing_axis_one_finger_bears_what_the_other_does_not(panda: Gripper) -> None:
     """The hand's fingers move together, so that each takes half of the box's inertia."""
     settings = settings_of((4.0, ShakeKind.LINEAR, ShakeAxis.CLOSING, 1.0, 1.0), friction=0.5, object_mass=0.5)

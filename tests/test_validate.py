@@ -129,7 +129,7 @@ def test_an_object_inside_the_gripper_at_the_start_is_counted(gripper: Gripper) 
     assert [bool(state.started_inside[0]) for state in states] == [True, False]
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("threads", [2, *(pytest.param(threads, marks=pytest.mark.slow) for threads in (1, 3))])
 def test_a_grasps_trial_does_not_depend_on_the_others(threads: int, gripper_shape: Callable[[str], GripperShape]) -> None:
     """Alone, in a batch, in chunks, on any number of threads: the same bits."""
     shape, target = gripper_shape("robotiq_2f_85"), sphere(0.02)

@@ -144,7 +144,9 @@ def test_any_pile_of_boxes_is_covered_and_nothing_far_is(boxes: list[tuple[float
     assert (solid - union).volume() < 1e-6 * solid.volume()
 
 
-@pytest.mark.parametrize(("factor", "proportional"), [(0.2, True), (2.0, True), (20.0, False)])
+@pytest.mark.parametrize(
+    ("factor", "proportional"), [(0.2, True), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((2.0, True), (20.0, False)))]
+)
 def test_lengths_go_with_objects_below_the_ordinary_size(factor: float, proportional: bool) -> None:
     small, other = (convex_pieces(scaled(ring(), f), Approximation.CONVEX_DECOMPOSITION) for f in (0.5, 0.5 * factor))
     assert (len(small.pieces) == len(other.pieces)) == proportional
@@ -236,7 +238,7 @@ def test_faces_between_pieces_are_no_gap() -> None:
     assert measure_gap([block, block], block).largest < 1e-12
 
 
-@pytest.mark.parametrize("name", ["mug", "ring"])
+@pytest.mark.parametrize("name", [pytest.param("mug", marks=pytest.mark.slow), "ring"])
 def test_spheres_lie_inside_and_few_suffice(name: str) -> None:
     mesh = SHAPES[name]()
     convex = convex_pieces(mesh, Approximation.SPHERE_FILL)

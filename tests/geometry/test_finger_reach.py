@@ -145,6 +145,7 @@ def test_a_box_with_a_narrow_slit_is_full_for_the_panda() -> None:
     assert area(touched) == pytest.approx(area(mesh) - 6 * 0.04**2 + 0.0028 * 0.03, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slit", [3.6, 5.3, 7.0, 35.0])
 def test_a_box_with_a_wide_slit_stays_as_it_is(slit: float) -> None:
     mesh = hollow_box(slit)

@@ -42,6 +42,7 @@ def test_a_finger_goes_where_the_object_leaves_room(name: str) -> None:
     assert shared(example_object(object_id, pieces=True).pieces, place) == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in FINGERS if "outside" not in name])
 def test_one_hull_would_fill_that_room(name: str) -> None:
     object_id, place = FINGERS[name]

@@ -87,21 +87,24 @@ def by_reference(panda: Gripper, folder: Path) -> Path:
     return folder / "outer.usda"
 
 
+slow = pytest.mark.slow
 FORMATS = {
     "mjcf": pytest.param(as_mjcf),
     "urdf": pytest.param(lambda panda, folder: write_urdf(panda, folder / "a")),
-    "urdf package": pytest.param(as_package),
-    "urdf with collada meshes": pytest.param(with_collada, marks=needs_collada),
-    "urdf with wrong limits": pytest.param(with_wrong_limits),
-    "urdf of an arm": pytest.param(lambda panda, folder: write_urdf(panda, folder / "a", wrist=True)),
+    "urdf package": pytest.param(as_package, marks=slow),
+    "urdf with collada meshes": pytest.param(with_collada, marks=[needs_collada, slow]),
+    "urdf with wrong limits": pytest.param(with_wrong_limits, marks=slow),
+    "urdf of an arm": pytest.param(lambda panda, folder: write_urdf(panda, folder / "a", wrist=True), marks=slow),
     "usd": pytest.param(lambda panda, folder: write_usd(panda, folder / "panda.usd"), marks=needs_usd),
     "usd in centimetres with y up": pytest.param(
-        lambda panda, folder: write_usd(panda, folder / "panda.usda", meters=0.01, up="Y"), marks=needs_usd
+        lambda panda, folder: write_usd(panda, folder / "panda.usda", meters=0.01, up="Y"), marks=[needs_usd, slow]
     ),
-    "usd by reference": pytest.param(by_reference, marks=needs_usd),
-    "usd without a mimic joint": pytest.param(lambda panda, folder: write_usd(panda, folder / "panda.usda", mimic=False), marks=needs_usd),
+    "usd by reference": pytest.param(by_reference, marks=[needs_usd, slow]),
+    "usd without a mimic joint": pytest.param(
+        lambda panda, folder: write_usd(panda, folder / "panda.usda", mimic=False), marks=[needs_usd, slow]
+    ),
     "usd turned round": pytest.param(
-        lambda panda, folder: write_usd(panda, folder / "panda.usda", turned_round=True, mimic=False), marks=needs_usd
+        lambda panda, folder: write_usd(panda, folder / "panda.usda", turned_round=True, mimic=False), marks=[needs_usd, slow]
     ),
 }
 
