@@ -1,8 +1,7 @@
-"""What is known of every grasp file and mesh without reading it: `index/<gripper>.json`.
+"""The index: facts about every grasp file and mesh, ``index/<gripper>.json``.
 
-The index is derived and never needed: an entry is trusted while the file has the size and the time of change that the entry says,
-else that file alone is read again. So walking over thousands of finished objects asks the file system for their sizes and times,
-and reads one file.
+The index is derived. An entry counts while size and modification time match the file; otherwise that file is read again. So a walk over
+thousands of finished objects asks for sizes and times, and reads one file.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from graspgen_cli import __version__
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.errors import GraspFileError, ObjectError, OutputError
-from graspgen_cli.files import read_bounded, write_atomically
+from graspgen_cli.files import read_json_map, write_atomically
 from graspgen_cli.formats.format import GRASP_SUFFIX
 from graspgen_cli.formats.graspgen_json import read_grasp_file
 from graspgen_cli.objects.read import content_hash
@@ -28,18 +27,16 @@ from graspgen_cli.objects.read_usd import USD_SUFFIXES
 from graspgen_cli.records import GraspDataset, Outcome
 
 SETTLED = 2.0
-"""s: a file younger than that may change again within one tick of the file system's clock, so the index does not keep it."""
+"""s: a younger file could change again within one tick of the file system's clock, so it is not indexed."""
 _FORMAT = 1
 _SEVERAL_FILES = (".gltf", *USD_SUFFIXES)
-"""Meshes that name further files."""
+"""Meshes that name further files, which a stamp does not cover."""
 
 
-@dataclass(frozen=True)
-class Stamp:
-    """What tells that a file is the one that was read."""
+class Stamp(NamedTuple):
+    """Identifies a version of a file. size: bytes."""
 
     size: int
-    """bytes."""
     mtime_ns: int
 
     @staticmethod
@@ -50,33 +47,32 @@ class Stamp:
 
 @dataclass(frozen=True)
 class GraspEntry:
-    """One grasp file. A digest is None where the file has none: another tool's, or grasps that were never simulated."""
+    """One grasp file.
+
+    guess, simulation: digests of how the guesses were made and tried. object_digest, gripper_digest: of mesh and gripper. All are None if
+    the file has none: a file of another tool, or guesses without trials. versions: of this package, which made and tried the guesses.
+    own: whether this package wrote the file. counts: grasps by the name of their outcome.
+    """
 
     stamp: Stamp
     object_id: str
     scale: float
     guess: str | None
-    """Digest of how the guesses were made (provenance.guess)."""
     simulation: str | None
-    """Digest of how they were tried (provenance.simulation)."""
     object_digest: str | None
     gripper_digest: str | None
     versions: tuple[str, ...]
-    """Versions of this package that made the guesses and tried them."""
     own: bool
-    """Whether this package wrote the file."""
     counts: Mapping[str, int]
-    """Grasps of each outcome, by its name."""
 
 
 @dataclass(frozen=True)
 class MeshEntry:
-    """One mesh file at one scale."""
+    """One mesh file at one scale. digest: `TargetObject.content_hash`."""
 
     stamp: Stamp
     scale: float
     digest: str
-    """As in TargetObject.content_hash."""
 
 
 @dataclass(frozen=True)
@@ -88,36 +84,34 @@ class DatasetIndex:
 
 
 def load_index(paths: DatasetPaths) -> DatasetIndex:
-    """The index as it is on disk, not yet compared with the files; empty where there is none or it is broken."""
+    """The index on disk, not yet compared with the files; empty if it is missing or broken."""
     try:
-        document = orjson.loads(read_bounded(paths.index))
+        document = read_json_map(paths.index)
         if document["format"] != _FORMAT:
             return DatasetIndex()
         grasps = {name: _grasp_entry(row) for name, row in document["grasps"].items()}
-        meshes = {name: MeshEntry(Stamp(*row["stamp"]), row["scale"], row["digest"]) for name, row in document["meshes"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError):
+        meshes = {name: MeshEntry(**{**row, "stamp": Stamp(*row["stamp"])}) for name, row in document["meshes"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return DatasetIndex()
     return DatasetIndex(grasps, meshes)
 
 
 def _grasp_entry(row: dict[str, Any]) -> GraspEntry:
-    known = {**row, "stamp": Stamp(*row["stamp"]), "versions": tuple(row["versions"])}
-    entry = GraspEntry(**known)
+    entry = GraspEntry(**{**row, "stamp": Stamp(*row["stamp"]), "versions": tuple(row["versions"])})
     if not isinstance(entry.object_id, str) or not isinstance(entry.scale, float) or not isinstance(entry.counts, dict):
         raise TypeError("not an entry")
     return entry
 
 
 def current_index(paths: DatasetPaths) -> DatasetIndex:
-    """The index of the grasp files as they are now. Reads those that it does not know, leaves out those that cannot be read, and keeps
-    what it found for the next time where the folder can be written."""
+    """The index of the grasp files as they are now, without files that cannot be read. Reads new and changed files, and writes the index if
+    it can."""
     old = load_index(paths)
-    stamps = grasp_stamps(paths)
     grasps = {}
-    for name, stamp in stamps.items():
+    for name, stamp in grasp_stamps(paths).items():
         entry = old.grasps.get(name)
         if entry is None or entry.stamp != stamp:
-            entry = _read_entry(paths.grasps / name)
+            entry = _read_entry(paths.grasps / name, stamp)
         if entry is not None:
             grasps[name] = entry
     index = DatasetIndex(grasps, old.meshes)
@@ -128,7 +122,7 @@ def current_index(paths: DatasetPaths) -> DatasetIndex:
 
 
 def grasp_stamps(paths: DatasetPaths) -> dict[str, Stamp]:
-    """The grasp files that are there, by name in order."""
+    """The stamps of the grasp files, by name in order."""
     try:
         with os.scandir(paths.grasps) as found:
             files = [entry for entry in found if entry.name.endswith(GRASP_SUFFIX) and not entry.name.startswith(".")]
@@ -140,21 +134,19 @@ def grasp_stamps(paths: DatasetPaths) -> dict[str, Stamp]:
 def _stamp(entry: os.DirEntry[str]) -> Stamp:
     try:
         return Stamp.of(entry.stat())
-    except OSError:  # a link that leads nowhere
+    except OSError:  # a broken link
         return Stamp.of(entry.stat(follow_symlinks=False))
 
 
-def _read_entry(path: Path) -> GraspEntry | None:
-    """The entry of one grasp file, read now; None where it cannot be read."""
+def _read_entry(path: Path, stamp: Stamp) -> GraspEntry | None:
     try:
-        stamp = Stamp.of(path.stat())
         return grasp_entry(stamp, read_grasp_file(path))
-    except (OSError, GraspFileError):
+    except GraspFileError:
         return None
 
 
 def grasp_entry(stamp: Stamp, dataset: GraspDataset) -> GraspEntry:
-    """The entry of a file that was read. The stamp is from before, so that a change meanwhile is seen the next time."""
+    """The entry of a file that was read. The stamp is older than the read, so that a change meanwhile shows."""
     guess, simulation = (_record(dataset.provenance, part) for part in ("guess", "simulation"))
     versions = [_record(record, "versions").get("graspgen-cli") for record in (guess, simulation)]
     return GraspEntry(
@@ -181,20 +173,13 @@ def _text(value: object) -> str | None:
 
 
 def mesh_entries(index: DatasetIndex, scales: Iterable[tuple[str, float]], root: Path) -> dict[str, MeshEntry]:
-    """The meshes (object id, scale), each read only where the index does not know it as it is now.
-
-    A mesh that cannot be read, or is no mesh, is left out. A mesh of several files is read each time, for the stamp is of one file.
-    """
-    entries = {}
-    for object_id, scale in scales:
-        entry = mesh_entry(index, object_id, scale, root)
-        if entry is not None:
-            entries[object_id] = entry
-    return entries
+    """The meshes (object id, scale) that can be read, by object id. Reads the meshes that the index does not know as they are now."""
+    entries = {object_id: mesh_entry(index, object_id, scale, root) for object_id, scale in scales}
+    return {object_id: entry for object_id, entry in entries.items() if entry is not None}
 
 
 def mesh_entry(index: DatasetIndex, object_id: str, scale: float, root: Path) -> MeshEntry | None:
-    """One mesh; None where it cannot be read."""
+    """One mesh; None if it cannot be read."""
     path = root / object_id
     try:
         stamp = Stamp.of(path.stat())
@@ -206,24 +191,19 @@ def mesh_entry(index: DatasetIndex, object_id: str, scale: float, root: Path) ->
         return None
 
 
-def updated(
-    index: DatasetIndex, *, grasps: Mapping[str, GraspEntry] | None = None, meshes: Mapping[str, MeshEntry] | None = None
-) -> DatasetIndex:
-    """The index with these entries added or replaced."""
-    return DatasetIndex({**index.grasps, **(grasps or {})}, {**index.meshes, **(meshes or {})})
+def updated(index: DatasetIndex, *, meshes: Mapping[str, MeshEntry]) -> DatasetIndex:
+    """The index with more or newer meshes."""
+    return DatasetIndex(index.grasps, {**index.meshes, **meshes})
 
 
 def write_index(paths: DatasetPaths, index: DatasetIndex) -> None:
-    """Writes the index, less the files that changed a moment ago. Raises OutputError."""
+    """Writes the index without files that are younger than SETTLED. Raises OutputError."""
     newest = time.time_ns() - int(SETTLED * 1e9)
-    document = {
-        "format": _FORMAT,
-        "version": __version__,
-        "grasps": {name: _row(entry) for name, entry in sorted(index.grasps.items()) if entry.stamp.mtime_ns <= newest},
-        "meshes": {name: _row(entry) for name, entry in sorted(index.meshes.items()) if entry.stamp.mtime_ns <= newest},
-    }
+
+    def rows(entries: Mapping[str, GraspEntry | MeshEntry]) -> dict[str, dict[str, Any]]:
+        return {
+            name: {**vars(entry), "stamp": list(entry.stamp)} for name, entry in sorted(entries.items()) if entry.stamp.mtime_ns <= newest
+        }
+
+    document = {"format": _FORMAT, "version": __version__, "grasps": rows(index.grasps), "meshes": rows(index.meshes)}
     write_atomically(paths.index, orjson.dumps(document) + b"\n")
-
-
-def _row(entry: GraspEntry | MeshEntry) -> dict[str, Any]:
-    return {**vars(entry), "stamp": (entry.stamp.size, entry.stamp.mtime_ns)}

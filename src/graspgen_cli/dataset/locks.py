@@ -1,9 +1,8 @@
-"""Who works on a dataset: several runs with the same settings share it, an object at a time; a run with other settings is told who is
-there.
+"""Locks: several runs with the same settings share a dataset, object by object; a run with other settings is refused.
 
-Relied on: POSIX record locks (`fcntl`), which the kernel gives back when a process dies however it dies, and which hold between
-machines on NFS 4, Lustre (mounted with flock), GPFS and CephFS. On a file system without locks every run goes on as if nobody else
-were there: objects may be made twice, with the same bytes, and nothing that another run might need is removed.
+POSIX record locks (`fcntl`): the kernel releases them when a process ends in any way. They hold between machines on NFS 4, Lustre (mounted
+with flock), GPFS and CephFS. On a file system without locks every run continues as if it were alone: an object may be made twice, with the
+same bytes, and nothing is cleaned up.
 """
 
 from __future__ import annotations
@@ -23,38 +22,32 @@ from typing import IO, Any
 import orjson
 
 from graspgen_cli.dataset.paths import DatasetPaths
-from graspgen_cli.errors import InputError, OutputError
+from graspgen_cli.errors import InputError, OutputError, one_line
 
 PATIENCE = 5.0
-"""s to wait for another run that is just starting or ending."""
+"""s to wait for another run that starts or ends."""
 
 
 @dataclass(frozen=True, eq=False)
 class ObjectLocks:
-    """The locks of a dataset's objects, one byte of a file each. A process that holds several opens the file once: the kernel gives
-    back all of a process's locks on a file when the process closes it anywhere."""
+    """The locks of a dataset's objects, one byte of a file each. A process must open the file once: the kernel releases all locks of a
+    process on a file when the process closes it anywhere."""
 
     file: IO[bytes]
 
     @contextlib.contextmanager
     def held(self, object_id: str, *, wait: bool = False) -> Iterator[bool]:
-        """Whether this process now has the object to itself; with `wait`, only once it has."""
+        """Whether this process has the object; with `wait`, blocks until it has."""
         place = int.from_bytes(hashlib.sha256(object_id.encode()).digest()[:7], "little")
+        locked = _locked(self.file, fcntl.LOCK_EX, wait=wait, place=place)
         try:
-            fcntl.lockf(self.file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, place)
-        except (BlockingIOError, PermissionError):
-            yield False
-            return
-        except OSError:  # no locks here
-            yield True
-            return
-        try:
-            yield True
+            yield locked is not False
         finally:
-            fcntl.lockf(self.file, fcntl.LOCK_UN, 1, place)
+            if locked:
+                fcntl.lockf(self.file, fcntl.LOCK_UN, 1, place)
 
     def close(self) -> None:
-        """Gives back all that are held."""
+        """Releases all locks."""
         self.file.close()
 
 
@@ -65,25 +58,24 @@ def open_object_locks(paths: DatasetPaths) -> ObjectLocks:
 
 @contextlib.contextmanager
 def object_lock(paths: DatasetPaths, object_id: str, *, wait: bool) -> Iterator[bool]:
-    """One object's lock, for a process that holds no other."""
+    """The lock of one object, for a process without other locks."""
     with contextlib.closing(open_object_locks(paths)) as locks, locks.held(object_id, wait=wait) as mine:
         yield mine
 
 
 @contextlib.contextmanager
 def owned(paths: DatasetPaths, settings: dict[str, Any], *, clean: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Holds the gripper's dataset for a run with these settings, beside other runs with the same.
+    """Holds the gripper's dataset for a run with these settings, beside runs with the same settings.
 
-    clean: removes what processes left that were killed, before anything else and when the run is over (its own workers or nodes may have
-    died meanwhile), each time only where no other run is there, and none can come meanwhile; never on a file system without locks.
-    Raises InputError, naming the other run and what differs, where one with other settings is at work.
+    clean: removes the remains of killed processes; called at the start and at the end if no other run is active, and none can start
+    meanwhile. Raises InputError, with the other run and the differences, if a run with other settings is active.
     """
     with _opened(paths.locks / "owner") as file:
         deadline = time.monotonic() + PATIENCE
         while True:
-            locks = _locked(file, fcntl.LOCK_EX)
-            if locks is not False:
-                if locks:
+            alone = _locked(file, fcntl.LOCK_EX)
+            if alone is not False:
+                if alone:
                     clean()
                 _write_owner(file, settings)
                 _locked(file, fcntl.LOCK_SH)
@@ -92,7 +84,7 @@ def owned(paths: DatasetPaths, settings: dict[str, Any], *, clean: Callable[[], 
                 _require_same(paths, _read_owner(file), settings)
                 break
             if time.monotonic() > deadline:
-                raise InputError(f"{paths.grasps}: another run is at work there and does not say which; wait for it")
+                raise InputError("another run is at work there and does not say which", path=paths.grasps, advice="wait for it")
             time.sleep(0.05)
         try:
             yield
@@ -106,13 +98,13 @@ def _opened(path: Path) -> IO[bytes]:
         path.parent.mkdir(parents=True, exist_ok=True)
         return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
     except OSError as error:
-        raise OutputError(f"{path}: cannot be opened ({error.strerror or error}); check the disk and the permissions") from error
+        raise OutputError(f"cannot be opened ({one_line(error)})", path=path, advice="check the disk and the permissions") from error
 
 
-def _locked(file: IO[bytes], kind: int) -> bool | None:
-    """Whether the file could be locked; None where the file system has no locks."""
+def _locked(file: IO[bytes], kind: int, *, wait: bool = False, place: int | None = None) -> bool | None:
+    """Locks a file, or one byte of it; returns whether it did, None on a file system without locks."""
     try:
-        fcntl.lockf(file, kind | fcntl.LOCK_NB)
+        fcntl.lockf(file, kind | (0 if wait else fcntl.LOCK_NB), *(() if place is None else (1, place)))
     except (BlockingIOError, PermissionError):
         return False
     except OSError:
@@ -121,12 +113,8 @@ def _locked(file: IO[bytes], kind: int) -> bool | None:
 
 
 def _write_owner(file: IO[bytes], settings: dict[str, Any]) -> None:
-    record = {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "since": time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime()),
-        "settings": settings,
-    }
+    since = time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime())
+    record = {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "settings": settings}
     file.seek(0)
     file.truncate()
     file.write(orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
@@ -143,11 +131,11 @@ def _read_owner(file: IO[bytes]) -> dict[str, Any]:
 
 
 def _require_same(paths: DatasetPaths, owner: dict[str, Any], settings: dict[str, Any]) -> None:
-    theirs = owner.get("settings")
-    ours = json.loads(orjson.dumps(settings))
+    theirs, ours = owner.get("settings"), json.loads(orjson.dumps(settings))
     if not isinstance(theirs, dict) or theirs == ours:
         return
     differing = sorted(name for name in {*theirs, *ours} if theirs.get(name) != ours.get(name))
     who = f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
     what = ", ".join(f"{name} {theirs.get(name)} there, {ours.get(name)} here" for name in differing[:3])
-    raise InputError(f"{paths.grasps}: {who} is making it with other settings ({what}); wait for it, or choose another --grasp-dataset")
+    reason = f"{who} is making it with other settings ({what})"
+    raise InputError(reason, path=paths.grasps, advice="wait for it, or choose another --grasp-dataset")

@@ -1,30 +1,23 @@
-"""`map_uuid_to_path.json`: which file holds which object. The trainer trusts it, so it lists exactly the files that exist."""
+"""``map_uuid_to_path.json``: object id -> file name. The trainer trusts the map, so it lists exactly the existing files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-
-import orjson
 
 from graspgen_cli.dataset.index import DatasetIndex, current_index, grasp_stamps
 from graspgen_cli.dataset.paths import DatasetPaths
-from graspgen_cli.files import read_bounded, write_atomically
+from graspgen_cli.files import json_map, read_json_map_if_sound, write_atomically
 from graspgen_cli.formats.format import GRASP_SUFFIX
 
 
 def read_object_map(paths: DatasetPaths) -> dict[str, str]:
-    """Object id -> file name, for every grasp file that exists: the map's own entries where their file is there and holds no other
-    object, and files that the map does not know by their content. A missing or broken map is rebuilt that way."""
+    """The map as it should be: entries on disk whose file exists and holds no other object, and the other files by their content."""
     return object_map(current_index(paths), listed_entries(paths), present=grasp_stamps(paths))
 
 
 def object_map(index: DatasetIndex, listed: Mapping[str, str], *, present: Iterable[str]) -> dict[str, str]:
-    """The map as it should be.
-
-    listed: what the map says now. It decides where several files hold one object. A file that cannot be read stays where it is listed,
-    for it is its object's all the same. present: the names of the files that are there.
-    """
+    """The map as it should be. listed: the map now, which decides if several files hold one object, and which keeps its unreadable files.
+    present: names of the existing files."""
     there = set(present)
     entries: dict[str, str] = {}
     claimed: set[str] = set()
@@ -39,27 +32,23 @@ def object_map(index: DatasetIndex, listed: Mapping[str, str], *, present: Itera
 
 
 def _may_hold(index: DatasetIndex, name: str, object_id: str) -> bool:
-    """Whether the map may be right. Maps of other tools name objects as they like."""
+    """Whether the map can be right. Maps of other tools have names of their own for objects."""
     entry = index.grasps.get(name)
     return entry is None or not entry.own or entry.object_id == object_id
 
 
 def listed_entries(paths: DatasetPaths) -> dict[str, str]:
-    """What the map says, less what cannot be a grasp file's name; nothing where it is missing or broken."""
-    try:
-        document = orjson.loads(read_bounded(paths.object_map))
-    except (OSError, ValueError, RecursionError, MemoryError):
-        return {}
-    if not isinstance(document, dict):
-        return {}
-    # A name with a folder in it could lead out of the dataset.
-    return {k: v for k, v in document.items() if isinstance(v, str) and v.endswith(GRASP_SUFFIX) and "/" not in v and "\\" not in v}
+    """The entries of the map on disk whose value can be the name of a grasp file; empty for a missing or broken map."""
+    entries = read_json_map_if_sound(paths.object_map)
+    # A name with a folder could lead out of the dataset.
+    return {k: v for k, v in entries.items() if isinstance(v, str) and v.endswith(GRASP_SUFFIX) and "/" not in v and "\\" not in v}
 
 
 def own_files(paths: DatasetPaths, scales: Iterable[tuple[str, float]], entries: Mapping[str, str]) -> dict[str, str]:
-    """The file of each object of the list (object id, scale) that has one at that scale, whoever wrote and named it: the map's, else
-    another that holds it. An object whose scale has changed gets a file of its own. A file that cannot be read counts as that of the
-    object for which the map lists it: it is reported."""
+    """The existing file of each object (object id, scale) of the list at that scale: the file in the map, else another file that holds it.
+
+    An object with a new scale has none. An unreadable file counts as that of its object in the map, and is reported later.
+    """
     files = current_index(paths).grasps
     held = {(entry.object_id, entry.scale): name for name, entry in sorted(files.items(), reverse=True)}
     own = {}
@@ -73,13 +62,9 @@ def own_files(paths: DatasetPaths, scales: Iterable[tuple[str, float]], entries:
 
 
 def write_object_map(paths: DatasetPaths, entries: Mapping[str, str]) -> bool:
-    """Writes the map, sorted by object id, unless it already says that or would be empty; returns whether it did. Raises OutputError."""
-    content = orjson.dumps(dict(sorted(entries.items())), option=orjson.OPT_INDENT_2) + b"\n"
-    if not entries or _holds(paths.object_map, content):
+    """Writes the map, sorted by object id, unless the file is the same or the map is empty; returns whether it did. Raises OutputError."""
+    path, content = paths.object_map, json_map(entries)
+    if not entries or (path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content):
         return False
-    write_atomically(paths.object_map, content)
+    write_atomically(path, content)
     return True
-
-
-def _holds(path: Path, content: bytes) -> bool:
-    return path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content

@@ -1,4 +1,4 @@
-"""Where everything of a dataset lies."""
+"""The folders and files of a dataset, and the names of grasp files."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path, PurePosixPath
 from graspgen_cli.formats.format import GRASP_SUFFIX
 
 LONGEST_STEM = 120
-"""bytes kept of a long base name: file systems allow 255 for the whole."""
+"""bytes of a base name that are kept: file systems allow 255 for the whole name."""
 
 
 @dataclass(frozen=True)
 class DatasetPaths:
-    """The folders and files of one gripper's dataset under `root`."""
+    """The folders and files of one gripper's dataset in `root`."""
 
     root: Path
     gripper: str
@@ -39,18 +39,17 @@ class DatasetPaths:
 
     @property
     def config(self) -> Path:
-        """Folder of the gripper config where there is no GraspGen checkout."""
+        """Folder of the gripper config if there is no GraspGen checkout."""
         return self.root / "config" / "grippers"
 
     @property
     def index(self) -> Path:
-        """What is known of the grasp files and the meshes without reading them. Not beside the grasp files, where the trainer takes
-        every JSON file for one."""
+        """The index. Not beside the grasp files, where the trainer reads every JSON file as one."""
         return self.root / "index" / f"{self.gripper}.json"
 
     @property
     def quarantine(self) -> Path:
-        """Where `doctor --repair` moves broken grasp files."""
+        """Folder of the broken grasp files that `doctor --repair` moved."""
         return self.root / "quarantine" / self.gripper
 
     @property
@@ -60,21 +59,19 @@ class DatasetPaths:
 
     @property
     def failures(self) -> Path:
-        """Record of the objects that failed, with the traceback."""
+        """Log of the failed objects, with the traceback."""
         return self.root / "failures" / f"{self.gripper}.jsonl"
 
     @property
     def run_log(self) -> Path:
-        """Record of the runs: times, paths, failures."""
+        """Log of the runs: times, paths, failures."""
         return self.root / "runs.jsonl"
 
 
 def grasp_file_names(scales: Iterable[tuple[str, float]], taken: Mapping[str, str]) -> dict[str, str]:
-    """File name of each object's grasps: ``<base name>.<scale>.grasps.json`` where only one object would have that name, else with
-    a digest of the object id in it.
+    """File name of each object: ``<base name>.<scale>.grasps.json``, with a digest of the object id if two objects share the name.
 
-    scales: (object id, scale). taken: object id -> name of a file that exists; those keep their names, whoever chose them.
-    The result does not depend on the order of `scales`.
+    scales: (object id, scale); their order does not matter. taken: object id -> name of an existing file, which stays.
     """
     pairs = list(scales)
     plain = {object_id: _plain_name(object_id, scale) for object_id, scale in pairs}
@@ -88,7 +85,7 @@ def grasp_file_names(scales: Iterable[tuple[str, float]], taken: Mapping[str, st
 
 
 def _alike(name: str) -> str:
-    """The same for names that some file system takes for one: by case, or by how an accent is encoded."""
+    """Equal for names that some file systems do not distinguish: by case, or by the encoding of accents."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
