@@ -34,7 +34,7 @@ from graspgen_cli.grippers.read_mjcf import read_mjcf, read_mjcf_text
 from graspgen_cli.grippers.read_sdf import read_sdf
 from graspgen_cli.grippers.read_urdf import read_urdf
 from graspgen_cli.grippers.read_usd import read_usd
-from graspgen_cli.records import Gripper, TriangleMesh
+from graspgen_cli.records import Gripper
 from graspgen_cli.settings.inputs import GripperSettings
 from graspgen_cli.settings.sources import MAX_FILE_BYTES
 
@@ -84,7 +84,11 @@ def load_gripper(name_or_path: str, *, bite: float | None = None, options: Gripp
     key = f"{options.model_dump_json(include=_OPTIONS)} {bite}"
     if (kept := _load_measured(path, key)) is not None:
         return kept
-    file, model_path = _read_yaml(path) if path.suffix in _YAML else (_bare_file(path), path)
+    if path.suffix in _YAML:
+        file, model_path = _read_yaml(path)
+    else:
+        name = re.sub(r"[^A-Za-z0-9_-]", "_", path.stem).lstrip("_-") or "gripper"
+        file, model_path = GripperFile(name=name, model=path.name), path
     file = _overridden(file, options, bite)
     draft = _read_model(model_path, file.base_body, options.package_root)
     gripper = measure_gripper(build_model(draft, base_body=file.base_body, keep=file.finger_bodies or ()), file, sweep=sweep)
@@ -168,11 +172,6 @@ def _read_yaml(path: Path) -> tuple[GripperFile, Path]:
     return file, _described_file(file.model.removeprefix(_DESCRIBED)) if described else path.parent / file.model
 
 
-def _bare_file(path: Path) -> GripperFile:
-    """The gripper file of a model without one."""
-    return GripperFile(name=re.sub(r"[^A-Za-z0-9_-]", "_", path.stem).lstrip("_-") or "gripper", model=path.name)
-
-
 def _read_model(path: Path, base: str | None, package_root: Path | None) -> Draft:
     if package_root is not None and not package_root.is_dir():
         raise GripperError(f"--package-root {package_root}: is no folder")
@@ -198,16 +197,32 @@ def _load_measured(main: Path, key: str) -> Gripper | None:
         values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in record["plain"].items()}
         values |= {field.name: content[field.name] for field in fields(Gripper) if field.name in content}
         assets = {name: content[f"asset_{number}"].tobytes() for number, name in enumerate(record["assets"])}
-        return Gripper(**values, assets=assets, collision_parts=_unpacked_parts(content))
+        ends = np.cumsum(content["mesh_counts"], axis=0)
+        pairs = zip(np.split(content["vertices"], ends[:, 0])[:-1], np.split(content["faces"], ends[:, 1])[:-1], strict=True)
+        meshes = iter([triangle_mesh(vertices, faces) for vertices, faces in pairs])
+        parts = tuple(tuple(next(meshes) for _ in range(count)) for count in content["part_counts"])
+        return Gripper(**values, assets=assets, collision_parts=parts)
     except (OSError, ValueError, KeyError, IndexError, EOFError, TypeError, AttributeError, zipfile.BadZipFile):
         return None
 
 
 def _store_measured(main: Path, key: str, gripper: Gripper, files: list[Path]) -> None:
-    """Cache a gripper. A cache folder that cannot be written is ignored."""
+    """Cache a gripper: its arrays by name, and its other values as JSON under `record`. Ignores a cache folder that cannot be written."""
+    values = {field.name: getattr(gripper, field.name) for field in fields(gripper)}
+    assets, parts = values.pop("assets"), values.pop("collision_parts")
+    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+    plain: dict[str, Any] = {name: value for name, value in values.items() if name not in arrays}
+    meshes = [part for body in parts for part in body]
+    arrays["part_counts"] = np.array([len(body) for body in parts])
+    arrays["mesh_counts"] = np.array([[len(mesh.vertices), len(mesh.faces)] for mesh in meshes]).reshape(-1, 2)
+    arrays["vertices"] = np.concatenate([np.zeros((0, 3)), *(mesh.vertices for mesh in meshes)])
+    arrays["faces"] = np.concatenate([np.zeros((0, 3), np.int32), *(mesh.faces for mesh in meshes)])
+    for number, content in enumerate(assets.values()):
+        arrays[f"asset_{number}"] = np.frombuffer(content, np.uint8)
     with contextlib.suppress(OSError, ValueError, OutputError):
+        record = json.dumps({"files": _digests(main, files), "assets": list(assets), "plain": plain})
         buffer = io.BytesIO()
-        np.savez(buffer, **_packed(gripper, _digests(main, files)))
+        np.savez(buffer, record=np.frombuffer(record.encode(), np.uint8), **arrays)
         write_atomically(_cache_entry(main, key), buffer.getvalue())
 
 
@@ -220,27 +235,3 @@ def _cache_entry(main: Path, key: str) -> Path:
 def _digests(main: Path, files: list[Path]) -> dict[str, str]:
     """Path of each file, relative to the folder of the main file, to the digest of its content."""
     return {os.path.relpath(file, main.parent): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-
-
-def _packed(gripper: Gripper, files: dict[str, str]) -> dict[str, Any]:
-    """The arrays of a gripper by name, and its other values as JSON under `record`."""
-    values = {field.name: getattr(gripper, field.name) for field in fields(gripper)}
-    assets, parts = values.pop("assets"), values.pop("collision_parts")
-    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
-    plain: dict[str, Any] = {name: value for name, value in values.items() if name not in arrays}
-    meshes = [part for body in parts for part in body]
-    arrays["part_counts"] = np.array([len(body) for body in parts])
-    arrays["mesh_counts"] = np.array([[len(mesh.vertices), len(mesh.faces)] for mesh in meshes]).reshape(-1, 2)
-    arrays["vertices"] = np.concatenate([np.zeros((0, 3)), *(mesh.vertices for mesh in meshes)])
-    arrays["faces"] = np.concatenate([np.zeros((0, 3), np.int32), *(mesh.faces for mesh in meshes)])
-    for number, content in enumerate(assets.values()):
-        arrays[f"asset_{number}"] = np.frombuffer(content, np.uint8)
-    record = json.dumps({"files": files, "assets": list(assets), "plain": plain})
-    return {"record": np.frombuffer(record.encode(), np.uint8), **arrays}
-
-
-def _unpacked_parts(content: dict[str, Any]) -> tuple[tuple[TriangleMesh, ...], ...]:
-    ends = np.cumsum(content["mesh_counts"], axis=0)
-    pairs = zip(np.split(content["vertices"], ends[:, 0])[:-1], np.split(content["faces"], ends[:, 1])[:-1], strict=True)
-    meshes = iter([triangle_mesh(corners, faces) for corners, faces in pairs])
-    return tuple(tuple(next(meshes) for _ in range(count)) for count in content["part_counts"])

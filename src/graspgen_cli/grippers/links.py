@@ -29,16 +29,6 @@ _MOST_PARTS = 60
 _THINNEST = 1e-4  # m: thickness given to flat meshes, because a hull needs a volume
 
 
-class Form(StrEnum):
-    """Kind of a shape, by MuJoCo's name."""
-
-    BOX = "box"
-    SPHERE = "sphere"
-    CYLINDER = "cylinder"
-    CAPSULE = "capsule"
-    MESH = "mesh"
-
-
 class Motion(StrEnum):
     """Kind of a joint, by MuJoCo's name."""
 
@@ -51,11 +41,12 @@ class Motion(StrEnum):
 class Shape:
     """A shape of a link.
 
+    kind: box, sphere, cylinder, capsule or mesh.
     size: MuJoCo's half sizes, m: box (x, y, z), sphere (radius), cylinder and capsule (radius, half length along z).
     mesh: m, in the shape's frame. convex: the file asks for the mesh's convex hull.
     """
 
-    form: Form
+    kind: mujoco.mjtGeom
     pose_shape_in_link: Floats
     size: tuple[float, ...] = ()
     mesh: TriangleMesh | None = None
@@ -112,12 +103,6 @@ class Joint:
 
 
 _JOINTS = {Motion.HINGE: mujoco.mjtJoint.mjJNT_HINGE, Motion.SLIDE: mujoco.mjtJoint.mjJNT_SLIDE}
-_GEOMS = {
-    Form.BOX: mujoco.mjtGeom.mjGEOM_BOX,
-    Form.SPHERE: mujoco.mjtGeom.mjGEOM_SPHERE,
-    Form.CYLINDER: mujoco.mjtGeom.mjGEOM_CYLINDER,
-    Form.CAPSULE: mujoco.mjtGeom.mjGEOM_CAPSULE,
-}
 
 
 def draft_from_links(
@@ -215,7 +200,7 @@ class _Builder:
     def _add_shape(self, body: mujoco.MjsBody, shape: Shape, name: str) -> None:
         place = _place(shape.pose_shape_in_link)
         if shape.mesh is None:
-            body.add_geom(type=_GEOMS[shape.form], size=[*shape.size, 0.0, 0.0][:3], **place)
+            body.add_geom(type=shape.kind, size=[*shape.size, 0.0, 0.0][:3], **place)
             return
         parts, note = _convex_parts(shape.mesh, convex=shape.convex)
         if note:
@@ -225,7 +210,7 @@ class _Builder:
             self.assets[f"{key}.obj"] = _obj_bytes(part)
             mesh = self.spec.add_mesh(name=key, file=f"{key}.obj")
             mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_CONVEX
-            body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=key, **place)
+            body.add_geom(type=shape.kind, meshname=key, **place)
 
     def _add_joint(self, body: mujoco.MjsBody, joint: Joint) -> None:
         if joint.motion is Motion.FIXED:

@@ -75,18 +75,12 @@ def panel(gripper: Gripper, opening: int, name: str) -> Image.Image:
     drawing = Image.fromarray(_solid_parts(gripper, opening, view))
     _draw_marks(ImageDraw.Draw(drawing), gripper, opening, view)
     image = drawing.resize(PANEL, Image.Resampling.BOX)
-    text = ImageDraw.Draw(image)
-    middle = PANEL[0] / 2
-    text.text((middle, PANEL[1] - 30), f"{name}, {gripper.opening_width[opening] * 1000:.1f} mm", _INK, _font(16), anchor="ms")
-    text.text((middle, PANEL[1] - 10), _caption(gripper, opening, name), _INK, _font(12), anchor="ms")
-    return image
-
-
-def _caption(gripper: Gripper, opening: int, name: str) -> str:
-    if name == "open":
-        return gripper.name
     forward = float((gripper.fingertip_in_base[opening] - gripper.fingertip_in_base[-1]).mean(axis=0) @ gripper.approach_axis_in_base)
-    return f"fingertips {forward * 1000:+.1f} mm along the approach axis" if abs(forward) > STRAIGHT else "fingertips straight"
+    moved = f"{forward * 1000:+.1f} mm along the approach axis" if abs(forward) > STRAIGHT else "straight"
+    captions = (f"{name}, {gripper.opening_width[opening] * 1000:.1f} mm", gripper.name if name == "open" else f"fingertips {moved}")
+    for caption, height, size in zip(captions, (30, 10), (16, 12), strict=True):
+        ImageDraw.Draw(image).text((PANEL[0] / 2, PANEL[1] - height), caption, _INK, _font(size), anchor="ms")
+    return image
 
 
 def _view(gripper: Gripper) -> _View:

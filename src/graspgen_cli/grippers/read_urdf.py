@@ -9,16 +9,18 @@ from urllib.parse import unquote, urlparse
 
 import numpy as np
 import trimesh
+from mujoco import mjtGeom
 from scipy.spatial.transform import Rotation
 
 from graspgen_cli.errors import GripperError, install_command
 from graspgen_cli.geometry.meshes import triangle_mesh
 from graspgen_cli.geometry.poses import pose
-from graspgen_cli.grippers.links import Form, Joint, Link, Mimic, Motion, Shape, draft_from_links
+from graspgen_cli.grippers.links import Joint, Link, Mimic, Motion, Shape, draft_from_links
 from graspgen_cli.grippers.model import Draft, Drive
 from graspgen_cli.records import Floats, TriangleMesh
 
 _MOTIONS = {"fixed": Motion.FIXED, "revolute": Motion.HINGE, "continuous": Motion.HINGE, "prismatic": Motion.SLIDE}
+_ROUND = {"sphere": mjtGeom.mjGEOM_SPHERE, "cylinder": mjtGeom.mjGEOM_CYLINDER, "capsule": mjtGeom.mjGEOM_CAPSULE}
 _MOMENTS = ("ixx", "iyy", "izz", "ixy", "ixz", "iyz")
 
 
@@ -113,14 +115,14 @@ class UrdfModel:
                 raise GripperError(f"{self.source}: a mesh names no file")
             file = self._find_mesh(uri.strip())
             self.files.append(file)
-            return Shape(Form.MESH, frame, mesh=self._read_mesh(file, self.numbers(self.value(geometry, "scale"), "1 1 1", 3)))
+            return Shape(mjtGeom.mjGEOM_MESH, frame, mesh=self._read_mesh(file, self.numbers(self.value(geometry, "scale"), "1 1 1", 3)))
         if geometry.tag == "box":
-            return Shape(Form.BOX, frame, tuple((self.numbers(self.value(geometry, "size"), "", 3) / 2).tolist()))
-        if geometry.tag not in ("sphere", "cylinder", "capsule"):
+            return Shape(mjtGeom.mjGEOM_BOX, frame, tuple((self.numbers(self.value(geometry, "size"), "", 3) / 2).tolist()))
+        if geometry.tag not in _ROUND:
             raise GripperError(f"{self.source}: a {geometry.tag} as geometry is not known; use box, cylinder, capsule, sphere or mesh")
         radius = self.number(self.value(geometry, "radius")) or 0.0
         half = () if geometry.tag == "sphere" else ((self.number(self.value(geometry, "length")) or 0.0) / 2,)
-        return Shape(Form(geometry.tag), frame, (radius, *half))
+        return Shape(_ROUND[geometry.tag], frame, (radius, *half))
 
     def _find_mesh(self, uri: str) -> Path:
         """The file of a path relative to the model's folder, or of a file://, package:// or model:// address.

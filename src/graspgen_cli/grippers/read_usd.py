@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mujoco import mjtGeom
 from scipy.spatial.transform import Rotation
 
 from graspgen_cli.errors import GripperError, install_command
 from graspgen_cli.geometry.meshes import triangle_mesh, triangulate_polygons
 from graspgen_cli.geometry.poses import inverse, pose
-from graspgen_cli.grippers.links import Form, Joint, Link, Mimic, Motion, Shape, draft_from_links
+from graspgen_cli.grippers.links import Joint, Link, Mimic, Motion, Shape, draft_from_links
 from graspgen_cli.grippers.model import Draft, Drive
 from graspgen_cli.records import Floats
 
@@ -220,15 +221,15 @@ class _Stage:
         frame = stage_in_body @ self._pose(prim)
         if prim.IsA(UsdGeom.Cube):
             half = float(UsdGeom.Cube(prim).GetSizeAttr().Get()) / 2
-            return Shape(Form.BOX, frame, tuple((half * scale).tolist()))
+            return Shape(mjtGeom.mjGEOM_BOX, frame, tuple((half * scale).tolist()))
         if even and prim.IsA(UsdGeom.Sphere):
-            return Shape(Form.SPHERE, frame, (float(UsdGeom.Sphere(prim).GetRadiusAttr().Get() * scale[0]),))
-        for kind, form in ((UsdGeom.Cylinder, Form.CYLINDER), (UsdGeom.Capsule, Form.CAPSULE)):
-            if even and prim.IsA(kind):
-                shape = kind(prim)
+            return Shape(mjtGeom.mjGEOM_SPHERE, frame, (float(UsdGeom.Sphere(prim).GetRadiusAttr().Get() * scale[0]),))
+        for schema, kind in ((UsdGeom.Cylinder, mjtGeom.mjGEOM_CYLINDER), (UsdGeom.Capsule, mjtGeom.mjGEOM_CAPSULE)):
+            if even and prim.IsA(schema):
+                shape = schema(prim)
                 size = (float(shape.GetRadiusAttr().Get() * scale[0]), float(shape.GetHeightAttr().Get() / 2 * scale[0]))
                 turn = pose(_Z_TO_AXIS[shape.GetAxisAttr().Get() or "Z"], np.zeros(3))
-                return Shape(form, frame @ turn, size)
+                return Shape(kind, frame @ turn, size)
         if not prim.IsA(UsdGeom.Mesh):
             return None
         points = np.asarray(UsdGeom.Mesh(prim).GetPointsAttr().Get() or [], np.float64).reshape(-1, 3)
@@ -240,7 +241,7 @@ class _Stage:
         collider = _collider(prim)
         attribute = collider.GetAttribute("physics:approximation") if collider else None
         convex = bool(attribute and attribute.IsValid() and str(attribute.Get()) in _CONVEX)
-        return Shape(Form.MESH, np.eye(4), mesh=triangle_mesh(vertices, faces), convex=convex)
+        return Shape(mjtGeom.mjGEOM_MESH, np.eye(4), mesh=triangle_mesh(vertices, faces), convex=convex)
 
     def _mass(self, body: Any) -> tuple[float | None, Floats, Floats | None]:
         """Mass (kg), pose of the inertia's frame in the body's frame, inertia (3, 3) kg m²; None for values that the file omits."""

@@ -32,7 +32,7 @@ _SAMPLES = 6  # openings at which the parts are tested for overlaps
 
 def check_gripper(gripper: Gripper) -> None:
     """Raises GripperError, one line with the gripper's name and the reason, for a gripper that cannot be used."""
-    for check in (_values, _base, _masses, _axes, _pads, _sizes, _motion, _drive, _finger_overlaps, _base_overlaps):
+    for check in (_values, _base, _masses, _axes_and_pads, _sizes, _motion, _finger_overlaps, _base_overlaps):
         for reason in check(gripper):
             raise GripperError(f"gripper {gripper.name}: {reason}")
 
@@ -68,15 +68,12 @@ def _masses(gripper: Gripper) -> Iterator[str]:
             yield f"body {name} has mass {mass:g} kg and inertia {inertia.tolist()}; give it positive ones"
 
 
-def _axes(gripper: Gripper) -> Iterator[str]:
+def _axes_and_pads(gripper: Gripper) -> Iterator[str]:
+    """The axes are perpendicular, and the pads are at the ends of the fingers, not on rails or knuckles that meet before the fingertips."""
     approach, closing = gripper.approach_axis_in_base, gripper.closing_axis_in_base
     unit = abs(np.linalg.norm(approach) - 1) < 1e-6 and abs(np.linalg.norm(closing) - 1) < 1e-6
     if not unit or abs(approach @ closing) > 1e-6:
         yield f"no approach axis at a right angle to the closing axis was found ({approach}, {closing}); set approach_axis"
-
-
-def _pads(gripper: Gripper) -> Iterator[str]:
-    """The pads are at the ends of the fingers, not on rails or knuckles with a smaller distance than the fingertips."""
     for finger, name in enumerate(gripper.finger_bodies):
         reach = _reach(gripper, gripper.body_names.index(name))
         beyond = reach - float(gripper.fingertip_in_base[-1, finger] @ gripper.approach_axis_in_base)
@@ -124,9 +121,6 @@ def _motion(gripper: Gripper) -> Iterator[str]:
         offset = float(np.abs(apart @ axis).min())
         if offset > _MOST_OFFSET * size:
             yield f"the pads never face each other: one is {offset * 1000:.1f} mm {name} the other; check finger_bodies"
-
-
-def _drive(gripper: Gripper) -> Iterator[str]:
     if not (gripper.joint_effort != 0).any():
         yield "no joint drives the fingers"
     if not (gripper.grip_force > 0 and gripper.closing_speed > 0):
