@@ -210,8 +210,8 @@ def _store_measured(main: Path, key: str, gripper: Gripper, files: list[Path]) -
     """Cache a gripper: its arrays by name, and its other values as JSON under `record`. Ignores a cache folder that cannot be written."""
     values = {field.name: getattr(gripper, field.name) for field in fields(gripper)}
     assets, parts = values.pop("assets"), values.pop("collision_parts")
-    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
-    plain: dict[str, Any] = {name: value for name, value in values.items() if name not in arrays}
+    arrays: dict[str, Any] = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+    plain = {name: value for name, value in values.items() if name not in arrays}
     meshes = [part for body in parts for part in body]
     arrays["part_counts"] = np.array([len(body) for body in parts])
     arrays["mesh_counts"] = np.array([[len(mesh.vertices), len(mesh.faces)] for mesh in meshes]).reshape(-1, 2)
