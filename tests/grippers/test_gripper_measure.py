@@ -14,7 +14,7 @@ from jaw_models import parallel_jaw
 from graspgen_cli.errors import GripperError
 from graspgen_cli.geometry.poses import transform_points
 from graspgen_cli.grippers.gripper_file import GripperFile
-from graspgen_cli.grippers.measure import SweepOptions, measure_gripper
+from graspgen_cli.grippers.measure import measure_gripper
 from graspgen_cli.grippers.read_mjcf import read_mjcf_text
 from graspgen_cli.records import Gripper
 
@@ -230,7 +230,7 @@ def test_open_configuration_sets_what_counts_as_open() -> None:
 
 def test_convergence_is_measured_when_asked_for() -> None:
     file = GripperFile(name="jaw", model="jaw.xml")
-    gripper = measure_gripper(read_mjcf_text(parallel_jaw(), source="jaw.xml"), file, sweep=SweepOptions(convergence=True))
+    gripper = measure_gripper(read_mjcf_text(parallel_jaw(), source="jaw.xml"), file, convergence=True)
     assert any(note.startswith("convergence: largest constraint residual") for note in gripper.notes)
 
 

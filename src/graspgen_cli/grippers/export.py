@@ -16,7 +16,7 @@ import yaml
 from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
-from graspgen_cli.errors import OutputError
+from graspgen_cli.errors import OutputError, one_line
 from graspgen_cli.files import Placed, write_atomically
 from graspgen_cli.geometry.collision import moved
 from graspgen_cli.geometry.meshes import mesh_from_solid, solid_from_mesh
@@ -104,7 +104,7 @@ def _write(path: Path, content: bytes, *, overwrite: bool) -> ConfigFile:
     try:
         existing = path.read_bytes() if path.exists() else None
     except OSError as error:
-        raise OutputError(f"{path}: cannot be read ({error.strerror or error}); check the permissions") from error
+        raise OutputError(f"{path}: cannot be read ({one_line(error)}); check the permissions") from error
     if existing == content:
         return ConfigFile(path, Placed.KEPT)
     difference = "" if existing is None else _difference(path, existing.decode("utf-8", "replace"), content.decode())

@@ -16,6 +16,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from importlib import import_module, resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -24,11 +25,11 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from graspgen_cli.errors import GripperError, OutputError, install_command
+from graspgen_cli.errors import GripperError, OutputError, install_command, one_line
 from graspgen_cli.files import LARGEST_FILE, default_cache, read_bounded, write_atomically
 from graspgen_cli.geometry.meshes import triangle_mesh
 from graspgen_cli.grippers.gripper_file import GRIPPER_FILE, GripperFile, parse_gripper_file, saved_file, saved_grippers
-from graspgen_cli.grippers.measure import SweepOptions, measure_gripper
+from graspgen_cli.grippers.measure import measure_gripper
 from graspgen_cli.grippers.model import Draft, GripperModel, build_model
 from graspgen_cli.grippers.read_mjcf import read_mjcf, read_mjcf_text
 from graspgen_cli.grippers.read_sdf import read_sdf
@@ -76,11 +77,11 @@ def load_gripper(name_or_path: str, *, bite: float | None = None, options: Gripp
     options: values that replace those of the gripper's files.
     Raises GripperError for an unknown name, an unreadable file, and a model that is no two-finger gripper.
     """
-    sweep = SweepOptions(iterations=options.convergence_iterations, convergence=options.measure_convergence)
+    measure = partial(measure_gripper, iterations=options.convergence_iterations, convergence=options.measure_convergence)
     path = _file(name_or_path)
     if path is None:
         file, model = _read_builtin(name_or_path, options)
-        return measure_gripper(model, _overridden(file, options, bite), sweep=sweep)
+        return measure(model, _overridden(file, options, bite))
     key = f"{options.model_dump_json(include=_OPTIONS)} {bite}"
     if (kept := _load_measured(path, key)) is not None:
         return kept
@@ -91,7 +92,7 @@ def load_gripper(name_or_path: str, *, bite: float | None = None, options: Gripp
         file, model_path = GripperFile(name=name, model=path.name), path
     file = _overridden(file, options, bite)
     draft = _read_model(model_path, file.base_body, options.package_root)
-    gripper = measure_gripper(build_model(draft, base_body=file.base_body, keep=file.finger_bodies or ()), file, sweep=sweep)
+    gripper = measure(build_model(draft, base_body=file.base_body, keep=file.finger_bodies or ()), file)
     _store_measured(path, key, gripper, [path, *draft.files])
     return gripper
 
@@ -122,7 +123,7 @@ def _described_file(name: str) -> Path:
     except ModuleNotFoundError:
         raise GripperError(f"{source}: robot_descriptions knows no {name}; `robot_descriptions list` names those it knows") from None
     except Exception as error:  # git and the network raise errors of many kinds
-        raise GripperError(f"{source}: cannot be fetched: {' '.join(str(error).split())[:160]}") from error
+        raise GripperError(f"{source}: cannot be fetched: {one_line(error, 160)}") from error
     path = getattr(described, "MJCF_PATH", None) or getattr(described, "URDF_PATH", None)
     if path is None:
         hint = "; run xacro on its XACRO_PATH and give the URDF" if hasattr(described, "XACRO_PATH") else ""
@@ -166,7 +167,7 @@ def _read_yaml(path: Path) -> tuple[GripperFile, Path]:
     try:
         text = read_bounded(path, largest=MAX_FILE_BYTES).decode("utf-8")
     except (OSError, ValueError) as error:
-        raise GripperError(f"gripper file {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise GripperError(f"gripper file {path} cannot be read: {one_line(error)}") from error
     file = parse_gripper_file(text, source=str(path))
     described = file.model.startswith(_DESCRIBED)
     return file, _described_file(file.model.removeprefix(_DESCRIBED)) if described else path.parent / file.model

@@ -16,7 +16,7 @@ import platformdirs
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from graspgen_cli.errors import GripperError, OutputError
+from graspgen_cli.errors import GripperError, OutputError, one_line
 from graspgen_cli.files import write_atomically
 from graspgen_cli.settings.sources import check_nesting
 
@@ -69,7 +69,7 @@ def parse_gripper_file(text: str, *, source: str) -> GripperFile:
         check_nesting(text)
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
-        raise GripperError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise GripperError(f"{source}: not valid YAML: {one_line(error)}") from error
     if not isinstance(content, dict):
         raise GripperError(f"{source}: a gripper file is a mapping of keys such as name and model")
     known = list(GripperFile.model_fields)
@@ -140,7 +140,7 @@ def _differs(folder: Path, contents: dict[str, bytes]) -> bool:
     try:
         return any(not (folder / name).exists() or (folder / name).read_bytes() != content for name, content in contents.items())
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be read ({error.strerror or error}); check the permissions") from error
+        raise OutputError(f"{folder}: cannot be read ({one_line(error)}); check the permissions") from error
 
 
 def _gripper_file(gripper: Gripper, name: str) -> str:

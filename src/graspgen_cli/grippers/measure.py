@@ -38,14 +38,6 @@ _SYMMETRY = 1e-4  # m: by which the half turn about the approach axis may miss t
 _ROUNDING = 1e-5  # m: accuracy of distances between shapes
 
 
-@dataclass(frozen=True)
-class SweepOptions:
-    """iterations: largest number of Gauss-Newton steps a position. convergence: adds a note on how well the constraints are met."""
-
-    iterations: int = ITERATIONS
-    convergence: bool = False
-
-
 @dataclass(frozen=True, eq=False)
 class Stroke:
     """The gripper's motion from open to closed.
@@ -63,13 +55,13 @@ class Stroke:
         return float(self.inward.sum())
 
 
-def measure_gripper(model: GripperModel, file: GripperFile, *, sweep: SweepOptions | None = None) -> Gripper:
+def measure_gripper(model: GripperModel, file: GripperFile, *, iterations: int = ITERATIONS, convergence: bool = False) -> Gripper:
     """Measure a gripper's model with the parameters of its gripper file.
 
+    iterations: largest number of Gauss-Newton steps for a position. convergence: adds a note on how well the constraints are met.
     Raises GripperError if the model is no two-finger gripper.
     """
-    sweep = sweep or SweepOptions()
-    hand = find_hand(completed(model), file, iterations=sweep.iterations)
+    hand = find_hand(completed(model), file, iterations=iterations)
     joint_position = _openings(hand, file.open_configuration)
     contacts = np.stack([hand.contact_points(q) for q in joint_position])
     length, across = (min(sizes) for sizes in zip(*(pad.size for pad in hand.pads), strict=True))
@@ -80,7 +72,7 @@ def measure_gripper(model: GripperModel, file: GripperFile, *, sweep: SweepOptio
     final = _with_armature(hand.gripper, stroke, damping, hand.mechanism.scale)
     return Gripper(
         name=file.name,
-        content_hash=_content_hash(model, file, sweep),
+        content_hash=_content_hash(model, file, iterations),
         mjcf=final.mjcf,
         assets=final.assets,
         base_body=final.base_body,
@@ -102,7 +94,7 @@ def measure_gripper(model: GripperModel, file: GripperFile, *, sweep: SweepOptio
         joint_damping=damping,
         pose_base_in_graspgen=pose(np.stack([hand.closing, np.cross(hand.approach, hand.closing), hand.approach]), np.zeros(3)),
         symmetric=_is_symmetric(contacts, hand.approach),
-        notes=(*final.notes, *hand.notes, *assumed, *(_convergence(hand, joint_position, file, sweep) if sweep.convergence else ())),
+        notes=(*final.notes, *hand.notes, *assumed, *(_convergence(hand, joint_position, file, iterations) if convergence else ())),
     )
 
 
@@ -262,17 +254,17 @@ def _with_armature(gripper: GripperModel, stroke: Stroke, damping: Floats, scale
     return edited(gripper, set_armatures, f"joints too light to press without sinking in got an armature: {listed}")
 
 
-def _convergence(hand: Hand, joint_position: Floats, file: GripperFile, sweep: SweepOptions) -> tuple[str, ...]:
+def _convergence(hand: Hand, joint_position: Floats, file: GripperFile, iterations: int) -> tuple[str, ...]:
     """A note: the residual of the constraints, and the change of the openings with twice the iterations."""
     residual = max(hand.mechanism.residual(q) for q in joint_position)
-    mechanism = Mechanism(hand.gripper, iterations=2 * sweep.iterations)
+    mechanism = Mechanism(hand.gripper, iterations=2 * iterations)
     finer = replace(hand, mechanism=mechanism, path=motion_path(hand.gripper, mechanism))
     if finer.width(finer.path.knots[0]) > finer.width(finer.path.knots[-1]):
         finer = replace(finer, path=finer.path.reversed())
     change = float(np.abs(_openings(finer, file.open_configuration) - joint_position).max())
     return (
         f"convergence: largest constraint residual {residual:.1e} m or rad over {len(joint_position)} openings; largest change with "
-        f"{2 * sweep.iterations} iterations instead of {sweep.iterations}: {change:.1e}",
+        f"{2 * iterations} iterations instead of {iterations}: {change:.1e}",
     )
 
 
@@ -287,11 +279,11 @@ def _rounded(lengths: Floats) -> Floats:
     return np.asarray(np.round(lengths, _DECIMALS) + 0.0, np.float64)
 
 
-def _content_hash(model: GripperModel, file: GripperFile, sweep: SweepOptions) -> str:
+def _content_hash(model: GripperModel, file: GripperFile, iterations: int) -> str:
     digest = hashlib.sha256(model.mjcf.encode())
     for name in sorted(model.assets):
         digest.update(name.encode() + b"\0" + hashlib.sha256(model.assets[name]).digest())
     parameters = file.model_dump(mode="json", exclude={"model", "sources"})
     digest.update(json.dumps(parameters, sort_keys=True).encode())
-    digest.update(repr(sweep.iterations).encode())
+    digest.update(repr(iterations).encode())
     return digest.hexdigest()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import mujoco
 
-from graspgen_cli.errors import GripperError
+from graspgen_cli.errors import GripperError, one_line
 
 _CUT_OUT = "graspgen-cut-out-"  # MuJoCo prefixes the names of an attached subtree; the final text is without the prefix
 _KEEP_JOINT = "graspgen-held-"  # a temporary joint keeps MuJoCo from fusing a body with its parent
@@ -105,11 +105,6 @@ def edited(gripper: GripperModel, edit: Callable[[mujoco.MjSpec], None], *notes:
     with _compile_errors(gripper.source):
         changed = _compiled(spec, gripper.assets, gripper.source, gripper.base_body)
     return replace(changed, drives=gripper.drives, notes=(*gripper.notes, *notes))
-
-
-def one_line(error: Exception) -> str:
-    """The error's message on one line."""
-    return " ".join(str(error).split())
 
 
 @contextlib.contextmanager

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import mujoco
 
-from graspgen_cli.errors import GripperError
-from graspgen_cli.grippers.model import Draft, GripperModel, build_model, one_line
+from graspgen_cli.errors import GripperError, one_line
+from graspgen_cli.grippers.model import Draft, GripperModel, build_model
 
 
 def read_mjcf_text(text: str, *, source: str, base_body: str | None = None, keep: Sequence[str] = ()) -> GripperModel:
@@ -100,7 +100,7 @@ def _read_meshes(spec: mujoco.MjSpec, path: Path) -> tuple[dict[str, bytes], lis
         try:
             content = file.read_bytes()
         except OSError as error:
-            raise GripperError(f"{path}: mesh {file} cannot be read: {error.strerror or error}") from error
+            raise GripperError(f"{path}: mesh {file} cannot be read: {one_line(error)}") from error
         if not mesh.name:
             mesh.name = file.stem
         mesh.file = f"{number}_{file.name}"

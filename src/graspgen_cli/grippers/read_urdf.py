@@ -12,7 +12,7 @@ import trimesh
 from mujoco import mjtGeom
 from scipy.spatial.transform import Rotation
 
-from graspgen_cli.errors import GripperError, install_command
+from graspgen_cli.errors import GripperError, install_command, one_line
 from graspgen_cli.geometry.meshes import triangle_mesh
 from graspgen_cli.geometry.poses import pose
 from graspgen_cli.grippers.links import Joint, Link, Mimic, Motion, Shape, draft_from_links
@@ -35,7 +35,7 @@ class UrdfModel:
         try:
             self.root = ET.parse(path).getroot()
         except (OSError, ET.ParseError) as error:
-            raise GripperError(f"{path}: not readable as XML: {getattr(error, 'strerror', None) or error}") from error
+            raise GripperError(f"{path}: not readable as XML: {one_line(error)}") from error
 
     def value(self, element: ET.Element, key: str) -> str | None:
         """Text of a value of an element; None if absent."""
@@ -155,7 +155,7 @@ class UrdfModel:
         except ImportError as error:
             raise GripperError(f"{self.source}: reading {path.name} needs {error.name}; run {install_command('grippers')}") from error
         except Exception as error:  # trimesh's parsers raise errors of many kinds
-            raise GripperError(f"{self.source}: mesh {path} cannot be read: {' '.join(str(error).split())[:120]}") from error
+            raise GripperError(f"{self.source}: mesh {path} cannot be read: {one_line(error, 120)}") from error
         vertices = np.asarray(loaded.vertices, np.float64) * scale * _metres_per_unit(path)
         if len(loaded.faces) == 0 or not np.isfinite(vertices).all():
             raise GripperError(f"{self.source}: mesh {path} holds no triangles, or coordinates that are no numbers")

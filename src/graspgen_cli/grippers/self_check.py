@@ -13,7 +13,7 @@ import manifold3d
 import mujoco
 import numpy as np
 
-from graspgen_cli.errors import GripperError
+from graspgen_cli.errors import GripperError, one_line
 from graspgen_cli.geometry.collision import moved
 from graspgen_cli.geometry.meshes import face_normals, mesh_from_solid, solid_from_mesh
 from graspgen_cli.records import Floats, Gripper
@@ -59,7 +59,7 @@ def _masses(gripper: Gripper) -> Iterator[str]:
     try:
         model = mujoco.MjSpec.from_string(gripper.mjcf, assets=gripper.assets).compile()
     except ValueError as error:
-        yield f"MuJoCo cannot compile the model: {' '.join(str(error).split())}"
+        yield f"MuJoCo cannot compile the model: {one_line(error)}"
         return
     for body in np.flatnonzero(model.body_weldid != 0):
         mass, inertia = float(model.body_subtreemass[body]), model.body_inertia[body]
