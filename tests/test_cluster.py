@@ -98,7 +98,7 @@ def test_termination_is_ours_and_not_rays(objects: Path, reference: dict[str, by
         time.sleep(0.05)
     run.terminate()
     _, said = run.communicate(timeout=60)
-    assert (run.returncode, said) == (143, "graspgen: terminated; what was finished is kept, and the same command goes on from there\n")
+    assert (run.returncode, said) == (143, "graspgen: terminated; finished files are kept, and the same command continues\n")
     assert main(command(objects, out, *flags)) == 0
     assert contents(out) == reference
 

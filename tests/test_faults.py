@@ -388,7 +388,7 @@ def test_termination_ends_soon_and_leaves_nothing_behind(
     end(run.pid, signal.SIGTERM)
     _, said = run.communicate(timeout=20)
     assert run.returncode == 143
-    assert said.splitlines()[-1] == "graspgen: terminated; what was finished is kept, and the same command goes on from there"
+    assert said.splitlines()[-1] == "graspgen: terminated; finished files are kept, and the same command continues"
     assert "Traceback" not in said and not any(Path(f"/proc/{pid}").exists() for pid in started)
     assert list(out.rglob(".*.tmp")) == []
     assert 1 <= len(list((out / GRASPS).glob("*.grasps.json"))) < 6

@@ -98,7 +98,7 @@ def values_for(name: str) -> tuple[object, ...]:
 
 
 def owner(name: str) -> type[Group]:
-    return next(command.names()[name] for command in COMMAND_CLASSES if name in command.names())
+    return next(command.names()[name] for command in COMMAND_CLASSES.values() if name in command.names())
 
 
 def typed(value: object) -> str:
@@ -108,7 +108,7 @@ def typed(value: object) -> str:
 # --- every command, every field ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command_class", COMMAND_CLASSES)
+@pytest.mark.parametrize("command_class", COMMAND_CLASSES.values(), ids=COMMAND_CLASSES)
 def test_groups_cover_every_field_once(command_class: type[CommandSettings]) -> None:
     shown = [name for _, names in fields_by_group(command_class) for name in names]
     assert sorted(shown) == sorted(command_class.names()) == sorted(command_class.of().flat())
@@ -131,7 +131,7 @@ def test_a_name_that_is_no_setting_is_refused() -> None:
 
 def test_every_field_has_a_description_and_one_default_everywhere() -> None:
     for name in known_fields():
-        fields = [command.names()[name].model_fields[name] for command in COMMAND_CLASSES if name in command.names()]
+        fields = [command.names()[name].model_fields[name] for command in COMMAND_CLASSES.values() if name in command.names()]
         assert len({str(field.default) for field in fields}) == 1
         assert all(field.description and field.description[0].isupper() and field.description.endswith(".") for field in fields)
 
@@ -190,7 +190,7 @@ def test_precedence_of_all_five_sources(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(known_fields()))
 def test_each_field_is_set_by_file_environment_and_flag(name: str, tmp_path: Path) -> None:
-    command_class = next(each for each in (AllCommand, *COMMAND_CLASSES) if name in each.names())
+    command_class = next(each for each in COMMAND_CLASSES.values() if name in each.names())
     low, middle, high = values_for(name)
     config = write(tmp_path / "c.yaml", f"{name.replace('_', '-')}: {orjson.dumps(low).decode()}\n")
     environ = {f"GRASPGEN_{name.upper()}": typed(middle)}
@@ -438,7 +438,7 @@ def test_any_file_is_settings_or_lines(text: str, tmp_path_factory: pytest.TempP
 # --- showing -------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command_class", COMMAND_CLASSES)
+@pytest.mark.parametrize("command_class", COMMAND_CLASSES.values(), ids=COMMAND_CLASSES)
 def test_shown_settings_cover_every_field_and_read_back(command_class: type[CommandSettings], tmp_path: Path) -> None:
     environ = {"GRASPGEN_SEED": "12", "GRASPGEN_GRASP_DATASET": "a: b # c", "GRASPGEN_GRIPPER_CONFIG": "85", "GRASPGEN_WORKERS": "3"}
     first = settle(command_class, environ=environ)

@@ -7,7 +7,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from graspgen_cli.api import MadeDataset as MadeDataset
     from graspgen_cli.api import analyze_grasps as analyze_grasps
     from graspgen_cli.api import balance_grasps as balance_grasps
     from graspgen_cli.api import compare_grasps as compare_grasps
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from graspgen_cli.records import Gripper as Gripper
     from graspgen_cli.records import Outcome as Outcome
     from graspgen_cli.records import TargetObject as TargetObject
+    from graspgen_cli.running.run import MadeDataset as MadeDataset
     from graspgen_cli.settings.guesses import GuessSettings as GuessSettings
     from graspgen_cli.settings.trials import CollisionApproximation as CollisionApproximation
     from graspgen_cli.settings.trials import RandomizationSettings as RandomizationSettings
@@ -52,7 +52,6 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "graspgen_cli.api": (
-        "MadeDataset",
         "analyze_grasps",
         "balance_grasps",
         "compare_grasps",
@@ -82,6 +81,7 @@ _PLACES = {
     "graspgen_cli.grippers.find": ("load_gripper",),
     "graspgen_cli.objects.load": ("load_object",),
     "graspgen_cli.records": ("GraspBatch", "GraspDataset", "Gripper", "Outcome", "TargetObject"),
+    "graspgen_cli.running.run": ("MadeDataset",),
     "graspgen_cli.settings.guesses": ("GuessSettings",),
     "graspgen_cli.settings.trials": ("CollisionApproximation", "RandomizationSettings", "SimulationSettings"),
 }

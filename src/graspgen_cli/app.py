@@ -9,40 +9,14 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 
 from graspgen_cli import __version__
+from graspgen_cli.commands import COMMANDS, load_command
 from graspgen_cli.console import printable
 from graspgen_cli.errors import ExitCode, GraspgenError, SettingsError
-
-COMMANDS = {
-    "all": ("graspgen_cli.commands.all_", "Make a dataset: gripper config, guesses, validation and splits in one go."),
-    "guess": ("graspgen_cli.commands.guess", "Propose grasps of every object; nothing is simulated."),
-    "validate": ("graspgen_cli.commands.validate", "Try grasps in simulation: which ones hold?"),
-    "fill": ("graspgen_cli.commands.fill", "Top existing grasp files up to the quotas."),
-    "relabel": ("graspgen_cli.commands.relabel", "Judge tried grasps by another criterion, without simulating anything."),
-    "splits": ("graspgen_cli.commands.splits", "Add new objects to the training and validation lists."),
-    "gripper-config": (
-        "graspgen_cli.commands.gripper_config",
-        "Measure, check and draw a gripper; write the description that GraspGen needs.",
-    ),
-    "analyze": ("graspgen_cli.commands.analyze", "Look at a dataset: what it holds, what it lacks, what is wrong with it."),
-    "compare": ("graspgen_cli.commands.compare", "Compare two datasets, grasp by grasp or object by object."),
-    "balance": ("graspgen_cli.commands.balance", "Copy a dataset with a chosen number and ratio of held and failed grasps."),
-    "filter": ("graspgen_cli.commands.filter_", "Copy the grasps of a dataset that meet conditions."),
-    "convert": ("graspgen_cli.commands.convert", "Turn grasps of one format into another: GraspGen, isaac_grasp, WebDataset."),
-    "object-scales": ("graspgen_cli.commands.object_scales", "Make the list of objects and scales from meshes or from grasps."),
-    "training-scripts": ("graspgen_cli.commands.training_scripts", "Write GraspGen's training scripts for a gripper."),
-    "inference-config": ("graspgen_cli.commands.inference_config", "Join two training runs into a model that GraspGen's demos load."),
-    "view": ("graspgen_cli.commands.view", "Look at grasps or at a gripper in the browser; or export a picture, a model or a page."),
-    "replay": ("graspgen_cli.commands.replay", "Play one grasp's trial back: a video, a plot of forces and slip, or MuJoCo's viewer."),
-    "doctor": ("graspgen_cli.commands.doctor", "Check this machine, or every file of a dataset; repair what can be made anew."),
-    "bench": ("graspgen_cli.commands.bench", "Time every phase on this machine."),
-}
-"""Every subcommand: the module whose COMMAND it is, imported when it is called, and what it does in a line."""
 
 _NAMES: dict[str, Any] = {"token_normalize_func": lambda name: name.replace("_", "-"), "help_option_names": ["-h", "--help"]}
 """Underscores are as good as dashes in the names of options and commands; values are left alone."""
@@ -58,11 +32,11 @@ def build_app(*, lazy: bool = True) -> typer.Typer:
     """
     app = _new_app(no_args_is_help=True)
     app.callback()(_top)
-    for name, (module, summary) in COMMANDS.items():
+    for name, (_, summary) in COMMANDS.items():
         if lazy:
             app.command(name, help=summary, add_help_option=False, context_settings=_PASS_ON)(_hand_on)
         else:
-            _add(app, name, module, summary)
+            _add(app, name)
     return app
 
 
@@ -86,17 +60,17 @@ def _hand_on(context: typer.Context) -> int:
     """Run the subcommand that was called, in an app that holds nothing else."""
     name = context.info_name or ""
     app = _new_app(add_completion=False)
-    _add(app, name, *COMMANDS[name])
+    _add(app, name)
     try:
         return int(app(args=context.args, prog_name=context.command_path, standalone_mode=False) or 0)
     except typer.TyperException as error:
         raise _usage_error(error, context.command_path) from error
 
 
-def _add(app: typer.Typer, name: str, module: str, summary: str) -> None:
+def _add(app: typer.Typer, name: str) -> None:
     from graspgen_cli.commands.command import add_command
 
-    add_command(app, name, summary, import_module(module).COMMAND)
+    add_command(app, name, COMMANDS[name][1], load_command(name))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -121,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(f"unexpected {type(error).__name__}: {error}; --debug shows where, and an issue with that output helps")
         code = ExitCode.FAILED
     if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
-        _complain(f"{ExitCode(code).name.lower()}; what was finished is kept, and the same command goes on from there")
+        _complain(f"{ExitCode(code).name.lower()}; finished files are kept, and the same command continues")
     return code
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 if TYPE_CHECKING:
     import rich.progress
+
+
+MOST_NAMED = 20
+"""Lines of a list that are printed; ``--json`` has all."""
 
 
 def printable(text: str) -> str:
@@ -32,16 +36,18 @@ class Progress(Protocol):
 class Console:
     """The two streams of a command, as its common flags want them."""
 
+    command: str = ""
+    """Name of the command, for its JSON document."""
     json: bool = False
     """stdout gets one JSON document instead of text."""
     quiet: bool = False
     """stderr gets errors only."""
 
-    def document(self, content: object) -> None:
-        """Print the JSON document of a command with ``--json``."""
+    def document(self, content: Mapping[str, object]) -> None:
+        """Print the JSON document of the command."""
         import orjson
 
-        print(orjson.dumps(content, option=orjson.OPT_INDENT_2).decode())
+        print(orjson.dumps({"command": self.command, **content}, option=orjson.OPT_INDENT_2).decode())
 
     def line(self, text: str = "") -> None:
         """Print a line of the result."""
@@ -60,6 +66,16 @@ class Console:
         for row in rows:
             table.add_row(*(Text(printable(cell)) for cell in row))
         RichConsole(file=sys.stdout, width=None if sys.stdout.isatty() else 10_000).print(table)
+
+    def named(self, title: str, lines: Sequence[str]) -> None:
+        """Print a list under its title, after an empty line; the first `MOST_NAMED` lines of it, nothing for an empty list."""
+        if lines:
+            self.line()
+            self.line(f"{title}:")
+        for line in lines[:MOST_NAMED]:
+            self.line(f"  {line}")
+        if len(lines) > MOST_NAMED:
+            self.line(f"  … and {len(lines) - MOST_NAMED} more; --json names them all")
 
     def note(self, text: str) -> None:
         """Tell the user something that is no result."""

@@ -12,7 +12,7 @@ from jaw_models import parallel_jaw
 from PIL import Image
 
 from graspgen_cli.app import main
-from graspgen_cli.commands.gripper_config import COMMAND
+from graspgen_cli.commands.inputs import GRIPPER_CONFIG
 from graspgen_cli.errors import ExitCode
 
 Streams = pytest.CaptureFixture[str]
@@ -103,7 +103,7 @@ def test_a_gripper_of_ones_own_is_kept_by_name(folder: Path, capsys: Streams) ->
 def test_listing_without_a_saved_one_says_how_to_keep_one(capsys: Streams) -> None:
     assert run("--list") == ExitCode.OK
     streams = capsys.readouterr()
-    assert "onrobot_rg6" in streams.out and "--save NAME" in streams.err
+    assert "onrobot_rg6" in streams.out and "--gripper-file with --save keeps one" in streams.err
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_broken_gripper_writes_nothing(folder: Path, capsys: Streams) -> None:
 def documented() -> list[str]:
     text = DOCUMENTATION.read_text("utf-8")
     in_docs = [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
-    return [line.split("#")[0].strip() for line in (*COMMAND.examples, *in_docs) if line.startswith("graspgen ")]
+    return [line.split("#")[0].strip() for line in (*GRIPPER_CONFIG.examples, *in_docs) if line.startswith("graspgen ")]
 
 
 @pytest.mark.parametrize("line", documented())

@@ -10,7 +10,7 @@ import trimesh
 from jaw_models import parallel_jaw
 from panda_files import write_urdf
 
-from graspgen_cli.commands.gripper_values import gripper_values
+from graspgen_cli.commands.command import gripper_values
 from graspgen_cli.errors import GripperError, OutputError
 from graspgen_cli.grippers.find import builtin_grippers, load_gripper
 from graspgen_cli.grippers.gripper_file import config_folder, save_gripper, saved_file, saved_grippers

@@ -22,6 +22,7 @@ from graspgen_cli.objects.scales import id_problem, resolve_object_paths
 from graspgen_cli.records import TargetObject
 from graspgen_cli.running.processes import run_in_chunks
 from graspgen_cli.settings.commands import AnalyzeCommand, BalanceCommand, FilterCommand
+from graspgen_cli.settings.fields import command_line
 from graspgen_cli.settings.inputs import GripperSettings
 
 LOST_WORKER = "its worker process died; out of memory?"
@@ -112,7 +113,7 @@ def open_inputs(settings: AnalyzeCommand | BalanceCommand | FilterCommand) -> li
     named = "gripper_config" in settings.gripper.model_fields_set
     gripper = load_gripper(settings.gripper.gripper_config, options=settings.gripper).name if named or not paths else None
     if not paths and not dataset.exists():
-        raise InputError("no such dataset", path=dataset, advice="run `graspgen all` first, or name another")
+        raise InputError("no such dataset", path=dataset, advice=f"run `{command_line('all', settings)}` first, or name another")
     return [open_collection(path, gripper=gripper) for path in paths or (dataset,)]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,12 +14,13 @@ from scipy.spatial import cKDTree
 from graspgen_cli.analysis.analyze import LOST_WORKER, relax_garbage_collector
 from graspgen_cli.analysis.counts import OutcomeCounts, count_grasps, rate_interval
 from graspgen_cli.dataset.collection import Collection, open_collection, read_entry
-from graspgen_cli.errors import GraspFileError, GripperError
+from graspgen_cli.errors import GraspFileError, GripperError, SettingsError
 from graspgen_cli.formats.format import Entry, ObjectGrasps
 from graspgen_cli.grippers.export import gripper_document
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.records import Floats, Outcome
 from graspgen_cli.running.processes import run_in_chunks
+from graspgen_cli.settings.commands import CompareCommand
 
 SAME = 1e-5
 """Poses are equal if the root of the summed squared differences of their entries is smaller: 10 µm and 10 µrad. Files hold 10 nm; single
@@ -120,14 +120,16 @@ class _Key(NamedTuple):
 _Pair = tuple[Entry, Entry]
 
 
-def compare_collections(
-    first: Path, second: Path, *, workers: int, on_start: Callable[[int], None], on_object: Callable[[str], None]
-) -> Comparison:
+def compare_datasets(settings: CompareCommand, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> Comparison:
     """Compares the objects of both collections. on_start gets the number of files, on_object the name of each.
 
-    Objects match by id and scale and, if a collection has several grippers, by gripper. Raises InputError for a path without grasps.
+    Objects match by id and scale and, if a collection has several grippers, by gripper. Raises InputError for a path without grasps,
+    SettingsError unless there are two paths.
     """
-    collections = open_collection(first), open_collection(second)
+    paths, workers = settings.inputs.paths, settings.execution.workers
+    if len(paths) != 2:
+        raise SettingsError(f"compare takes two datasets, not {len(paths)}; name the first and the second")
+    collections = open_collection(paths[0]), open_collection(paths[1])
     on_start(sum(len(each.entries) for each in collections))
     (keys, broken), (other_keys, other_broken) = (_keys(each, workers, on_object) for each in collections)
     if all(len({key.gripper for key in each}) == 1 for each in (keys, other_keys)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from importlib.util import find_spec
@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from graspgen_cli import __version__
+from graspgen_cli.analysis.analyze import analyze_collections
 from graspgen_cli.analysis.charts import ObjectView, charts, data_uri, object_view, thumbnail, view_chart, worst_and_best
 from graspgen_cli.analysis.counts import OUTCOMES, compared_rate, reference_rates, total_counts
 from graspgen_cli.analysis.dataset_facts import DatasetAnalysis, analysis_document, csv_text, reference_of
@@ -31,6 +32,14 @@ MOST_FINDINGS = 500
 """Findings on the page; the JSON has all."""
 MOST_PICTURES = 400
 """Objects with a thumbnail: 2 KB and 20 ms each."""
+
+
+def analyze_dataset(settings: AnalyzeCommand, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> DatasetAnalysis:
+    """Analyses every object and writes every --output. Raises as `analyze_collections` does, and OutputError."""
+    require_report_package(settings)
+    analysis = analyze_collections(settings, on_start=on_start, on_object=on_object)
+    write_outputs(analysis, settings)
+    return analysis
 
 
 def require_report_package(settings: AnalyzeCommand) -> None:

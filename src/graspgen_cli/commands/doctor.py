@@ -1,4 +1,4 @@
-"""`graspgen doctor`: what is wrong with the machine or a dataset, and the repair of what is derived."""
+"""`graspgen doctor`: what is wrong with the machine or a dataset, and the repair of derived files."""
 
 from __future__ import annotations
 
@@ -12,55 +12,34 @@ from graspgen_cli.settings.commands import DoctorCommand
 
 if TYPE_CHECKING:
     from graspgen_cli.dataset.repair import Inspection
-    from graspgen_cli.running.machine import Fact
+    from graspgen_cli.running.machine import Diagnosis, Fact
 
 
-def doctor(settings: DoctorCommand, console: Console) -> ExitCode:
-    """Look at the dataset that is named, or else at the machine, and print what is wrong."""
-    named = "grasp_dataset" in settings.dataset.model_fields_set
-    facts = _machine() if settings.doctor.machine or not named else []
-    found = _dataset(settings, console) if named else None
+def _show(found: Diagnosis, settings: DoctorCommand, console: Console) -> ExitCode:
+    facts, dataset = found.machine, found.dataset
     if console.json:
-        console.document(
-            {"command": "doctor", "machine": _listed(facts), "dataset": found and _document(found, settings.dataset.grasp_dataset)}
-        )
+        console.document({"machine": _listed(facts), "dataset": dataset and _document(dataset, settings.dataset.grasp_dataset)})
     else:
         if facts:
             _print_machine(facts, console)
-        if found is not None:
-            _print(found, settings, console)
+        if dataset is not None:
+            _print(dataset, settings, console)
     for fact in facts:
         if fact.problem:
             console.error(f"{fact.name}: {fact.problem}")
-    well = not any(fact.problem for fact in facts) and not (found and found.findings)
+    well = not any(fact.problem for fact in facts) and not (dataset and dataset.findings)
     return ExitCode.OK if well else ExitCode.FAILED
 
 
-def _machine() -> list[Fact]:
-    from graspgen_cli.running.machine import machine_facts
-
-    return machine_facts()
-
-
-def _listed(facts: list[Fact]) -> list[dict[str, str | None]]:
+def _listed(facts: tuple[Fact, ...]) -> list[dict[str, str | None]]:
     return [{"name": fact.name, "value": fact.value, "problem": fact.problem or None} for fact in facts]
 
 
-def _print_machine(facts: list[Fact], console: Console) -> None:
+def _print_machine(facts: tuple[Fact, ...], console: Console) -> None:
     problems = sum(bool(fact.problem) for fact in facts)
     console.table(("", ""), [(fact.name, fact.value) for fact in facts], text=True)
     console.line()
     console.line(f"machine: {problems} problems" if problems else "machine: everything that is needed is there")
-
-
-def _dataset(settings: DoctorCommand, console: Console) -> Inspection:
-    from graspgen_cli.dataset.repair import inspect_dataset
-
-    meshes = settings.objects.object_dataset if "object_dataset" in settings.objects.model_fields_set else None
-    with console.progress(lines=False) as progress:
-        return inspect_dataset(
-            settings.dataset.grasp_dataset, meshes=meshes, repair=settings.doctor.repair, on_start=progress.start, on_file=progress.advance
-        )
 
 
 def _document(found: Inspection, root: Path) -> dict[str, object]:
@@ -88,15 +67,17 @@ def _relative(path: Path, root: Path) -> str:
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
-COMMAND = Command(
+DOCTOR = Command(
     settings=DoctorCommand,
-    run=doctor,
+    call="graspgen_cli.running.machine:diagnose",
+    show=_show,
     argument="grasp_dataset",
+    lines=False,
     about=(
-        "Without a dataset: the packages, the simulation, the optional parts, the cache and the GPU of this machine. With one: reads every "
-        "file of every gripper in it, and compares the map and the splits with them; with --object-dataset also the meshes. Exit code 1 "
-        "where anything is found. --repair makes anew what is derived from the grasp files and moves broken ones to quarantine/ in the "
-        "dataset; nothing is deleted but temporary files of runs that were killed."
+        "Without a dataset: the packages, the simulation, the optional parts, the cache and the GPU of this machine. With a dataset: reads "
+        "every file of every gripper in it, and compares map and splits with the files; with --object-dataset also the meshes. Exit code 1 "
+        "if there is a finding. --repair rebuilds files that derive from the grasp files and moves broken grasp files to quarantine/ in "
+        "the dataset; only temporary files of killed runs are deleted."
     ),
     examples=(
         "graspgen doctor",

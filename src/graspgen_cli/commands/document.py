@@ -5,10 +5,9 @@ Run as ``python -m graspgen_cli.commands.document > docs/commands.md``.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
-from graspgen_cli.app import COMMANDS
+from graspgen_cli.commands import COMMANDS, load_command
 from graspgen_cli.commands.command import COMMON_HELP, Command, argument_name
 from graspgen_cli.errors import ExitCode
 from graspgen_cli.settings.base import Group
@@ -72,7 +71,7 @@ Every flag below, apart from those of all commands, has a variable `GRASPGEN_…
 def document() -> str:
     """The whole page."""
     codes = "\n".join(f"| {code.value} | {text} |" for code, text in EXIT_CODES.items())
-    commands = {name: import_module(module).COMMAND for name, (module, _) in COMMANDS.items()}
+    commands = {name: load_command(name) for name in COMMANDS}
     parts = [INTRODUCTION.format(codes=codes, variables=_variables()), _flags(commands)]
     parts += [_section(name, COMMANDS[name][1], command) for name, command in commands.items()]
     return "\n".join(parts)
@@ -83,7 +82,7 @@ def _variables() -> str:
     return "\n".join(f"| `{name}` | {text} |" for name, text in {**aliases, **VARIABLES}.items())
 
 
-def _flags(commands: dict[str, Command[Any]]) -> str:
+def _flags(commands: dict[str, Command[Any, Any]]) -> str:
     """One row a flag, under the headings of the sections; the last column names the commands that take the flag."""
     takers: dict[type[Group], list[str]] = {}
     fields: dict[type[Group], list[str]] = {}
@@ -121,7 +120,7 @@ def _takes(section: type[Group], name: str) -> str:
     return allowed(section, name).removeprefix("a ").removesuffix(f" to {10**9}")
 
 
-def _section(name: str, summary: str, command: Command[Any]) -> str:
+def _section(name: str, summary: str, command: Command[Any, Any]) -> str:
     lines = [f"## graspgen {name}", "", summary, "", command.about, ""]
     if command.argument is not None:
         taken = argument_name(command)

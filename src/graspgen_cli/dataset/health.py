@@ -261,7 +261,7 @@ def check_splits(paths: DatasetPaths, known: Sequence[str]) -> tuple[SplitFacts 
     findings = [Finding(kind, paths.splits / name, f"{each} is {problem}", paths.gripper, each, 1) for kind, name, each, problem in found]
     if unlisted and listed:
         which = f"{unlisted[0]} is" if len(unlisted) == 1 else f"{len(unlisted)} objects (such as {unlisted[0]}) are"
-        detail = f"{which} in neither list, with grasps; run `graspgen splits`"
+        detail = f"{which} in neither list, with grasps; the command splits adds them"
         one = unlisted[0] if len(unlisted) == 1 else ""
         findings.append(Finding(FindingKind.SPLIT_LACKS, paths.splits, detail, paths.gripper, one, len(unlisted)))
     return facts, findings

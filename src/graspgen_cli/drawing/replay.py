@@ -70,6 +70,19 @@ class Replay:
         return self.expected is None or self.expected is self.trace.outcome
 
 
+def replay_trial(settings: ReplayCommand) -> Replay:
+    """Tries the grasp of the settings again, and writes the video and the plot that they name.
+
+    Raises as `run_replay` does, and OutputError.
+    """
+    replay, wanted = run_replay(settings), settings.replay
+    if wanted.video is not None:
+        write_video(replay, wanted.video, slow_motion=wanted.slow_motion)
+    if wanted.plot is not None:
+        write_plot(replay, wanted.plot)
+    return replay
+
+
 def run_replay(settings: ReplayCommand) -> Replay:
     """Tries the grasp of the settings again: on the file's own simulation settings but for those that were given anew.
 

@@ -45,7 +45,7 @@ _LABELS = {outcome.label: int(outcome) for outcome in Outcome}
 _POSITIVE = (Outcome.UNVALIDATED, Outcome.HELD)
 """Outcomes that the trainer sees as positive: guesses free of collision count as grasps until their trial."""
 _IS_POSITIVE = np.array([outcome in _POSITIVE for outcome in Outcome])
-_ANEW = "make it anew with --overwrite-grasps, or move it aside with `graspgen doctor --repair`"
+_ANEW = "make it anew with --overwrite-grasps, or move it aside with the command doctor and --repair"
 
 
 def encode(dataset: GraspDataset, offset: tuple[list[float], list[float]] | None, *, beside: Mapping[str, Any] | None = None) -> bytes:

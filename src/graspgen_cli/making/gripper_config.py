@@ -46,12 +46,15 @@ def known_grippers() -> KnownGrippers:
     return KnownGrippers(builtin_grippers(), saved_grippers(), config_folder() / "grippers")
 
 
-def prepare_gripper(settings: GripperCommand) -> PreparedGripper:
-    """Does all that `gripper-config` does: checks, GraspGen's files, and as the settings say the picture and the copy to keep.
+def prepare_gripper(settings: GripperCommand) -> PreparedGripper | KnownGrippers:
+    """Checks the gripper and writes GraspGen's files and, as the settings say, the picture and the copy under a name. With --list: the
+    known names.
 
-    A gripper that is kept is read back at once, so that what is written is what its new name stands for.
+    A saved gripper is read back at once, so that the files are those of its new name.
     Raises as write_gripper_config does.
     """
+    if settings.file.list:
+        return known_grippers()
     gripper, saved, name = checked_gripper(settings.chosen()), None, settings.file.save
     if name is not None:
         saved = save_gripper(gripper, name, taken=builtin_grippers(), overwrite=settings.graspgen.overwrite_gripper_config)

@@ -101,7 +101,7 @@ def _finished_before(task: ObjectTask, existing: GraspDataset | None, gripper: G
     if existing is None:
         if not settings.mode.load_guesses:
             return None
-        return _report(task, ObjectState(GraspBatch.empty(), 0), Status.SHORT, "no guesses on file; `graspgen fill` makes them")
+        return _report(task, ObjectState(GraspBatch.empty(), 0), Status.SHORT, "no guesses on file; the command fill makes them")
     if task.source is not None and task.grasp_file.exists() and not settings.mode.overwrite_grasps:
         return _report(task, ObjectState(existing.grasps, 0), Status.KEPT, _why_kept(task, existing, gripper))
     if settings.mode.load_guesses:

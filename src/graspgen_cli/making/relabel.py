@@ -20,6 +20,7 @@ from graspgen_cli.formats.graspgen_json import decode, encode, read_document
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.records import GraspDataset, Outcome
 from graspgen_cli.settings.commands import RelabelCommand
+from graspgen_cli.settings.fields import command_line
 from graspgen_cli.settings.trials import JudgeSettings
 from graspgen_cli.validate.judge import Rejudging
 
@@ -53,7 +54,8 @@ def relabel_dataset(settings: RelabelCommand, *, on_start: Callable[[int], None]
     paths = DatasetPaths(settings.dataset.grasp_dataset, load_gripper(settings.gripper.gripper_config, options=settings.gripper).name)
     entries = read_object_map(paths)
     if not entries:
-        raise InputError(f"{paths.grasps}: no grasp files; run `graspgen all` first, or name another --grasp-dataset")
+        advice = f"run `{command_line('all', settings)}` first, or name another --grasp-dataset"
+        raise InputError("no grasp files", path=paths.grasps, advice=advice)
     on_start(len(entries))
     objects, broken = [], []
     for object_id, name in sorted(entries.items()):

@@ -10,16 +10,17 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
 from threadpoolctl import threadpool_limits
 
 from graspgen_cli import __version__
-from graspgen_cli.errors import InputError, ObjectError
-from graspgen_cli.files import CACHE_VARIABLE
+from graspgen_cli.errors import InputError, ObjectError, one_line
+from graspgen_cli.files import CACHE_VARIABLE, read_bounded
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.guess.loop import make_guesses
@@ -34,12 +35,17 @@ from graspgen_cli.running.pool import Counter, SharedCores
 from graspgen_cli.running.processes import SPAWN, run_in_processes
 from graspgen_cli.running.run import run_objects
 from graspgen_cli.settings.commands import BenchCommand
+from graspgen_cli.settings.fields import command_line
 from graspgen_cli.settings.trials import JudgeSettings, SimulationSettings
 from graspgen_cli.tables import DEFAULT_PROTOCOL, ENGINES, REFERENCE_ENGINE
 from graspgen_cli.validate.engine import ObjectFailed, ObjectTrials
 from graspgen_cli.validate.judge import judge
 from graspgen_cli.validate.protocols import protocol_sequences
 
+LARGEST_FILE = 64 << 20
+"""Bytes of an earlier result, at most."""
+NO_FIGURES = ("objects", "machine", "ratio_to_earlier")
+"""Parts of a result that are no figures of the whole run."""
 GUESSES = 1000
 """Guesses that are timed on each object."""
 PAPER_OBJECTS, PAPER_GRASPS = 8454, 2048
@@ -75,6 +81,7 @@ def run_bench(settings: BenchCommand, *, on_note: Note) -> dict[str, Any]:
     is warm; the whole run as `all` does it, into a folder that is thrown away.
     Raises InputError where no object of the list can be used, and what `protocol_sequences` and `choose_engine` raise.
     """
+    earlier = None if settings.bench.compare is None else read_result(settings)
     tugs, shakes = protocol_sequences(settings.protocol.protocol, settings.simulation.tug_sequences, settings.simulation.shake_sequences)
     settings = settings.updated(protocol=DEFAULT_PROTOCOL, tug_sequences=tugs, shake_sequences=shakes)
     engines = {engine.name: engine for engine in (Engine(REFERENCE_ENGINE), choose_engine(settings.backend, settings.execution))}
@@ -89,12 +96,43 @@ def run_bench(settings: BenchCommand, *, on_note: Note) -> dict[str, Any]:
         on_note(f"trying {sum(len(each.grasps) for each in measured)} grasps with {name}")
         tried[name] = _on_devices(measured, gripper, engine, settings) if engine.devices else _on_cores(measured, gripper, engine, settings)
     on_note(f"the whole run with {engine.name}")
-    return {
+    found = {
         "machine": machine,
         "gripper": gripper.name,
         **_figures(measured, tried, engines, settings.judge),
         **_whole_run(settings, engine),
     }
+    return found if earlier is None else {**found, "ratio_to_earlier": ratios(found, earlier)}
+
+
+def read_result(settings: BenchCommand) -> dict[str, Any]:
+    """The result of an earlier run, which --compare names. Raises InputError if the file is not one."""
+    path, again = settings.bench.compare, f"`{command_line('bench', settings, compare=None)} --json`"
+    assert path is not None
+    try:
+        content = orjson.loads(read_bounded(path, largest=LARGEST_FILE))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot be read as JSON ({one_line(error)})", path=path, advice=f"give what {again} printed") from None
+    if not isinstance(content, dict) or content.get("command") != "bench":
+        raise InputError(f"not what {again} prints", path=path)
+    return content
+
+
+def figures(result: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Every number of a result by its name; a number of one engine also by the name of the engine."""
+    for name, value in result.items():
+        if name in NO_FIGURES:
+            continue
+        if isinstance(value, Mapping):
+            yield from ((f"{name} {part}", number) for part, number in figures(value))
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield name, value
+
+
+def ratios(found: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, float]:
+    """Each number of this result divided by the number of the earlier one, if both have it."""
+    before = dict(figures(earlier))
+    return {name: round(value / before[name], 3) for name, value in figures(found) if before.get(name)}
 
 
 def _measure_objects(settings: BenchCommand, gripper: Gripper, on_note: Note) -> Iterator[_Measured]:
@@ -251,7 +289,7 @@ def _object_figures(each: _Measured) -> dict[str, Any]:
 
 def _whole_run(settings: BenchCommand, engine: Engine) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, _cache_in(Path(folder) / "cache"):
-        chosen = settings.grasp_command().model_copy(update={"grasp_dataset": Path(folder) / "dataset", "backend": engine.name})
+        chosen = settings.grasp_command().updated(grasp_dataset=Path(folder) / "dataset", backend=engine.name)
         start = time.perf_counter()
         summary: RunSummary = run_objects(chosen, phase=Phase.ALL, on_start=lambda _: None, on_report=lambda _: None)
         seconds = time.perf_counter() - start

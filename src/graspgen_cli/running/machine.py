@@ -10,14 +10,19 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 
 from graspgen_cli import __version__
 from graspgen_cli.errors import DISTRIBUTION, install_command
+
+if TYPE_CHECKING:
+    from graspgen_cli.dataset.repair import Inspection
+    from graspgen_cli.settings.commands import DoctorCommand
 
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 """Where Linux keeps the limits of a container."""
@@ -48,6 +53,26 @@ class Fact:
     name: str
     value: str
     problem: str = ""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What `doctor` found. machine: the facts, empty if they were not asked for. dataset: None if no dataset was named."""
+
+    machine: tuple[Fact, ...]
+    dataset: Inspection | None
+
+
+def diagnose(settings: DoctorCommand, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> Diagnosis:
+    """Checks the dataset that was given, or the machine without one. Raises as `inspect_dataset` does."""
+    if "grasp_dataset" not in settings.dataset.model_fields_set:
+        return Diagnosis(tuple(machine_facts()), None)
+    from graspgen_cli.dataset.repair import inspect_dataset
+
+    facts = tuple(machine_facts()) if settings.doctor.machine else ()
+    meshes = settings.objects.object_dataset if "object_dataset" in settings.objects.model_fields_set else None
+    root, repair = settings.dataset.grasp_dataset, settings.doctor.repair
+    return Diagnosis(facts, inspect_dataset(root, meshes=meshes, repair=repair, on_start=on_start, on_file=on_object))
 
 
 def machine_facts() -> list[Fact]:

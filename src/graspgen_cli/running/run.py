@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from graspgen_cli.formats.format import Entry
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.making.controls import require_controls
 from graspgen_cli.making.given_grasps import given_grasps
+from graspgen_cli.making.gripper_config import PreparedGripper, write_gripper_config
 from graspgen_cli.making.make_object import ObjectTask, current_records
 from graspgen_cli.making.reports import ObjectReport, Phase, RunSummary, Status
 from graspgen_cli.making.rounds import FAILED
@@ -34,7 +35,8 @@ from graspgen_cli.objects.scales import ScalesList, read_scales, resolve_object_
 from graspgen_cli.records import Gripper, Outcome
 from graspgen_cli.running.engines import Engine, choose_engine
 from graspgen_cli.running.pool import run_tasks
-from graspgen_cli.settings.commands import AllCommand, GraspCommand, SplitsCommand
+from graspgen_cli.settings.commands import AllCommand, FillCommand, GraspCommand, GuessCommand, SplitsCommand
+from graspgen_cli.settings.fields import command_line
 from graspgen_cli.settings.guesses import ReachSettings
 from graspgen_cli.settings.inputs import GripperSettings, ObjectSettings
 from graspgen_cli.settings.runs import ExecutionSettings, Executor
@@ -143,6 +145,38 @@ def _executed(
     from graspgen_cli.running.ray_cluster import run_on_ray
 
     return run_on_ray(tasks, gripper, engine, settings)
+
+
+@dataclass(frozen=True)
+class MadeDataset:
+    """What `make_dataset` made. splits: None for one shard of several, and if no object has grasps."""
+
+    gripper: PreparedGripper
+    summary: RunSummary
+    splits: SplitPlan | None
+
+
+def make_dataset(settings: AllCommand, *, on_start: Callable[[int], None], on_report: Callable[[ObjectReport], None]) -> MadeDataset:
+    """Writes the gripper's files, makes the grasps of every object, and updates the splits.
+
+    Raises as `write_gripper_config`, `run_objects` and `update_dataset_splits` do.
+    """
+    gripper = write_gripper_config(settings)
+    phase = Phase.GUESS if settings.mode.guess_only else Phase.ALL
+    summary = run_objects(settings, phase=phase, on_start=on_start, on_report=on_report)
+    done = [report for report in summary.reports if report.status is not Status.FAILED]
+    has_grasps = any(report.held + report.failed + report.unvalidated for report in done)
+    whole = settings.execution.shard is None
+    return MadeDataset(gripper, summary, update_dataset_splits(settings) if whole and has_grasps else None)
+
+
+def make_grasps(
+    settings: GuessCommand | FillCommand, *, on_start: Callable[[int], None], on_report: Callable[[ObjectReport], None]
+) -> RunSummary:
+    """Does `guess`, `validate` or `fill`, as the settings are those of. Raises as `run_objects` does."""
+    command = settings.grasp_command()
+    phases = {GuessCommand: Phase.GUESS, GraspCommand: Phase.VALIDATE, FillCommand: Phase.FILL}
+    return run_objects(command, phase=phases[type(settings)], on_start=on_start, on_report=on_report)
 
 
 def run_objects(
@@ -299,7 +333,8 @@ def update_dataset_splits(settings: SplitsCommand | AllCommand) -> SplitPlan:
     have = _update_map(paths, {}) if paths.grasps.is_dir() else {}
     listed = [object_id for object_id, _ in scales.entries if object_id in have]
     if not listed:
-        raise InputError(f"{paths.grasps}: no grasps of any object in {settings.objects.object_scales_json}; run `graspgen all` first")
+        reason = f"no grasps of any object in {settings.objects.object_scales_json}"
+        raise InputError(reason, path=paths.grasps, advice=f"run `{command_line('all', settings)}` first")
     with object_lock(paths, "train.txt", wait=True):
         return update_splits(
             paths.splits,

@@ -144,6 +144,11 @@ class CommandSettings(BaseModel):
         """Name of every setting -> its value as JSON has it."""
         return {key: value for group in self.model_dump(mode="json").values() for key, value in group.items()}
 
+    def given(self) -> dict[str, Any]:
+        """Name -> value as JSON has it, of every setting that was given, whatever its value; a value from the gripper's file is not."""
+        values = self.flat()
+        return {name: values[name] for group in self.groups() for name in getattr(self, group).model_fields_set}
+
     def updated(self, **values: object) -> Self:
         """A copy in which the settings of these flat names have other values, which are not checked."""
         assert values.keys() <= self.names().keys(), f"no such setting: {values.keys() - self.names().keys()}"

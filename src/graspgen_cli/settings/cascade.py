@@ -50,8 +50,8 @@ def resolve(
     """
     layers = [read_config(config), read_environment(environ), read_flags(flags)]
     gripper = _effective_gripper(command_class, layers)
-    if gripper:
-        layers.insert(0, read_gripper(gripper, gripper_values(gripper)))
+    of_gripper = read_gripper(gripper, gripper_values(gripper)) if gripper else Layer()
+    layers.insert(0, of_gripper)
     groups = command_class.names()
     given = {name: value for name, value in _joined(layers).items() if name in groups}
     values, unusable = _usable(groups, given)
@@ -62,6 +62,8 @@ def resolve(
         raise SettingsError("\n".join([*problems, *_problems(groups, error, given)])) from None
     if problems:
         raise SettingsError("\n".join(problems))
+    for group in command_class.groups():
+        getattr(settings, group).model_fields_set.difference_update(name for name in given if given[name] is of_gripper.values.get(name))
     sources = {name: given[name].source if name in given else "default" for name in groups}
     return Resolved(settings, sources)
 

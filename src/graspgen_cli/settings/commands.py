@@ -307,25 +307,25 @@ class ReplayCommand(CommandSettings):
         return self
 
 
-COMMAND_CLASSES: tuple[type[CommandSettings], ...] = (
-    AllCommand,
-    GuessCommand,
-    GraspCommand,
-    FillCommand,
-    SplitsCommand,
-    GripperCommand,
-    RelabelCommand,
-    AnalyzeCommand,
-    CompareCommand,
-    BalanceCommand,
-    FilterCommand,
-    DoctorCommand,
-    ConvertCommand,
-    ObjectScalesCommand,
-    TrainingScriptsCommand,
-    InferenceConfigCommand,
-    BenchCommand,
-    ViewCommand,
-    ReplayCommand,
-)
+COMMAND_CLASSES: dict[str, type[CommandSettings]] = {
+    "all": AllCommand,
+    "guess": GuessCommand,
+    "validate": GraspCommand,
+    "fill": FillCommand,
+    "relabel": RelabelCommand,
+    "splits": SplitsCommand,
+    "gripper-config": GripperCommand,
+    "analyze": AnalyzeCommand,
+    "compare": CompareCommand,
+    "balance": BalanceCommand,
+    "filter": FilterCommand,
+    "convert": ConvertCommand,
+    "object-scales": ObjectScalesCommand,
+    "training-scripts": TrainingScriptsCommand,
+    "inference-config": InferenceConfigCommand,
+    "view": ViewCommand,
+    "replay": ReplayCommand,
+    "doctor": DoctorCommand,
+    "bench": BenchCommand,
+}
 """The settings of every command; a settings file may hold the fields of all of them."""

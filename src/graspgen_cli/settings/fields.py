@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from enum import StrEnum
 from functools import cache
@@ -49,7 +50,7 @@ def fields_by_group(command_class: type[CommandSettings]) -> Iterator[tuple[type
 @cache
 def known_fields() -> frozenset[str]:
     """The fields of all commands."""
-    return frozenset(name for command_class in COMMAND_CLASSES for name in command_class.names())
+    return frozenset(name for command_class in COMMAND_CLASSES.values() for name in command_class.names())
 
 
 def heading(group: type[Group]) -> str:
@@ -163,3 +164,25 @@ def as_text(value: object) -> str:
     if isinstance(value, (list, tuple, dict)):
         return json.dumps(value, default=str)
     return str(value)
+
+
+def command_line(command: str, settings: CommandSettings, **changed: object) -> str:
+    """The line that runs another command after a run: with every setting that the run was given and that the command has, too.
+
+    settings: of the run. changed: settings that have another value than in the run; None leaves one out, as the default does.
+    """
+    groups = COMMAND_CLASSES[command].names()
+    given = settings.given() | changed
+    words = [word for name, group in groups.items() if name in given for word in _words(group, name, given[name])]
+    return shlex.join(["graspgen", command, *words])
+
+
+def _words(group: type[Group], name: str, value: object) -> list[str]:
+    """The words of a command line that give a setting this value; none where the value is the default."""
+    if value is None or as_text(value) == as_text(group.model_fields[name].default):
+        return []
+    if isinstance(value, bool):
+        return [flag(name) if value else off_flag(group, name)]
+    if kind(group, name) is Kind.PATHS and isinstance(value, list):
+        return [word for path in value for word in (flag(name), path)]
+    return [flag(name), as_text(value)]

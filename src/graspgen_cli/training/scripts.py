@@ -16,6 +16,7 @@ from graspgen_cli.files import Placed, place_file, read_bounded, read_json_map_i
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.settings.commands import TrainingScriptsCommand
 from graspgen_cli.settings.datasets import NegativeRatio
+from graspgen_cli.settings.fields import command_line
 
 ROLES = ("gen", "dis")
 """Generator and discriminator, the last part of the names of the scripts."""
@@ -137,10 +138,10 @@ def _missing_inputs(settings: TrainingScriptsCommand, gripper: str) -> Iterator[
     for suffix in (".yaml", ".py"):
         config = settings.graspgen.graspgen_source / "config" / "grippers" / f"{gripper}{suffix}"
         if not config.is_file():
-            yield f"{config}: no such file; `graspgen gripper-config --gripper-config {gripper}` makes it"
+            yield f"{config}: no such file; `{command_line('gripper-config', settings)}` makes it"
     grasps, meshes = settings.dataset.grasp_dataset / "grasp_data" / gripper, settings.meshes.object_dataset
     if not (any(grasps.glob("*.json")) or any(grasps.glob("*.tar"))):
-        yield f"{grasps}: no grasps; `graspgen all` makes them"
+        yield f"{grasps}: no grasps; the command all makes them"
     if not meshes.is_dir():
         yield f"{meshes}: no such folder; name the folder of the meshes with --object-dataset"
     elif missing := _missing_mesh(settings.dataset.grasp_dataset / "splits" / gripper, meshes):
@@ -155,10 +156,10 @@ def _missing_mesh(splits: Path, meshes: Path) -> str:
     listed: list[str] = []
     for name in ("train.txt", "valid.txt"):
         if not (splits / name).is_file():
-            return f"{splits / name}: no such file; `graspgen splits` makes it"
+            return f"{splits / name}: no such file; the command splits makes it"
         listed += [line.strip() for line in _read(splits / name).splitlines() if line.strip()]
     if not listed:
-        return f"{splits}: the lists are empty; `graspgen splits` fills them"
+        return f"{splits}: the lists are empty; the command splits fills them"
     path = next((meshes / name for name in _UUID_MAPS if (meshes / name).is_file()), meshes)
     known = {uuid: name for uuid, name in read_json_map_if_sound(path).items() if isinstance(name, str)}
     gone = [one for one in listed if not (meshes / known.get(one, one)).is_file()]
