@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from examples import gripper_by_name
-from graspgen_cli.geometry.collision import GripperShape, ObjectShape, in_collision, meet, part_chords, surfaces_touch
+from graspgen_cli.geometry.collision import GripperShape, ObjectShape, in_collision, meet, part_chords
 from graspgen_cli.geometry.poses import (
     inverse,
     is_rotation,
@@ -121,7 +121,7 @@ def test_a_chord_that_meets_the_object_proves_a_collision(
     refuted = np.zeros(400, bool)
     for chords in gripper.chords(range(len(gripper.gripper.body_names)), 40):
         refuted |= meet(shape.rays, poses, chords)
-    touches = np.array([surfaces_touch(shape, gripper.whole(40), p) for p in poses])
+    touches = np.array([shape.surface.meets(gripper.whole(40), p) for p in poses])
     assert refuted.sum() > 50
     assert touches[refuted].all()
 
@@ -143,14 +143,14 @@ def test_an_object_inside_a_finger_collides_though_no_surfaces_meet(gripper_shap
     pad = gripper.parts(64)[-1]
     middle = pad.vertices.mean(axis=0)
     shape = ObjectShape(sphere(0.002, tuple(middle)))
-    assert not surfaces_touch(shape, gripper.whole(64), at()[0])
+    assert not shape.surface.meets(gripper.whole(64), at()[0])
     assert in_collision(shape, gripper, at(), np.array([64]))[0]
 
 
 def test_a_gripper_inside_an_object_collides_though_no_surfaces_meet(gripper_shape: Callable[[str], GripperShape]) -> None:
     gripper = gripper_shape("franka_panda")
     shape = ObjectShape(box(1.0, 1.0, 1.0))
-    assert not surfaces_touch(shape, gripper.whole(10), at()[0])
+    assert not shape.surface.meets(gripper.whole(10), at()[0])
     assert in_collision(shape, gripper, at(), np.array([10]))[0]
     assert not in_collision(shape, gripper, at(2.0), np.array([10]))[0]
 

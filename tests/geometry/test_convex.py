@@ -18,7 +18,7 @@ from manifold3d import CrossSection, Manifold, OpType
 
 from graspgen_cli.errors import ObjectError, install_command
 from graspgen_cli.geometry.convex import LARGEST_GAP, MANY_FACES, RELAXED, SIMPLIFIED, ConvexPieces, convex_pieces, recipe
-from graspgen_cli.geometry.gaps import GapBound, Surface, depth_outside, measure_gap, measure_gaps
+from graspgen_cli.geometry.gaps import GapBound, Surface, depth_outside, measure_gaps
 from graspgen_cli.geometry.meshes import is_closed, mesh_from_solid, signed_volume, triangle_mesh, winding_number
 from graspgen_cli.records import TriangleMesh
 from graspgen_cli.settings.trials import CollisionApproximation as Approximation
@@ -228,14 +228,14 @@ def test_a_hull_keeps_a_bound_above_its_gap_and_no_other(share: float, kept: boo
     joined = Manifold.batch_hull([first, second])
     hull = mesh_from_solid(joined)
     bound = GapBound(mesh_from_solid(first + second + third), side)
-    assert bound.times(share).keeps(hull.vertices[hull.faces], air=joined.volume() - 2 * side**3) == kept
+    assert bound.times(share).keeps(hull.vertices[hull.faces], void=joined.volume() - 2 * side**3) == kept
 
 
 def test_faces_between_pieces_are_no_gap() -> None:
     block = mesh_from_solid(Manifold.cube((0.06, 0.06, 0.06)))
     octants = [Manifold.cube((0.03,) * 3).translate((x, y, z)) for x in (0, 0.03) for y in (0, 0.03) for z in (0, 0.03)]
-    assert measure_gap([mesh_from_solid(octant) for octant in octants], block).largest < 1e-12
-    assert measure_gap([block, block], block).largest < 1e-12
+    assert measure_gaps([mesh_from_solid(octant) for octant in octants], Surface(block))[0].largest < 1e-12
+    assert measure_gaps([block, block], Surface(block))[0].largest < 1e-12
 
 
 @pytest.mark.parametrize("name", [pytest.param("mug", marks=pytest.mark.slow), "ring"])

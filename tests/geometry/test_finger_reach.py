@@ -22,10 +22,9 @@ from graspgen_cli.geometry.convex import allowed_gap, convex_pieces
 from graspgen_cli.geometry.finger_reach import FingerReach, finger_reach
 from graspgen_cli.geometry.gaps import Surface
 from graspgen_cli.geometry.meshes import is_closed, mesh_from_solid, signed_volume, split_bodies, triangle_mesh
-from graspgen_cli.geometry.open_air import cover_points, open_air
 from graspgen_cli.geometry.rays import RayCaster
 from graspgen_cli.geometry.reach import Reachable, reachable
-from graspgen_cli.geometry.touch import TouchTest, has_hidden_parts
+from graspgen_cli.geometry.touch import TouchTest, cover_points, free_space, has_hidden_parts
 from graspgen_cli.guess.loop import make_guesses
 from graspgen_cli.guess.proposals import propose
 from graspgen_cli.objects.load import load_object
@@ -390,15 +389,15 @@ def test_points_cover_a_triangle(corners: list[tuple[float, float, float]], radi
 def test_wherever_a_ball_gets_there_is_a_node(seed: int, radius: float) -> None:
     """It bumps about in and around a box with a slit of 7 mm."""
     mesh, rng = hollow_box(7.0, size=44.0), np.random.Generator(np.random.Philox(seed))
-    air = open_air(mesh, radius, 0.01)
-    assert air is not None
-    surface, tree = Surface(mesh), cKDTree(air.nodes)
+    space = free_space(mesh, radius, 0.01)
+    assert space is not None
+    surface, tree = Surface(mesh), cKDTree(space.nodes)
     place = np.array([0.0, 0.0, 0.028])
     for _ in range(150):
         step = place + rng.normal(size=3) * 0.002 - (0, 0, 0.0005)
         if surface.distance(step) >= radius and np.abs(step).max() < 0.03 and np.linalg.norm(step - place) < radius:
             place = step
-            assert tree.query(place)[0] <= air.near
+            assert tree.query(place)[0] <= space.near
 
 
 # what follows from it

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from examples import EXAMPLES, OBJECTS
 from graspgen_cli.geometry.collision import GripperShape
-from graspgen_cli.geometry.meshes import THINNEST, thickness, without_slivers
+from graspgen_cli.geometry.convex import THINNEST, thickness, without_slivers
 from graspgen_cli.objects.load import load_object
 from graspgen_cli.records import TriangleMesh
 from graspgen_cli.settings.trials import CollisionApproximation, SimulationSettings

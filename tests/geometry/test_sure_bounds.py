@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from graspgen_cli.geometry.convex import allowed_gap, least_allowed_gap
-from graspgen_cli.geometry.gaps import CHECKED_SPACING, GapBound, NearSamples, spread_points
+from graspgen_cli.geometry.gaps import CHECKED_SPACING, GapBound, NearSamples, sample_surface
 from graspgen_cli.geometry.meshes import face_areas, mesh_from_solid, triangle_mesh
 from graspgen_cli.geometry.rays import RayCaster
 from graspgen_cli.records import Floats, TriangleMesh
@@ -37,10 +37,10 @@ def test_what_is_surely_near_is_near(seed: int, times: float) -> None:
 
 def test_most_of_what_is_near_a_surface_is_told_at_once() -> None:
     mesh = cup()
-    samples, _ = spread_points(mesh.vertices[mesh.faces], 10_000)
+    samples, _ = sample_surface(mesh.vertices[mesh.faces], 10_000)
     near = NearSamples.of(samples, NEAR)
     assert near is not None
-    points = spread_points(mesh.vertices[mesh.faces], 3001)[0] + [0.0, 0.0, NEAR / 4]
+    points = sample_surface(mesh.vertices[mesh.faces], 3001)[0] + [0.0, 0.0, NEAR / 4]
     assert near.surely_near(points, NEAR).mean() > 0.9
 
 
@@ -65,9 +65,9 @@ def test_a_bound_is_kept_where_every_point_keeps_it(factor: float) -> None:
         if len(hull.faces):
             triangles = hull.vertices[hull.faces]
             count = int(face_areas(triangles).sum() / (CHECKED_SPACING * bound.bound) ** 2) + 1
-            points = np.concatenate([spread_points(triangles, count)[0], triangles.mean(axis=1)])
+            points = np.concatenate([sample_surface(triangles, count)[0], triangles.mean(axis=1)])
             answers.append(well(points, mesh, bound))
-            assert bound.keeps(triangles, air=np.inf) == answers[-1]
+            assert bound.keeps(triangles, void=np.inf) == answers[-1]
     assert True in answers
     assert False in answers
 

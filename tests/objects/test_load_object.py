@@ -13,8 +13,9 @@ import pytest
 import trimesh
 
 from graspgen_cli.errors import ObjectError
+from graspgen_cli.files import default_cache
 from graspgen_cli.geometry.convex import ALGORITHM, recipe
-from graspgen_cli.objects.load import default_cache, load_object
+from graspgen_cli.objects.load import load_object
 from graspgen_cli.records import TargetObject
 from graspgen_cli.settings.trials import CollisionApproximation as Approximation
 

@@ -15,12 +15,12 @@ from graspgen_cli.drawing.film import trial_film
 from graspgen_cli.drawing.plot import plot_file
 from graspgen_cli.drawing.scenes import GraspSource, in_base_frame, object_root
 from graspgen_cli.errors import GraspFileError, InputError, ObjectError
-from graspgen_cli.files import write_atomically
+from graspgen_cli.files import default_cache, write_atomically
 from graspgen_cli.formats.format import ObjectGrasps
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.geometry.finger_reach import FingerReach
 from graspgen_cli.guess.place import fit_openings
-from graspgen_cli.objects.load import default_cache, load_object
+from graspgen_cli.objects.load import load_object
 from graspgen_cli.objects.scales import id_problem
 from graspgen_cli.records import GraspBatch, Gripper, Measure, Outcome, TargetObject
 from graspgen_cli.settings.commands import ReplayCommand

@@ -1,4 +1,4 @@
-"""Open boundaries of a surface, closed with triangles between the vertices that are there."""
+"""Faces turned to a consistent winding, and open boundaries closed by triangles between existing vertices."""
 
 from __future__ import annotations
 
@@ -6,56 +6,109 @@ from collections import defaultdict
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import breadth_first_order
 
-from graspgen_cli.geometry.meshes import directed_edges, extents, face_areas, polygon_normal, triangle_mesh, triangulate_polygons
+from graspgen_cli.geometry.meshes import (
+    component_labels,
+    directed_edges,
+    face_areas,
+    longest_side,
+    polygon_normal,
+    triangle_mesh,
+    triangulate_polygons,
+)
 from graspgen_cli.records import Floats, Ints, TriangleMesh
 
-FLAT = 1e-4
-"""Share of the object's size within which the corners of a boundary lie in one plane."""
-
-MOST_CORNERS = 256
-"""Of a boundary for which the smallest lid is sought: the time goes with the cube."""
+FLAT = 1e-4  # Distance as a share of the mesh's size within which the corners of a boundary are coplanar
+MOST_CORNERS = 256  # Most corners of a boundary for which the smallest lid is computed: the time is cubic
 
 Loop = list[int]
 
 
-def close_boundaries(mesh: TriangleMesh) -> tuple[TriangleMesh, list[str]]:
-    """Close every open boundary of a consistently wound surface, and say how many and how wide.
+def make_winding_consistent(mesh: TriangleMesh) -> tuple[TriangleMesh, int]:
+    """Turns faces over until neighbours run through their common edge in opposite directions; returns the mesh and the number turned.
 
-    A boundary inside another one of the same plane is its hole: between the two rims of a cup without its edge a ring is put, not
-    two lids.
+    Of the two solutions of a component the one with fewer turned faces is taken. Edges of more than two faces impose nothing. A one-sided
+    surface keeps some inconsistent neighbours.
+    """
+    pairs, same_direction = _neighbours(mesh)
+    count = len(mesh.faces)
+    part = component_labels(pairs, count)
+    turned = _parity(pairs, same_direction, part)
+    mostly = np.bincount(part, weights=turned) > np.bincount(part) / 2
+    turned ^= mostly[part]
+    return triangle_mesh(mesh.vertices, np.where(turned[:, None], mesh.faces[:, ::-1], mesh.faces)), int(turned.sum())
+
+
+def _neighbours(mesh: TriangleMesh) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Distinct pairs of faces (P, 2) that share an edge with no third face, and whether both run through it in the same direction (P,)."""
+    edges = directed_edges(mesh.faces).reshape(-1, 2)
+    key = edges.min(axis=1) * len(mesh.vertices) + edges.max(axis=1)
+    order = np.argsort(key, kind="stable")
+    _, start, times = np.unique(key[order], return_index=True, return_counts=True)
+    first, second = order[start[times == 2]], order[start[times == 2] + 1]
+    pairs = np.sort(np.stack([first, second], axis=1) // 3, axis=1)
+    _, once = np.unique(pairs, axis=0, return_index=True)
+    return pairs[once], (edges[first, 0] == edges[second, 0])[once]
+
+
+def _parity(pairs: NDArray[np.intp], odd_pair: NDArray[np.bool_], part: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """(F,) whether the path from each face to the first face of its component `part` (F,) has an odd number of odd pairs.
+
+    An extra node is the root of a spanning tree. All faces walk to the root at once, in jumps of doubling length, and count odd pairs.
+    """
+    count = len(part)
+    _, roots = np.unique(part, return_index=True)
+    ends = (np.concatenate([pairs[:, 0], np.full(len(roots), count)]), np.concatenate([pairs[:, 1], roots]))
+    values = np.concatenate([1 + odd_pair.astype(np.int8), np.ones(len(roots), np.int8)])
+    graph = coo_array((values, ends), shape=(count + 1, count + 1)).tocsr()
+    graph = graph + graph.T
+    _, parent = breadth_first_order(graph, count, directed=False)
+    parent[count] = count
+    odd = np.zeros(count + 1, np.bool_)
+    odd[:count] = np.asarray(graph[parent[:count], np.arange(count)]).reshape(-1) == 2
+    while (parent != count).any():
+        odd ^= odd[parent]
+        parent = parent[parent]
+    return odd[:count]
+
+
+def close_boundaries(mesh: TriangleMesh) -> tuple[TriangleMesh, list[Loop]]:
+    """Closes every open boundary of a consistently wound surface; returns the mesh and the boundaries.
+
+    A boundary inside another one of the same plane is a hole in its lid: the edges of a cup without a rim get a ring, not two lids.
     """
     lids, loops = lids_of(mesh)
-    if not loops:
-        return mesh, []
-    widest = max(float(np.ptp(mesh.vertices[loop], axis=0).max()) for loop in loops)
-    noun = "boundary" if len(loops) == 1 else "boundaries"
-    return (
-        triangle_mesh(mesh.vertices, np.concatenate([mesh.faces, lids])),
-        [f"{len(loops)} open {noun} closed, the widest {widest * 1000:.1f} mm"],
-    )
+    return triangle_mesh(mesh.vertices, np.concatenate([mesh.faces, lids])), loops
 
 
 def lids_of(mesh: TriangleMesh, *, smallest: bool = False) -> tuple[NDArray[np.int32], list[Loop]]:
-    """The triangles (T, 3) of the mesh's vertices that close its open boundaries, and those boundaries.
+    """Triangles (T, 3) over the mesh's vertices that close its open boundaries, and the boundaries.
 
-    smallest: a boundary without holes and of not too many corners gets the lid with the least area, however it winds through space.
+    smallest: a boundary without holes and with at most MOST_CORNERS corners gets the lid of least area, even if it is not flat.
     """
-    loops = boundary_loops(mesh.faces)
+    loops = _boundary_loops(mesh.faces)
     if not loops:
         return np.zeros((0, 3), np.int32), []
-    groups = _with_holes([mesh.vertices[loop] for loop in loops], FLAT * float(extents(mesh).max()))
+    groups = _with_holes([mesh.vertices[loop] for loop in loops], FLAT * longest_side(mesh))
     lids = []
     for group in groups:
         first = np.array(loops[group[0]], np.int32)
         alone = smallest and len(group) == 1 and len(first) <= MOST_CORNERS
-        lids.append(first[_smallest_lid(mesh.vertices[first])] if alone else _lid(mesh, [loops[index] for index in group]))
+        lids.append(first[_smallest_lid(mesh.vertices[first])] if alone else _flat_lid(mesh, [loops[index] for index in group]))
     return np.concatenate(lids), loops
 
 
+def _flat_lid(mesh: TriangleMesh, loops: list[Loop]) -> NDArray[np.int32]:
+    """Triangles (T, 3) over the mesh's vertices that close a boundary with holes."""
+    corners = np.concatenate([np.array(loop, np.int32) for loop in loops])
+    return corners[triangulate_polygons([mesh.vertices[loop] for loop in loops])]
+
+
 def _smallest_lid(corners: Floats) -> NDArray[np.intp]:
-    """The triangles (n - 2, 3) on a loop (n, 3) with the least area: found for ever longer stretches of the loop, each closed by a chord
-    (Barequet and Sharir 1995)."""
+    """The triangulation (n - 2, 3) of a loop (n, 3) with the least area, by dynamic programming over stretches of the loop (Barequet and
+    Sharir 1995, "Filling gaps in the boundary of a polyhedron")."""
     count = len(corners)
     area, apex = np.zeros((count, count)), np.zeros((count, count), np.intp)
     for length in range(2, count):
@@ -76,8 +129,8 @@ def _smallest_lid(corners: Floats) -> NDArray[np.intp]:
     return np.array(chosen, np.intp)
 
 
-def boundary_loops(faces: Ints) -> list[Loop]:
-    """The open boundaries as closed walks over vertices, in the direction in which the missing faces run through them."""
+def _boundary_loops(faces: Ints) -> list[Loop]:
+    """The open boundaries as closed walks over vertices, in the direction of the missing faces' edges."""
     onward = _missing_edges(faces)
     loops: list[Loop] = []
     for start in sorted(onward):
@@ -87,33 +140,27 @@ def boundary_loops(faces: Ints) -> list[Loop]:
 
 
 def _missing_edges(faces: Ints) -> dict[int, Loop]:
-    """The reverse of every directed edge without an opposite one: its start to its ends."""
+    """The reverse of every directed edge without an opposite one: start vertex to end vertices."""
     edges = directed_edges(faces).reshape(-1, 2)
     stride = int(faces.max()) + 1
-    forward, times = np.unique(edges[:, 0] * stride + edges[:, 1], return_counts=True)
-    backward, met = np.unique(edges[:, 1] * stride + edges[:, 0], return_counts=True)
-    place = np.searchsorted(backward, forward).clip(max=len(backward) - 1)
-    open_times = times - np.where(backward[place] == forward, met[place], 0)
+    keys, index = np.unique(np.concatenate([edges @ [stride, 1], edges @ [1, stride]]), return_inverse=True)
+    missing = np.bincount(index, weights=np.repeat([-1, 1], len(edges))).clip(min=0).astype(np.intp)
     onward: dict[int, Loop] = defaultdict(list)
-    for key, count in zip(forward, open_times, strict=True):
-        if count > 0:
-            onward[int(key % stride)] += [int(key // stride)] * int(count)
+    for key in np.repeat(keys, missing).tolist():
+        onward[key // stride].append(key % stride)
     return onward
 
 
 def _walk(start: int, onward: dict[int, Loop]) -> list[Loop]:
-    """Use up edges from `start` until it is reached again; where the walk meets itself, that part is a loop of its own.
+    """Consumes edges from `start` until the walk is back there; where the walk meets itself, it splits off a loop.
 
-    As many missing edges end in a vertex as start there (they bound a surface), so the walk cannot get stuck.
+    As many missing edges end at a vertex as start there, since they bound a surface: the walk cannot get stuck.
     """
     loops: list[Loop] = []
     path: Loop = [start]
     place = {start: 0}
-    while path:
-        ends = onward[path[-1]]
-        if not ends:
-            break
-        vertex = ends.pop()
+    while onward[path[-1]]:
+        vertex = onward[path[-1]].pop()
         if vertex in place:
             loop = path[place[vertex] :]
             del path[place[vertex] + 1 :]
@@ -127,7 +174,7 @@ def _walk(start: int, onward: dict[int, Loop]) -> list[Loop]:
 
 
 def _with_holes(loops: list[Floats], flat: float) -> list[list[int]]:
-    """Indices of the loops (n, 3) in groups: an outer loop, then the loops in its plane that are holes in it."""
+    """Groups of indices of loops (n, 3): an outer loop, then its holes, the loops inside it in its plane within `flat` (m)."""
     normals = [polygon_normal(loop) for loop in loops]
     outer_of: dict[int, int] = {}
     by_area = sorted(range(len(loops)), key=lambda index: float(np.linalg.norm(normals[index])))
@@ -143,7 +190,7 @@ def _with_holes(loops: list[Floats], flat: float) -> list[list[int]]:
 
 
 def _inside(hole: Floats, outer: Floats, normal: Floats, flat: float) -> bool:
-    """Whether a loop (n, 3) lies in the plane of an outer loop with that normal, and inside it."""
+    """Whether a loop (n, 3) lies within `flat` (m) of the plane of an outer loop with this normal, and inside the outer loop."""
     both = np.concatenate([hole, outer])
     if np.abs((both - outer[0]) @ (normal / np.linalg.norm(normal))).max() > flat:
         return False
@@ -152,15 +199,9 @@ def _inside(hole: Floats, outer: Floats, normal: Floats, flat: float) -> bool:
 
 
 def _even_odd(point: Floats, polygon: Floats) -> bool:
-    """Whether a point (2,) lies in a polygon (n, 2): a ray along x crosses its edges an odd number of times."""
+    """Whether a point (2,) lies in a polygon (n, 2): a ray along x crosses the polygon's edges an odd number of times."""
     ahead = np.roll(polygon, -1, axis=0)
     spans = (polygon[:, 1] > point[1]) != (ahead[:, 1] > point[1])
     a, b = polygon[spans], ahead[spans]
     crossing = a[:, 0] + (point[1] - a[:, 1]) / (b[:, 1] - a[:, 1]) * (b[:, 0] - a[:, 0])
     return bool((crossing > point[0]).sum() % 2)
-
-
-def _lid(mesh: TriangleMesh, loops: list[Loop]) -> NDArray[np.int32]:
-    """Triangles (T, 3) of the mesh's vertices that close a boundary and its holes."""
-    corners = np.concatenate([np.array(loop, np.int32) for loop in loops])
-    return corners[triangulate_polygons([mesh.vertices[loop] for loop in loops])]

@@ -1,31 +1,28 @@
-"""Chords: segments inside convex parts. A chord that meets the object's surface proves a collision, far cheaper than the exact test
-that has to confirm what no chord refutes.
+"""Collision tests of a gripper against an object's true mesh: surfaces by bounding volume hierarchies (FCL), containment by points.
 
-Exact tests of a gripper against an object's true mesh: surfaces by BVH against BVH (FCL), containment by points."""
+Chords, segments inside the gripper's convex parts, give a cheap first test: a chord that hits the object's surface proves a collision.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
-import fcl
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
 from graspgen_cli.geometry.finger_reach import FingerReach, finger_reach
-from graspgen_cli.geometry.meshes import body_of_vertices
+from graspgen_cli.geometry.gaps import Surface
+from graspgen_cli.geometry.meshes import body_of_vertices, bounds, join_meshes, transform_mesh
 from graspgen_cli.geometry.poses import inverse, transform_points
 from graspgen_cli.geometry.rays import RayCaster, Segments
 from graspgen_cli.geometry.reach import outer_surface
 from graspgen_cli.records import Floats, Gripper, TargetObject, TriangleMesh
 from graspgen_cli.settings.guesses import Reach
 
-SHRINK = 0.999
-"""Share of each chord that is kept, so that rounding never carries its ends out of the part."""
-OFF_CENTRE = 0.98
-"""Where the outer chords lie, as a share of the part's half extents."""
+SHRINK = 0.999  # Kept share of each chord, so that rounding never moves its ends out of the part
+OFF_CENTRE = 0.98  # Position of the outer chords as a share of the part's half extents
 
 _OTHER_AXES = np.array([[1, 2], [0, 2], [0, 1]])
 _GROUPS = (
@@ -34,38 +31,14 @@ _GROUPS = (
     tuple((axis, *shift) for axis in range(3) for shift in ((-1, 0), (1, 0), (0, -1), (0, 1))),
     tuple((axis, first, second) for axis in range(3) for first in (-1, 1) for second in (-1, 1)),
 )
-"""The lines of each group: along which principal axis, the longest first, and where on the other two, as shares of the half extents."""
+"""The lines of each group: principal axis, the longest first, and position along the two other axes as shares of the half extents."""
 
 
-@dataclass(frozen=True, eq=False)
-class Chords:
-    """C segments in one frame. start, direction: (C, 3) m, unit; length: (C,) m."""
+def part_chords(vertices: Floats, planes: Floats) -> tuple[Segments, ...]:
+    """Chords of a convex part in groups, the most informative group first: along the longest principal axis through the centre; along the
+    other two axes; through the middle of every side; near the edges.
 
-    start: Floats
-    direction: Floats
-    length: Floats
-
-    @cached_property
-    def segments(self) -> Segments:
-        """The same for the ray caster."""
-        return Segments.between(self.start, self.direction, self.length)
-
-    @staticmethod
-    def join(chords: list[Chords]) -> Chords:
-        """All chords, in order."""
-        return Chords(*(np.concatenate([getattr(c, name) for c in chords]) for name in ("start", "direction", "length")))
-
-    def moved(self, pose: Floats) -> Chords:
-        """The chords taken by a pose (4, 4)."""
-        rotation = pose[:3, :3]
-        return Chords(self.start @ rotation.T + pose[:3, 3], self.direction @ rotation.T, self.length)
-
-
-def part_chords(vertices: Floats, planes: Floats) -> tuple[Chords, ...]:
-    """Chords of a convex part in groups, those that tell most for their number first: the longest along a principal axis through the
-    middle; the two shorter ones; along every side, those through its middle; four near the edges along every axis.
-
-    vertices: (V, 3) m; planes: (F, 4) outward half spaces of the part, inside where n . x + d <= 0.
+    vertices: (V, 3) m; planes: (F, 4) outward half spaces, with n . x + d <= 0 inside.
     """
     center = vertices.mean(axis=0)
     axes = np.linalg.svd(vertices - center, full_matrices=False)[2]
@@ -83,9 +56,8 @@ def part_chords(vertices: Floats, planes: Floats) -> tuple[Chords, ...]:
     return tuple(chords)
 
 
-def _clipped(point: Floats, direction: Floats, planes: Floats) -> Chords:
-    """The parts of lines, through points (C, 3) along unit directions (C, 3), that lie inside the half spaces; lines that miss them
-    are left out."""
+def _clipped(point: Floats, direction: Floats, planes: Floats) -> Segments:
+    """The segments of lines, through points (C, 3) along unit directions (C, 3), inside the half spaces; lines outside are dropped."""
     height = point @ planes[:, :3].T + planes[:, 3]
     slope = direction @ planes[:, :3].T
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -95,65 +67,41 @@ def _clipped(point: Floats, direction: Floats, planes: Floats) -> Chords:
     outside = ((np.abs(slope) <= 1e-12) & (height > 0)).any(axis=1)
     keep = ~outside & (high - low > 1e-4)
     middle, length = (low + high)[keep] / 2, (high - low)[keep] * SHRINK
-    start = point[keep] + (middle - length / 2)[:, None] * direction[keep]
-    return Chords(start, direction[keep], length)
+    return Segments(point[keep] + (middle - length / 2)[:, None] * direction[keep], direction[keep], length)
 
 
-def meet(rays: RayCaster, poses: Floats, chords: Chords) -> NDArray[np.bool_]:
-    """(N,) whether, at poses (N, 4, 4) of the base in the object, any chord meets the object's surface."""
-    return np.asarray(rays.blocked(poses, chords.segments).any(axis=1))
-
-
-_REQUEST = fcl.CollisionRequest(num_max_contacts=1, enable_contact=False)
-
-
-def _bvh(meshes: list[TriangleMesh]) -> fcl.CollisionObject:
-    vertices = np.concatenate([m.vertices for m in meshes])
-    offsets = np.cumsum([0] + [len(m.vertices) for m in meshes[:-1]])
-    faces = np.concatenate([m.faces + offset for m, offset in zip(meshes, offsets, strict=True)])
-    model = fcl.BVHModel()
-    model.beginModel(len(vertices), len(faces))
-    model.addSubModel(vertices, faces)
-    model.endModel()
-    return fcl.CollisionObject(model)
-
-
-def moved(mesh: TriangleMesh, pose: Floats) -> TriangleMesh:
-    """The mesh taken by a pose (4, 4)."""
-    return TriangleMesh(transform_points(pose, mesh.vertices), mesh.faces)
-
-
-def _one_vertex_per_component(mesh: TriangleMesh) -> Floats:
-    """(C, 3): a vertex of each connected component of the surface."""
-    used = np.unique(mesh.faces)
-    return mesh.vertices[used[np.unique(body_of_vertices(mesh)[used], return_index=True)[1]]]
+def meet(rays: RayCaster, poses: Floats, chords: Segments) -> NDArray[np.bool_]:
+    """(N,) whether any chord hits the object's surface at poses (N, 4, 4) of the base in the object."""
+    return np.asarray(rays.blocked(poses, chords).any(axis=1))
 
 
 class ObjectShape:
-    """An object's true mesh, ready for exact tests. The object's frame is the world of every test. outer: the mesh without what is known
-    to be out of a gripper's reach, at least what lies inside a closed surface."""
+    """An object's true mesh, ready for collision tests in the object's frame.
+
+    outer: the surface without the parts known to be out of the gripper's reach; at least without bodies inside a closed surface.
+    """
 
     def __init__(self, target: TargetObject) -> None:
         self.mesh = target.mesh
-        self.rays = RayCaster(target.mesh)
+        self.rays, self.surface = RayCaster(target.mesh), Surface(target.mesh)
         self.outer = target.touchable or outer_surface(target.mesh)
         self.watertight = target.watertight
-        self.low, self.high = target.mesh.vertices.min(axis=0), target.mesh.vertices.max(axis=0)
-        self.component_points = _one_vertex_per_component(target.mesh)
-        self.bvh = _bvh([target.mesh])
+        self.low, self.high = bounds(target.mesh)
+        used = np.unique(target.mesh.faces)
+        self.point_of_each_body = target.mesh.vertices[used[np.unique(body_of_vertices(target.mesh)[used], return_index=True)[1]]]
 
 
 class GripperShape:
-    """A gripper's collision parts at each measured opening, in the base frame; what is derived from them is made when first asked for."""
+    """A gripper's collision parts at each measured opening, in the base frame. Derived shapes are made on first use and kept."""
 
     def __init__(self, gripper: Gripper) -> None:
         self.gripper = gripper
         self.part_planes = [[ConvexHull(part.vertices).equations for part in body] for body in gripper.collision_parts]
-        self._whole: dict[int, fcl.CollisionObject] = {}
-        self._chords: dict[tuple[tuple[int, ...], int], tuple[Chords, ...]] = {}
+        self._whole: dict[int, Surface] = {}
+        self._chords: dict[tuple[tuple[int, ...], int], tuple[Segments, ...]] = {}
 
     def reach(self, chosen: Reach) -> FingerReach | None:
-        """How its parts get into openings; None where that is not to count, or not known."""
+        """The reach of the gripper's parts into openings; None for another choice than GRIPPER, or an unknown reach."""
         return self._finger_reach if chosen is Reach.GRIPPER else None
 
     @cached_property
@@ -163,46 +111,39 @@ class GripperShape:
     def parts(self, opening: int) -> list[TriangleMesh]:
         """Every convex part at opening index `opening`, in the base frame."""
         poses = self.gripper.pose_body_in_base[opening]
-        return [moved(part, pose) for pose, body in zip(poses, self.gripper.collision_parts, strict=True) for part in body]
+        return [transform_mesh(pose, part) for pose, body in zip(poses, self.gripper.collision_parts, strict=True) for part in body]
 
-    def whole(self, opening: int) -> fcl.CollisionObject:
-        """The whole gripper at an opening."""
+    def whole(self, opening: int) -> Surface:
+        """The surface of all parts at opening index `opening`, in the base frame."""
         if opening not in self._whole:
-            self._whole[opening] = _bvh(self.parts(opening))
+            self._whole[opening] = Surface(join_meshes(self.parts(opening)))
         return self._whole[opening]
 
-    def chords(self, bodies: Sequence[int], opening: int) -> tuple[Chords, ...]:
-        """The chords of all parts of some bodies (by index) at an opening, in the base frame, group by group as `part_chords` makes
-        them."""
+    def chords(self, bodies: Sequence[int], opening: int) -> tuple[Segments, ...]:
+        """The chords of all parts of some bodies (indices) at an opening index, in the base frame, in the groups of `part_chords`."""
         key = (tuple(bodies), opening)
         if key not in self._chords:
             groups = []
             for body in bodies:
                 pose = self.gripper.pose_body_in_base[opening, body]
                 for part, planes in zip(self.gripper.collision_parts[body], self.part_planes[body], strict=True):
-                    groups.append([chords.moved(pose) for chords in part_chords(part.vertices, planes)])
-            self._chords[key] = tuple(Chords.join(list(group)) for group in zip(*groups, strict=True))
+                    groups.append([chords.transformed(pose) for chords in part_chords(part.vertices, planes)])
+            self._chords[key] = tuple(map(Segments.join, zip(*groups, strict=True)))
         return self._chords[key]
-
-
-def surfaces_touch(shape: ObjectShape, body: fcl.CollisionObject, pose_gripper_in_object: Floats) -> bool:
-    """Whether a gripper body's surface at the pose (4, 4) meets the object's surface."""
-    body.setTransform(fcl.Transform(pose_gripper_in_object[:3, :3], pose_gripper_in_object[:3, 3]))
-    return bool(fcl.collide(shape.bvh, body, _REQUEST, fcl.CollisionResult()))
 
 
 def one_contains_other(
     shape: ObjectShape, gripper: GripperShape, pose_gripper_in_object: Floats, opening: NDArray[np.intp]
 ) -> NDArray[np.bool_]:
-    """(N,) whether, at poses (N, 4, 4) and opening indices (N,) where no surfaces meet, a body of the object lies inside a part of the
-    gripper or a part of the gripper inside the object. The second needs a watertight mesh and is False for others."""
+    """(N,) whether a body of the object lies inside a gripper part, or a gripper part inside the object, at poses (N, 4, 4) and opening
+    indices (N,) where the surfaces do not meet. The second case is tested for watertight meshes only."""
     swallowed = np.zeros(len(opening), bool)
     buried = np.zeros(len(opening), bool)
     for body, (parts, planes) in enumerate(zip(gripper.gripper.collision_parts, gripper.part_planes, strict=True)):
         if not parts:
             continue
         pose_body_in_object = pose_gripper_in_object @ gripper.gripper.pose_body_in_base[opening, body]
-        in_body = transform_points(inverse(pose_body_in_object), shape.component_points[None])
+        in_body = transform_points(inverse(pose_body_in_object), shape.point_of_each_body[None])
         for outside in planes:
             swallowed |= (in_body @ outside[:, :3].T + outside[:, 3] <= 0).all(axis=2).any(axis=1)
         if shape.watertight:
@@ -212,7 +153,7 @@ def one_contains_other(
 
 
 def _any_inside(shape: ObjectShape, points: Floats) -> NDArray[np.bool_]:
-    """(N,) whether one of points (N, P, 3) lies inside a watertight object."""
+    """(N,) whether any of points (N, P, 3) lies inside a watertight object."""
     near = ((points > shape.low) & (points < shape.high)).all(axis=2)
     inside = np.zeros_like(near)
     inside[near] = shape.rays.inside(points[near])
@@ -220,10 +161,10 @@ def _any_inside(shape: ObjectShape, points: Floats) -> NDArray[np.bool_]:
 
 
 def in_collision(shape: ObjectShape, gripper: GripperShape, pose_gripper_in_object: Floats, opening: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """(N,) whether the gripper at poses (N, 4, 4) and opening indices (N,) is in collision with the object: surfaces meet, or one
+    """(N,) whether the gripper at poses (N, 4, 4) and opening indices (N,) is in collision with the object: the surfaces meet, or one
     contains the other."""
     result = np.array(
-        [surfaces_touch(shape, gripper.whole(int(k)), p) for p, k in zip(pose_gripper_in_object, opening, strict=True)], dtype=bool
+        [shape.surface.meets(gripper.whole(int(k)), p) for p, k in zip(pose_gripper_in_object, opening, strict=True)], dtype=bool
     )
     apart = np.flatnonzero(~result)
     result[apart] = one_contains_other(shape, gripper, pose_gripper_in_object[apart], opening[apart])

@@ -1,6 +1,4 @@
-"""Spheres that fill a solid from inside, each touching its surface.
-
-Convex pieces that stand for an object in the simulation, and how far they stand off its outer surface."""
+"""Convex pieces that represent an object in the simulation, and their gaps to its outer surface."""
 
 from __future__ import annotations
 
@@ -14,44 +12,254 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
 from graspgen_cli.errors import ObjectError, install_command
-from graspgen_cli.geometry.cutting import CutLimits, Part, brought, cut, frames_to_cut_in
-from graspgen_cli.geometry.gaps import GapBound, Gaps, Surface, look_again, measure_gap, measure_gaps, spread_points, summed_up
-from graspgen_cli.geometry.merging import Group, merge, share_out, single_groups
-from graspgen_cli.geometry.meshes import convex_hull, extents, face_normals, mesh_from_solid, solid_from_mesh, triangle_mesh
-from graspgen_cli.geometry.poses import inverse, transform_points
+from graspgen_cli.geometry.cutting import CutLimits, Part, cut, cutting_frames, snap_to_frame
+from graspgen_cli.geometry.gaps import GapBound, Gaps, Surface, measure_densely, measure_gaps, sample_surface
+from graspgen_cli.geometry.merging import Group, dissolve_small, merge, single_groups
+from graspgen_cli.geometry.meshes import (
+    convex_hull,
+    face_normals,
+    longest_side,
+    mesh_from_solid,
+    solid_from_mesh,
+    transform_mesh,
+    triangle_mesh,
+)
+from graspgen_cli.geometry.poses import inverse
 from graspgen_cli.geometry.rays import RayCaster
 from graspgen_cli.geometry.reach import outer_surface
 from graspgen_cli.records import Floats, TriangleMesh
 from graspgen_cli.settings.trials import CollisionApproximation
 
-DENSE_POINTS = 40_000
-"""Points of the surface that spheres shrink away from."""
-SURFACE_POINTS = 3000
-"""Points of the surface that the spheres have to come near."""
+ALGORITHM = 5  # Version of the decomposition. Increment when the same mesh gives other pieces: cached pieces are then replaced
+CUT_GAP = 0.0004  # m: mean gap below which a part is not cut further. This and the following lengths hold for objects of ORDINARY_SIZE
+MERGE_GAP = 0.0015  # m: largest mean gap of a merged hull
+LARGEST_GAP = 0.0015  # m: bound on the gaps of a hull, so that no hole or rim as wide as a fingertip is filled
+SMALLEST_PART = 0.003  # m
+ORDINARY_SIZE = (0.03, 0.5)  # m: for smaller or larger objects the lengths above are in proportion to the size
+LARGEST_SHARE = 0.015  # Allowed gap as a share of the object's size, where larger than LARGEST_GAP
+MOST_PARTS = 600
+MANY_PIECES = 80
+TIGHTENED = (0.9, 0.75, 0.5)  # Factors on the lengths with which pieces beyond the allowed gap are made again, in turn
+RELAXED = 1.33  # Factor on the bound, within the allowed gap, for shapes with many pieces: wide thin shells need hundreds
+FAR_ABOVE_ROUNDING = 1 - 1e-6  # Factor that keeps a lower bound on a size below the size of rounded coordinates
+CLOSE = 0.8  # Share of the allowed gap above which the largest gap is measured at many more points
+MANY_FACES = 20_000
+SIMPLIFIED = 0.0001  # m by which a mesh of many faces may change before it is cut; pieces may lie inside the mesh by as much
+THINNEST = 1e-6  # least thickness of a piece as a share of the object's size; a thinner piece is a rounding error that engines refuse
+
+DENSE_POINTS = 40_000  # Surface points that spheres must not contain
+SURFACE_POINTS = 3000  # Surface points that the spheres must come near
 CANDIDATES = 1000
 MOST_SPHERES = 128
-ROUNDS = 20
-"""Most steps of shrinking; spheres settle in fewer than ten."""
+ROUNDS = 20  # Most steps of shrinking; spheres settle in fewer than ten
 FINEST = 0.02
-COARSER = 1.1
-"""The tolerance starts at this share of the object's size and grows by this factor until few enough spheres do."""
+COARSER = 1.1  # The tolerance of a sphere fill starts at FINEST of the object's size and grows by this factor until MOST_SPHERES suffice
 
 
-def fill_with_spheres(mesh: TriangleMesh) -> tuple[Floats, Floats]:
-    """Centres (S, 3) m and radii (S,) m of at most 128 spheres inside a closed mesh, chosen to come near all of its surface.
+@dataclass(frozen=True, eq=False)
+class ConvexPieces:
+    """Convex pieces and the gaps between their surface and the mesh's outer surface.
 
-    Candidates are the largest inscribed spheres at points of the surface. Of those, one after the other, that is taken which comes near
-    most points that none is near yet; the tolerance is the least, in steps of a tenth, at which the spheres suffice.
+    Spheres lie inside the mesh: their gaps are the distances from the outer surface to the spheres. A signed distance field has the outer
+    surface as its only piece, not convex, without gaps.
+    """
+
+    pieces: tuple[TriangleMesh, ...]
+    gaps: Gaps
+
+
+def convex_pieces(mesh: TriangleMesh, approximation: CollisionApproximation, max_surface_gap: float | None = None) -> ConvexPieces:
+    """The pieces of a closed mesh. The same mesh gives the same pieces, independent of load, cores and the file's axes.
+
+    The pieces fill the mesh's outer surface (`outer_surface`): enclosed parts and cavities are out of reach.
+    max_surface_gap: m, aim for the largest gap of a decomposition; None stands for `allowed_gap`. Raises ObjectError if the approximation
+    needs a package that is not installed.
+    """
+    outer = outer_surface(mesh)
+    if approximation is CollisionApproximation.SDF:
+        return ConvexPieces((outer,), Gaps(0.0, 0.0, 0.0))
+    frames = cutting_frames(outer)
+    if approximation is CollisionApproximation.CONVEX_DECOMPOSITION:
+        return _decompose(outer, frames, max_surface_gap)
+    return _transform_back(_METHODS[approximation](snap_to_frame(outer, frames[0])), frames[0])
+
+
+def recipe(approximation: CollisionApproximation, max_surface_gap: float | None = None) -> str:
+    """Name of everything except the mesh that determines the pieces: method, version and setting."""
+    package = "coacd" if approximation is CollisionApproximation.COACD else "manifold3d"
+    bound = "" if max_surface_gap is None else f" {max_surface_gap!r}"
+    try:
+        return f"{approximation.value} {ALGORITHM}{bound} {package} {version(package)}"
+    except ModuleNotFoundError:
+        return f"{approximation.value} {ALGORITHM}{bound}"
+
+
+def allowed_gap(mesh: TriangleMesh, max_surface_gap: float | None = None) -> float:
+    """Largest gap (m) that a decomposition aims for: `max_surface_gap`, or the larger of LARGEST_GAP (in proportion beyond ORDINARY_SIZE)
+    and LARGEST_SHARE of the size, the longest side of the bounding box in the cutting frame."""
+    if max_surface_gap is not None:
+        return max_surface_gap
+    outer = outer_surface(mesh)
+    return _allowed(longest_side(snap_to_frame(outer, cutting_frames(outer)[0])))
+
+
+def least_allowed_gap(mesh: TriangleMesh, max_surface_gap: float | None = None) -> float:
+    """A lower bound on `allowed_gap` (m) without its search for a frame: in any frame the box around two points has a side of at least
+    their distance over √3."""
+    if max_surface_gap is not None:
+        return max_surface_gap
+    return _allowed(longest_side(mesh) / 3**0.5 * FAR_ABOVE_ROUNDING)
+
+
+def _allowed(size: float) -> float:
+    return max(LARGEST_GAP * _unit(size), LARGEST_SHARE * size)
+
+
+def _unit(size: float) -> float:
+    """Factor on the lengths above for an object of a size (m)."""
+    return size / float(np.clip(size, *ORDINARY_SIZE))
+
+
+def without_slivers(pieces: tuple[TriangleMesh, ...], size: float) -> tuple[TriangleMesh, ...]:
+    """The pieces of an object of a size (m) above the least thickness; all pieces if none is."""
+    thick = tuple(piece for piece in pieces if thickness(piece) > THINNEST * size)
+    return thick or pieces
+
+
+def thickness(piece: TriangleMesh) -> float:
+    """Extent (m) along the direction of least spread of the vertices (the last principal axis)."""
+    spread = piece.vertices - piece.vertices.mean(axis=0)
+    across = np.linalg.svd(spread, full_matrices=False)[2][-1]
+    return float(np.ptp(spread @ across))
+
+
+def _transform_back(convex: ConvexPieces, pose_mesh_in_frame: Floats) -> ConvexPieces:
+    """Pieces made in another frame, in the mesh's frame."""
+    back = inverse(pose_mesh_in_frame)
+    return replace(convex, pieces=tuple(transform_mesh(back, piece) for piece in convex.pieces))
+
+
+def _decompose(mesh: TriangleMesh, frames: list[Floats], max_surface_gap: float | None) -> ConvexPieces:
+    """The pieces of the first frame that keep the allowed gap, or the pieces with the smallest largest gap."""
+    allowed = _allowed(longest_side(snap_to_frame(mesh, frames[0]))) if max_surface_gap is None else max_surface_gap
+    tried: list[ConvexPieces] = []
+    for frame in frames:
+        tried.append(_transform_back(_decompose_in_frame(snap_to_frame(mesh, frame), max_surface_gap, allowed), frame))
+        if tried[-1].gaps.largest <= allowed:
+            break
+    return min(tried, key=lambda convex: convex.gaps.largest)
+
+
+def _decompose_in_frame(mesh: TriangleMesh, max_surface_gap: float | None, allowed: float) -> ConvexPieces:
+    """Cuts until parts are nearly convex, merges parts, and refines the pieces beyond the allowed gap."""
+    draft = _Draft.of(mesh, max_surface_gap, allowed)
+    if not draft.groups:  # a surface folded on itself everywhere leaves no part with volume
+        return _one_hull(mesh)
+    convex, farthest = draft.measured(allowed)
+    tried = [convex]
+    for tightened in TIGHTENED:
+        if tried[-1].gaps.largest <= allowed:
+            break
+        draft = draft.refined(farthest > allowed, tightened)
+        convex, farthest = draft.measured(allowed)
+        tried.append(convex)
+    return min(tried, key=lambda convex: convex.gaps.largest)
+
+
+@dataclass(frozen=True, eq=False)
+class _Draft:
+    """Groups of parts, whose hulls become the pieces, and the limits that they were made with. surface: the mesh's, for gaps."""
+
+    groups: list[Group]
+    limits: CutLimits
+    mean_gap: float
+    bound: GapBound
+    surface: Surface
+
+    @staticmethod
+    def of(mesh: TriangleMesh, max_surface_gap: float | None, allowed: float) -> _Draft:
+        """A first draft. The bound is LARGEST_GAP or `max_surface_gap`; all other lengths are in proportion."""
+        unit = _unit(longest_side(mesh)) if max_surface_gap is None else max_surface_gap / LARGEST_GAP
+        many = len(mesh.faces) > MANY_FACES
+        solid = solid_from_mesh(mesh).simplify(SIMPLIFIED * unit) if many else solid_from_mesh(mesh)
+        bound = GapBound(mesh_from_solid(solid), LARGEST_GAP * unit)
+        limits, mean_gap = CutLimits(CUT_GAP * unit, SMALLEST_PART * unit, MOST_PARTS), MERGE_GAP * unit
+        groups = single_groups(cut(solid, limits, bound))
+        groups = merge(groups, mean_gap, bound) if groups else []
+        used, relaxed = bound, bound.times(min(RELAXED, allowed / bound.bound))
+        if len(groups) > MANY_PIECES and relaxed.bound > bound.bound:
+            used, groups = relaxed, merge(groups, mean_gap, relaxed)
+        return _Draft(dissolve_small(groups, mean_gap, used), limits, mean_gap, bound, Surface(mesh) if many else bound.surface)
+
+    def refined(self, broken: NDArray[np.bool_], tightened: float) -> _Draft:
+        """A draft in which `broken` (G,) groups are split into their parts, or a single part cut again, and merged anew with each other
+        and the rest, with lengths scaled by `tightened`."""
+        kept = [group for group, bad in zip(self.groups, broken, strict=True) if not bad]
+        parts: list[Part] = []
+        for group, bad in zip(self.groups, broken, strict=True):
+            if bad and len(group.members) > 1:
+                parts += group.members
+            elif bad:
+                parts += cut(group.part.solid, self.limits.times(tightened), self.bound.times(tightened))
+        anew = merge(kept + single_groups(parts), self.mean_gap * tightened, self.bound.times(tightened), settled=len(kept))
+        return replace(self, groups=anew)
+
+    def measured(self, allowed: float) -> tuple[ConvexPieces, Floats]:
+        """The pieces, and the largest gap of each group, (G,) m."""
+        hulls = [convex_hull(group.part.surface.vertices) for group in self.groups]
+        pieces = tuple(hull for hull in hulls if hull is not None)
+        gaps, farthest = measure_gaps(pieces, self.surface)
+        if gaps.largest > CLOSE * allowed:
+            gaps, farthest = measure_densely(pieces, self.bound.times(allowed / self.bound.bound), self.surface, gaps, farthest)
+        of_group = np.zeros(len(hulls))
+        of_group[[hull is not None for hull in hulls]] = farthest
+        return ConvexPieces(pieces, gaps), of_group
+
+
+def _hulls(point_sets: list[Floats], mesh: TriangleMesh) -> ConvexPieces:
+    """The convex hulls of sets of points (N, 3), without flat sets."""
+    hulls = [convex_hull(points) for points in point_sets]
+    pieces = tuple(hull for hull in hulls if hull is not None)
+    return ConvexPieces(pieces, measure_gaps(pieces, Surface(mesh))[0])
+
+
+def _one_hull(mesh: TriangleMesh) -> ConvexPieces:
+    return _hulls([mesh.vertices], mesh)
+
+
+def _coacd(mesh: TriangleMesh) -> ConvexPieces:
+    """CoACD (Wei et al. 2022) with its own defaults and a fixed seed."""
+    try:
+        import coacd
+    except ImportError:
+        raise ObjectError(f"--collision-approximation coacd needs CoACD; run {install_command('coacd')}") from None
+    coacd.set_log_level("off")
+    parts = coacd.run_coacd(coacd.Mesh(mesh.vertices, mesh.faces), seed=0)
+    return _hulls([vertices for vertices, _ in parts], mesh)
+
+
+def _spheres(mesh: TriangleMesh) -> ConvexPieces:
+    centers, radii = _fill_with_spheres(mesh)
+    points, _ = sample_surface(mesh.vertices[mesh.faces], SURFACE_POINTS)
+    gaps = (np.linalg.norm(points[:, None] - centers, axis=-1) - radii).min(axis=1).clip(min=0.0)
+    pieces = tuple(_sphere_mesh(center, float(radius)) for center, radius in zip(centers, radii, strict=True))
+    return ConvexPieces(pieces, Gaps.of(gaps, gaps[:0]))
+
+
+def _fill_with_spheres(mesh: TriangleMesh) -> tuple[Floats, Floats]:
+    """Centres (S, 3) m and radii (S,) m of at most MOST_SPHERES spheres inside a closed mesh that come near all of its surface.
+
+    Candidates are the largest inscribed spheres at surface points. A greedy cover takes the sphere near most uncovered points first, at
+    the smallest tolerance, in steps of COARSER, for which the spheres suffice.
     """
     triangles = mesh.vertices[mesh.faces]
-    touched, face = spread_points(triangles, CANDIDATES)
-    size = float(extents(mesh).max())
-    dense, _ = spread_points(triangles, DENSE_POINTS)
-    centers = inscribed_centers(dense, touched, face_normals(triangles)[face], largest=size / 2)
+    touched, face = sample_surface(triangles, CANDIDATES)
+    size = longest_side(mesh)
+    dense, _ = sample_surface(triangles, DENSE_POINTS)
+    centers = _inscribed_centers(dense, touched, face_normals(triangles)[face], largest=size / 2)
     centers = centers[RayCaster(mesh).inside(centers)]
-    surface = Surface(mesh)
-    radii = np.array([surface.distance(center) for center in centers])
-    beyond = cdist(centers, spread_points(triangles, SURFACE_POINTS)[0]) - radii[:, None]  # (C, N) m
+    radii = Surface(mesh).distances(centers)
+    beyond = cdist(centers, sample_surface(triangles, SURFACE_POINTS)[0]) - radii[:, None]  # (C, N) m
     tolerance = FINEST * size
     picked = _cover(beyond <= tolerance)
     while picked is None:
@@ -60,12 +268,12 @@ def fill_with_spheres(mesh: TriangleMesh) -> tuple[Floats, Floats]:
     return centers[picked], radii[picked]
 
 
-def inscribed_centers(points: Floats, touched: Floats, normals: Floats, *, largest: float) -> Floats:
-    """Centres (C, 3) of the largest spheres that touch a surface from inside at given places and hold none of its points (N, 3).
+def _inscribed_centers(points: Floats, touched: Floats, normals: Floats, *, largest: float) -> Floats:
+    """Centres (C, 3) of the largest spheres that touch a surface from inside at given places and contain none of its points (N, 3).
 
-    touched, normals: (C, 3) places on the surface and its unit normals there, outwards. Each sphere starts with the largest radius and
-    shrinks to pass through the point nearest to its centre until none is inside (Ma, Bae and Choi 2012, "3D medial axis point
-    approximation using nearest neighbors and the normal field").
+    touched, normals: (C, 3) places on the surface and its outward unit normals there. A sphere starts with radius `largest` and shrinks
+    to pass through the point nearest to its centre until it is empty (Ma, Bae and Choi 2012, "3D medial axis point approximation using
+    nearest neighbors and the normal field").
     """
     tree = cKDTree(points)
     radii = np.full(len(touched), largest)
@@ -83,7 +291,7 @@ def inscribed_centers(points: Floats, touched: Floats, normals: Floats, *, large
 
 
 def _cover(near: NDArray[np.bool_]) -> NDArray[np.intp] | None:
-    """Candidates whose rows of (C, N) together cover all columns, greedily; None where more than the most spheres are needed."""
+    """Greedy set cover: candidates whose rows of (C, N) cover all columns; None if MOST_SPHERES do not suffice."""
     picked: list[int] = []
     gain = near.sum(axis=1)
     bare = np.ones(near.shape[1], np.bool_)
@@ -98,8 +306,8 @@ def _cover(near: NDArray[np.bool_]) -> NDArray[np.intp] | None:
     return np.array(picked, np.intp)
 
 
-def sphere_mesh(center: Floats, radius: float) -> TriangleMesh:
-    """An icosahedron, once subdivided, with its 42 vertices on the sphere."""
+def _sphere_mesh(center: Floats, radius: float) -> TriangleMesh:
+    """A sphere as an icosahedron, subdivided once: 42 vertices."""
     vertices, faces = _icosahedron()
     corners = vertices[faces]
     middles = (corners + np.roll(corners, -1, axis=1)) / 2  # of the edges 01, 12, 20
@@ -119,227 +327,6 @@ def _icosahedron() -> tuple[Floats, NDArray[np.intp]]:
     faces = [(i, j, k) for i in range(12) for j in range(i) for k in range(j) if near[i, j] and near[j, k] and near[k, i]]
     outwards = [(i, j, k) if np.linalg.det(vertices[[i, j, k]]) > 0 else (i, k, j) for i, j, k in faces]
     return vertices, np.array(outwards)
-
-
-ALGORITHM = 5
-"""Goes up whenever the same mesh gives other pieces than before: kept pieces are then made anew."""
-
-CUT_GAP = 0.0004
-"""m: mean gap under which a part is not cut further."""
-MERGE_GAP = 0.0015
-"""m: mean gap that a joined hull may leave."""
-LARGEST_GAP = 0.0015
-"""m: largest gap that a hull may leave, so that no hole or rim as wide as a fingertip is filled."""
-SMALLEST_PART = 0.003
-"""m."""
-LARGEST_SHARE = 0.015
-"""Share of the object's size that the largest gap may be where that is more than LARGEST_GAP."""
-ORDINARY_SIZE = (0.03, 0.5)
-"""m: objects smaller or larger than these have all lengths above in proportion to their size."""
-MOST_PARTS = 600
-MANY_PIECES = 80
-TIGHTENED = (0.9, 0.75, 0.5)
-"""Multiples of all lengths above with which pieces that stand farther off the mesh than they may are made anew, in turn."""
-RELAXED = 1.33
-"""Multiple of the largest gap that is taken, as far as it is allowed, where there are many pieces: wide thin shells need hundreds."""
-FAR_ABOVE_ROUNDING = 1 - 1e-6
-"""Share of a size that is taken where it must not be too large: coordinates are rounded before anything is cut."""
-CLOSE = 0.8
-"""Share of the allowed gap above which the largest one found is looked for at many more points."""
-MANY_FACES = 20_000
-SIMPLIFIED = 0.0001
-"""m: how far a mesh of many faces may move before it is cut; its pieces may lie inside it by as much."""
-
-
-@dataclass(frozen=True, eq=False)
-class ConvexPieces:
-    """Convex pieces and how far their surface stands off the mesh's outer surface.
-
-    Spheres lie inside it: theirs are the distances from it to them. A signed distance field has the outer surface itself for its only
-    piece, not convex, without gaps.
-    """
-
-    pieces: tuple[TriangleMesh, ...]
-    gaps: Gaps
-
-
-def convex_pieces(mesh: TriangleMesh, approximation: CollisionApproximation, max_surface_gap: float | None = None) -> ConvexPieces:
-    """The pieces of a closed mesh; the same for the same mesh, whatever the machine's load or number of cores.
-
-    They fill the mesh's outer surface (`geometry.reach.outer_surface`): what is enclosed, parts and cavities, no gripper can touch. They
-    are made in that surface's own frame (`geometry.own_frame`), so that a file with other axes gets the same.
-
-    max_surface_gap: m that pieces of a decomposition should stand off the mesh at most; None: see `allowed_gap`.
-    Raises ObjectError where the approximation needs a package that is missing.
-    """
-    outer = outer_surface(mesh)
-    if approximation is CollisionApproximation.SDF:
-        return ConvexPieces((outer,), Gaps(0.0, 0.0, 0.0))
-    frames = frames_to_cut_in(outer)
-    if approximation is CollisionApproximation.CONVEX_DECOMPOSITION:
-        return _cut_and_merge(outer, frames, max_surface_gap)
-    return _taken_back(_METHODS[approximation](brought(outer, frames[0])), frames[0])
-
-
-def allowed_gap(mesh: TriangleMesh, max_surface_gap: float | None = None) -> float:
-    """m that the pieces of a decomposition should stand off the mesh at most: what is asked for, else LARGEST_GAP (in proportion for
-    very small and very large objects) or LARGEST_SHARE of the object's size, whichever is more. The size is the longest side of the box
-    around the object in the frame in which it is cut."""
-    if max_surface_gap is not None:
-        return max_surface_gap
-    outer = outer_surface(mesh)
-    return _allowed(brought(outer, frames_to_cut_in(outer)[0]))
-
-
-def least_allowed_gap(mesh: TriangleMesh, max_surface_gap: float | None = None) -> float:
-    """m that `allowed_gap` does not fall below, found at once: it grows with the object's size, and a box in any frame around two
-    points has a side of their distance over √3 or more."""
-    if max_surface_gap is not None:
-        return max_surface_gap
-    return _allowed_for(float(extents(mesh).max()) / 3**0.5 * FAR_ABOVE_ROUNDING)
-
-
-def _allowed(mesh: TriangleMesh) -> float:
-    """`allowed_gap` of an outer surface in the frame in which it is cut."""
-    return _allowed_for(float(extents(mesh).max()))
-
-
-def _allowed_for(size: float) -> float:
-    return max(LARGEST_GAP * _unit(size), LARGEST_SHARE * size)
-
-
-def _taken_back(convex: ConvexPieces, pose_mesh_in_frame: Floats) -> ConvexPieces:
-    """Pieces in the mesh's own frame that were made in another."""
-    back = inverse(pose_mesh_in_frame)
-    return ConvexPieces(tuple(triangle_mesh(transform_points(back, piece.vertices), piece.faces) for piece in convex.pieces), convex.gaps)
-
-
-def recipe(approximation: CollisionApproximation, max_surface_gap: float | None = None) -> str:
-    """Names everything but the mesh that the pieces depend on: the method, its version and its setting."""
-    package = "coacd" if approximation is CollisionApproximation.COACD else "manifold3d"
-    bound = "" if max_surface_gap is None else f" {max_surface_gap!r}"
-    try:
-        return f"{approximation.value} {ALGORITHM}{bound} {package} {version(package)}"
-    except ModuleNotFoundError:
-        return f"{approximation.value} {ALGORITHM}{bound}"
-
-
-def _unit(size: float) -> float:
-    """What all lengths above are multiplied by for an object of a size, m."""
-    return size / float(np.clip(size, *ORDINARY_SIZE))
-
-
-def _cut_and_merge(mesh: TriangleMesh, frames: list[Floats], max_surface_gap: float | None) -> ConvexPieces:
-    """Pieces that stand off no farther than allowed, or the nearest of those tried: where cuts in one frame do not lead there, those in
-    another do."""
-    allowed = _allowed(brought(mesh, frames[0])) if max_surface_gap is None else max_surface_gap
-    best = None
-    for frame in frames:
-        made = _taken_back(_cut_in_frame(brought(mesh, frame), max_surface_gap, allowed), frame)
-        best = made if best is None else min(best, made, key=lambda convex: convex.gaps.largest)
-        if best.gaps.largest <= allowed:
-            break
-    assert best is not None, "there is always a frame"
-    return best
-
-
-def _cut_in_frame(mesh: TriangleMesh, max_surface_gap: float | None, allowed: float) -> ConvexPieces:
-    """Cut until parts are nearly convex, joined while their hull stays near the mesh, and made finer where they turn out to stand too far
-    off."""
-    draft = _Draft.of(mesh, max_surface_gap, allowed)
-    if not draft.groups:  # nothing but crumbs: a surface that is everywhere folded on itself
-        return _one_hull(mesh)
-    best, farthest = draft.measured(allowed)
-    for tightened in TIGHTENED:
-        if best.gaps.largest <= allowed:
-            break
-        draft = draft.finer(farthest > allowed, tightened)
-        convex, farthest = draft.measured(allowed)
-        best = min(best, convex, key=lambda convex: convex.gaps.largest)
-    return best
-
-
-@dataclass(frozen=True, eq=False)
-class _Draft:
-    """Groups of parts whose hulls are to be the pieces, in a frame of their own, and what they were aimed at."""
-
-    groups: list[Group]
-    limits: CutLimits
-    mean_gap: float
-    bound: GapBound
-    surface: Surface
-    """The mesh's, to which gaps are measured."""
-
-    @staticmethod
-    def of(mesh: TriangleMesh, max_surface_gap: float | None, allowed: float) -> _Draft:
-        """A first one. It is aimed at a bound of LARGEST_GAP where none is asked for, and all other lengths go with the bound."""
-        unit = _unit(float(extents(mesh).max())) if max_surface_gap is None else max_surface_gap / LARGEST_GAP
-        many = len(mesh.faces) > MANY_FACES
-        solid = solid_from_mesh(mesh).simplify(SIMPLIFIED * unit) if many else solid_from_mesh(mesh)
-        bound = GapBound(mesh_from_solid(solid), LARGEST_GAP * unit)
-        surface = Surface(mesh) if many else bound.surface
-        limits, mean_gap = CutLimits(CUT_GAP * unit, SMALLEST_PART * unit, MOST_PARTS), MERGE_GAP * unit
-        groups = single_groups(cut(solid, limits, bound))
-        groups = merge(groups, mean_gap, bound) if groups else []
-        relaxed = bound.times(min(RELAXED, allowed / bound.bound))
-        if len(groups) > MANY_PIECES and relaxed.bound > bound.bound:
-            groups = merge(groups, mean_gap, relaxed)
-            return _Draft(share_out(groups, mean_gap, relaxed), limits, mean_gap, bound, surface)
-        return _Draft(share_out(groups, mean_gap, bound), limits, mean_gap, bound, surface)
-
-    def finer(self, broken: NDArray[np.bool_], tightened: float) -> _Draft:
-        """The groups that are `broken` (G,) taken apart, single parts cut again, and joined anew with each other or with the rest, all with
-        tightened lengths."""
-        kept = [group for group, bad in zip(self.groups, broken, strict=True) if not bad]
-        parts: list[Part] = []
-        for group, bad in zip(self.groups, broken, strict=True):
-            if bad and len(group.members) > 1:
-                parts += group.members
-            elif bad:
-                parts += cut(group.part.solid, self.limits.times(tightened), self.bound.times(tightened))
-        anew = merge(kept + single_groups(parts), self.mean_gap * tightened, self.bound.times(tightened), settled=len(kept))
-        return replace(self, groups=anew)
-
-    def measured(self, allowed: float) -> tuple[ConvexPieces, Floats]:
-        """The pieces, and how far each group's stands off at most, (G,) m."""
-        hulls = [convex_hull(group.part.arrays[0]) for group in self.groups]
-        pieces = tuple(hull for hull in hulls if hull is not None)
-        gaps, farthest = measure_gaps(pieces, self.surface)
-        if gaps.largest > CLOSE * allowed:
-            gaps, farthest = look_again(pieces, self.bound.times(allowed / self.bound.bound), self.surface, gaps, farthest)
-        of_group = np.zeros(len(hulls))
-        of_group[[hull is not None for hull in hulls]] = farthest
-        return ConvexPieces(pieces, gaps), of_group
-
-
-def _measured(corners: list[Floats], mesh: TriangleMesh) -> ConvexPieces:
-    """The convex hulls of sets of points (N, 3); crumbs without volume are left out."""
-    hulls = [convex_hull(points) for points in corners]
-    pieces = tuple(hull for hull in hulls if hull is not None)
-    return ConvexPieces(pieces, measure_gap(pieces, mesh))
-
-
-def _one_hull(mesh: TriangleMesh) -> ConvexPieces:
-    return _measured([mesh.vertices], mesh)
-
-
-def _coacd(mesh: TriangleMesh) -> ConvexPieces:
-    """CoACD (Wei et al. 2022) with its own defaults and a fixed seed."""
-    try:
-        import coacd
-    except ImportError:
-        raise ObjectError(f"--collision-approximation coacd needs CoACD; run {install_command('coacd')}") from None
-    coacd.set_log_level("off")
-    parts = coacd.run_coacd(coacd.Mesh(mesh.vertices, mesh.faces), seed=0)
-    return _measured([vertices for vertices, _ in parts], mesh)
-
-
-def _spheres(mesh: TriangleMesh) -> ConvexPieces:
-    centers, radii = fill_with_spheres(mesh)
-    points, _ = spread_points(mesh.vertices[mesh.faces], SURFACE_POINTS)
-    gaps = (np.linalg.norm(points[:, None] - centers, axis=-1) - radii).min(axis=1).clip(min=0.0)
-    pieces = tuple(sphere_mesh(center, float(radius)) for center, radius in zip(centers, radii, strict=True))
-    return ConvexPieces(pieces, summed_up(gaps, gaps[:0]))
 
 
 _METHODS: dict[CollisionApproximation, Callable[[TriangleMesh], ConvexPieces]] = {

@@ -1,4 +1,4 @@
-"""Convex parts joined into fewer, each still close to the solid."""
+"""Merging of convex parts into fewer, each still close to the solid."""
 
 from __future__ import annotations
 
@@ -12,23 +12,16 @@ import manifold3d
 import numpy as np
 from numpy.typing import NDArray
 
-from graspgen_cli.geometry.cutting import Part, Solid, rows
+from graspgen_cli.geometry.cutting import Part, Solid, box_of, rows
 from graspgen_cli.geometry.gaps import GapBound
 from graspgen_cli.records import Floats
 
-TOUCHING = 1e-5
-"""m: parts whose boxes are nearer than this are neighbours."""
-SMALL = 12
-"""Most parts that a group may be made of to be shared out among its neighbours."""
-ATTEMPTS = 4
-"""Most neighbours that a part is offered to."""
-
-MANY_CORNERS = 96
-"""Corners of two hulls together above which their joined hull is estimated first: it takes five times as long as the estimate."""
-SLACK = 1.25
-"""How many times the mean gap allowed an estimate may be, to be looked at more closely."""
-DIRECTIONS = np.array([step for step in itertools.product((-1.0, 0.0, 1.0), repeat=3) if any(step)])
-"""(26, 3) towards the faces, edges and corners of a cube."""
+TOUCHING = 1e-5  # m: distance between bounding boxes up to which parts are neighbours
+SMALL = 12  # Most parts of a group that may be dissolved into its neighbours
+ATTEMPTS = 4  # Most neighbours that a part of a dissolved group is tried with
+MANY_CORNERS = 96  # Vertices of two hulls above which their joined hull is estimated first, in a fifth of the time
+SLACK = 1.25  # Factor by which an estimated mean gap may exceed the allowed one before the pair is rejected
+DIRECTIONS = np.array([step for step in itertools.product((-1.0, 0.0, 1.0), repeat=3) if any(step)])  # (26, 3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,34 +30,35 @@ class Group:
 
     part: Part
     members: tuple[Part, ...]
-    box: Floats
-    """(2, 3) m."""
+
+    @cached_property
+    def box(self) -> Floats:
+        """(2, 3) m bounding box."""
+        return box_of(self.part.hull)
 
     @cached_property
     def outermost(self) -> Floats:
-        """(N, 3) m: the corners that lie farthest along some direction of DIRECTIONS."""
-        corners, _ = self.part.arrays
+        """(N, 3) m the hull's extreme vertices along DIRECTIONS."""
+        corners = self.part.surface.vertices
         return corners[np.unique((corners @ DIRECTIONS.T).argmax(axis=0))]
 
     @cached_property
     def rough_volume(self) -> float:
-        """m³ of the hull of the outermost corners."""
+        """Volume of the hull of the outermost vertices, m³."""
         return float(_hull(self.outermost).volume())
-
-    @staticmethod
-    def of(part: Part, members: tuple[Part, ...]) -> Group:
-        return Group(part, members, np.array(part.hull.bounding_box()).reshape(2, 3))
 
 
 def single_groups(parts: Iterable[Part]) -> list[Group]:
     """A group of each part."""
-    return [Group.of(part, (part,)) for part in parts]
+    return [Group(part, (part,)) for part in parts]
 
 
 def merge(groups: list[Group], mean_gap: float, bound: GapBound, *, settled: int = 0) -> list[Group]:
-    """Join neighbours, the pair first that leaves little air and absorbs a small part, while their hull keeps the bound and leaves less
-    than `mean_gap` (m) on average. The first `settled` groups have been, and are joined with one another only once
-    they have grown."""
+    """Joins neighbours while their hull keeps the bound and a mean gap below `mean_gap` (m).
+
+    The pair with the least gap and the smallest part comes first. The first `settled` groups come from an earlier merge: a pair of them
+    is tried only after one has grown.
+    """
     joining = _Joining(dict(enumerate(groups)), mean_gap)
     for one, other in np.argwhere(np.triu(_touching(groups), 1)):
         if other >= settled:
@@ -81,9 +75,9 @@ def merge(groups: list[Group], mean_gap: float, bound: GapBound, *, settled: int
 
 
 class _Joining:
-    """Groups by number, each new one getting the next, and the pairs of them that may be joined.
+    """Numbered groups and a heap of the pairs that may be joined; a joined group gets a new number.
 
-    Two whose hull breaks the bound are apart for good: their hull together with others holds what broke it.
+    A pair whose hull breaks the bound stays apart for ever: any larger hull contains the gap.
     """
 
     def __init__(self, alive: dict[int, Group], mean_gap: float) -> None:
@@ -93,7 +87,7 @@ class _Joining:
         self.heap: list[tuple[float, int, int, Part | None]] = []
 
     def consider(self, one: int, other: int) -> None:
-        """Makes neighbours of two groups, to be joined in their turn unless that leaves too much air."""
+        """Makes two groups neighbours, and queues the pair unless the mean gap of their hull is too large."""
         self._near[one].add(other)
         self._near[other].add(one)
         corners = sum(self.alive[index].part.hull.num_vert() for index in (one, other))
@@ -103,8 +97,7 @@ class _Joining:
             self._put_joined(one, other)
 
     def next_pair(self) -> tuple[int, int, Part | None]:
-        """The next pair and their joined hull; none where that pair is none any more, or takes another turn now that it is known
-        exactly."""
+        """The next pair and their joined hull; None for a pair that is gone, or queued again with its exact gap."""
         _, one, other, joined = heapq.heappop(self.heap)
         if one not in self.alive or other not in self.alive:
             return one, other, None
@@ -113,10 +106,10 @@ class _Joining:
         return one, other, joined
 
     def join(self, one: int, other: int, joined: Part) -> None:
-        """Puts a new group in the place of two, and considers it with their neighbours."""
+        """Replaces two groups by their union, and considers the union with their neighbours."""
         new = len(self._near)
         around = (self._near[one] | self._near[other]) - {one, other}
-        self.alive[new] = Group.of(joined, self.alive.pop(one).members + self.alive.pop(other).members)
+        self.alive[new] = Group(joined, self.alive.pop(one).members + self.alive.pop(other).members)
         self._near[new], self._apart[new] = set(), set()
         for stranger in (self._apart[one] | self._apart[other]) & self.alive.keys():
             self.hold_apart(new, stranger)
@@ -124,12 +117,12 @@ class _Joining:
             self.consider(new, neighbour)
 
     def hold_apart(self, one: int, other: int) -> None:
-        """Two groups are not to be joined."""
+        """Marks two groups as never to be joined."""
         self._apart[one].add(other)
         self._apart[other].add(one)
 
     def _put_joined(self, one: int, other: int) -> None:
-        joined = _joined(self.alive[one], self.alive[other])
+        joined = _joined(self.alive[one].part, self.alive[other].part)
         self._put(joined.mean_gap, one, other, joined)
 
     def _put(self, mean_gap: float, one: int, other: int, joined: Part | None) -> None:
@@ -139,19 +132,18 @@ class _Joining:
 
 
 def _estimated_gap(one: Group, other: Group) -> float:
-    """About the mean gap (m) that the hull of two groups would leave, from the hull of their outermost corners alone."""
+    """Estimated mean gap (m) of the joined hull of two groups, from the hull of their outermost vertices."""
     rough = _hull(np.concatenate([one.outermost, other.outermost]))
     between = float(rough.volume()) - one.rough_volume - other.rough_volume
-    return (one.part.air + other.part.air + between) / max(float(rough.surface_area()) / 2, 1e-18)
+    return (one.part.void + other.part.void + between) / max(float(rough.surface_area()) / 2, 1e-18)
 
 
 def _hull(points: Floats) -> Solid:
     return manifold3d.Manifold.hull_points(points)
 
 
-def _joined(one: Group, other: Group) -> Part:
-    hull = manifold3d.Manifold.batch_hull([one.part.hull, other.part.hull])
-    return Part(hull, one.part.volume + other.part.volume)
+def _joined(one: Part, other: Part) -> Part:
+    return Part(manifold3d.Manifold.batch_hull([one.hull, other.hull]), one.volume + other.volume)
 
 
 def _touching(groups: list[Group]) -> NDArray[np.bool_]:
@@ -161,19 +153,19 @@ def _touching(groups: list[Group]) -> NDArray[np.bool_]:
 
 
 def _keeps(joined: Part, inner: tuple[Part, ...], bound: GapBound) -> bool:
-    """Whether a hull keeps the bound, given that the hulls in it do: only faces between vertices of several of them are new."""
-    vertices, faces = joined.arrays
+    """Whether a hull keeps the bound, given that the hulls in it do: only faces between vertices of several hulls are new."""
+    vertices, faces = joined.surface.vertices, joined.surface.faces
     corners, first, second, third = rows(vertices), *faces.T
     old = np.zeros(len(faces), np.bool_)
     for part in inner:
         own = np.fromiter((corner in part.corners for corner in corners), np.bool_, len(corners))
         old |= own[first] & own[second] & own[third]
-    return bound.keeps(vertices[faces[~old]], air=joined.air)
+    return bound.keeps(vertices[faces[~old]], void=joined.void)
 
 
-def share_out(groups: list[Group], mean_gap: float, bound: GapBound) -> list[Group]:
-    """Do away with small merged groups whose every part fits under the hull of a neighbour, the smallest group first. Single parts have
-    been offered to every neighbour already."""
+def dissolve_small(groups: list[Group], mean_gap: float, bound: GapBound) -> list[Group]:
+    """Dissolves small merged groups, the smallest first, if every part fits under the hull of a neighbour. `merge` has tried single parts
+    with every neighbour already."""
     alive = dict(enumerate(groups))
     for index in sorted(alive, key=lambda index: (len(alive[index].members), alive[index].part.volume)):
         if 1 < len(alive[index].members) <= SMALL:
@@ -184,7 +176,7 @@ def share_out(groups: list[Group], mean_gap: float, bound: GapBound) -> list[Gro
 
 
 def _hosts(parts: tuple[Part, ...], groups: dict[int, Group], mean_gap: float, bound: GapBound) -> dict[int, Group] | None:
-    """The groups that take the parts in, grown by them; None where a part finds no host."""
+    """The groups that take in the parts, grown by them; None if a part finds no host."""
     grown: dict[int, Group] = {}
     for part in parts:
         host = _host(part, groups | grown, mean_gap, bound)
@@ -195,15 +187,15 @@ def _hosts(parts: tuple[Part, ...], groups: dict[int, Group], mean_gap: float, b
 
 
 def _host(part: Part, groups: dict[int, Group], mean_gap: float, bound: GapBound) -> tuple[int, Group] | None:
-    """The group whose hull has to grow least to take the part in, and that hull."""
-    (single,) = single_groups([part])
+    """The group whose hull grows least by taking in the part: its number, and the grown group."""
+    low, high = box_of(part.hull)
     boxes = np.stack([group.box for group in groups.values()]) if groups else np.zeros((0, 2, 3))
-    near = (single.box[0] <= boxes[:, 1] + TOUCHING).all(axis=1) & (boxes[:, 0] <= single.box[1] + TOUCHING).all(axis=1)
+    near = (low <= boxes[:, 1] + TOUCHING).all(axis=1) & (boxes[:, 0] <= high + TOUCHING).all(axis=1)
     offers = []
     for index in itertools.compress(groups, near):
-        joined = _joined(groups[index], single)
+        joined = _joined(groups[index].part, part)
         offers.append((float(joined.hull.volume() - groups[index].part.hull.volume()), index, joined))
     for _, index, joined in sorted(offers, key=lambda offer: offer[:2])[:ATTEMPTS]:
         if joined.mean_gap < mean_gap and _keeps(joined, (groups[index].part, part), bound):
-            return index, Group.of(joined, (*groups[index].members, part))
+            return index, Group(joined, (*groups[index].members, part))
     return None

@@ -1,8 +1,7 @@
-"""Triangle meshes and solids: conversions, closedness, size and mass properties. All lengths in metres.
+"""Triangle meshes and manifold3d solids: conversion, connected bodies, size, mass properties, winding, own frames. All lengths in m.
 
-Pieces without thickness, which now and then are left where a cut runs along a face.
-
-The frame that a shape has of its own: the same for the same shape, wherever a file puts it and however it is turned there."""
+A *body* of a mesh is a connected component of its surface: faces that share vertices.
+"""
 
 from __future__ import annotations
 
@@ -16,48 +15,61 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import ConvexHull
 
-from graspgen_cli.geometry.poses import pose
+from graspgen_cli.geometry.poses import pose, transform_points
 from graspgen_cli.records import Floats, Ints, TargetObject, TriangleMesh
 
 
 def triangle_mesh(vertices: ArrayLike, faces: ArrayLike) -> TriangleMesh:
-    """A mesh of contiguous arrays of its own: vertices (V, 3) m, faces (F, 3) counter-clockwise seen from outside."""
+    """A mesh with contiguous copies of vertices (V, 3) m and faces (F, 3), counter-clockwise seen from outside."""
     points: Floats = np.array(vertices, np.float64, order="C").reshape(-1, 3)
     triangles: Ints = np.array(faces, np.int32, order="C").reshape(-1, 3)
     return TriangleMesh(points, triangles)
 
 
+def transform_mesh(pose_mesh_in_frame: Floats, mesh: TriangleMesh) -> TriangleMesh:
+    """The mesh in another frame, given its pose (4, 4) there."""
+    return TriangleMesh(transform_points(pose_mesh_in_frame, mesh.vertices), mesh.faces)
+
+
+def inverted(mesh: TriangleMesh) -> TriangleMesh:
+    """The mesh with every face turned over."""
+    return triangle_mesh(mesh.vertices, mesh.faces[:, ::-1])
+
+
 def join_meshes(meshes: Sequence[TriangleMesh]) -> TriangleMesh:
-    """One mesh of all the vertices and faces, in order."""
+    """One mesh of the vertices and faces of all meshes, in order."""
     starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes[:-1])])
     faces = [mesh.faces + start for mesh, start in zip(meshes, starts, strict=True)]
     return triangle_mesh(np.concatenate([mesh.vertices for mesh in meshes]), np.concatenate(faces))
 
 
-def body_of_vertices(mesh: TriangleMesh) -> NDArray[np.int32]:
-    """A number for the connected part of the surface that each vertex is in, (V,); a vertex of no face has a number of its own."""
-    count = len(mesh.vertices)
-    a, b, c = mesh.faces.T
-    links = coo_array((np.ones(2 * len(a), np.int8), (np.concatenate([a, a]), np.concatenate([b, c]))), shape=(count, count))
+def submesh(vertices: Floats, faces: NDArray[np.integer]) -> TriangleMesh:
+    """Faces (N, 3) over vertices (V, 3) m, without the vertices that no face uses."""
+    used, index = np.unique(faces, return_inverse=True)
+    return triangle_mesh(vertices[used], index.reshape(-1, 3))
+
+
+def component_labels(pairs: NDArray[np.integer], count: int) -> NDArray[np.int32]:
+    """(count,) connected component of each node of the undirected graph with edges `pairs` (P, 2)."""
+    links = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     return np.asarray(connected_components(links, directed=False)[1], np.int32)
 
 
+def body_of_vertices(mesh: TriangleMesh) -> NDArray[np.int32]:
+    """(V,) number of the body of each vertex; an unused vertex has a number of its own."""
+    return component_labels(mesh.faces[:, [0, 1, 0, 2]].reshape(-1, 2), len(mesh.vertices))
+
+
 def split_bodies(mesh: TriangleMesh) -> list[TriangleMesh]:
-    """The parts of the mesh that share no vertex, each with its own vertices, in the order of their first face."""
+    """The bodies as separate meshes, in the order of their first face."""
     body = body_of_vertices(mesh)[mesh.faces[:, 0]]
     order = np.argsort(body, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(body[order])) + 1) if len(order) else []
-    return [part_of(mesh, mesh.faces[faces]) for faces in sorted(groups, key=lambda faces: int(faces[0]))]
-
-
-def part_of(mesh: TriangleMesh, faces: Ints) -> TriangleMesh:
-    """Faces (N, 3) over the mesh's vertices, its own or others, with those vertices only."""
-    used, index = np.unique(faces, return_inverse=True)
-    return triangle_mesh(mesh.vertices[used], index.reshape(-1, 3))
+    return [submesh(mesh.vertices, mesh.faces[faces]) for faces in sorted(groups, key=lambda faces: int(faces[0]))]
 
 
 def solid_from_mesh(mesh: TriangleMesh) -> manifold3d.Manifold:
-    """The mesh as a manifold3d solid in double precision; its `status()` says whether it is an oriented 2-manifold."""
+    """The mesh as a manifold3d solid in double precision; its `status()` is an error unless the mesh is an oriented 2-manifold."""
     return manifold3d.Manifold(manifold3d.Mesh64(mesh.vertices, mesh.faces.astype(np.uint64)))
 
 
@@ -68,9 +80,9 @@ def mesh_from_solid(solid: manifold3d.Manifold) -> TriangleMesh:
 
 
 def convex_hull(points: Floats) -> TriangleMesh | None:
-    """The convex hull of points (N, 3), made of some of them; None where they lie in one plane.
+    """Convex hull of points (N, 3); None if they are coplanar.
 
-    manifold3d is the faster, but among points that nearly lie in one plane it now and then leaves a dent or a fold. Then Qhull does it.
+    For nearly coplanar points manifold3d, the faster library, sometimes returns a hull with a dent or fold; Qhull replaces that hull.
     """
     hull = manifold3d.Manifold.hull_points(points)
     if hull.volume() <= 0:
@@ -80,10 +92,10 @@ def convex_hull(points: Floats) -> TriangleMesh | None:
 
 
 def _is_convex(mesh: TriangleMesh) -> bool:
-    """Whether no vertex lies before a face; slivers, whose normals are not to be trusted, are not asked."""
+    """Whether no vertex lies in front of a face. Slivers are skipped: their normals are unreliable."""
     triangles = mesh.vertices[mesh.faces]
     crosses = face_crosses(triangles)
-    size = float(extents(mesh).max())
+    size = longest_side(mesh)
     lengths = np.linalg.norm(crosses, axis=1)
     sound = lengths > 1e-9 * size**2
     heights = mesh.vertices @ crosses[sound].T - np.einsum("fi,fi->f", crosses[sound], triangles[sound, 0])
@@ -92,31 +104,32 @@ def _is_convex(mesh: TriangleMesh) -> bool:
 
 def _qhull(points: Floats) -> TriangleMesh:
     hull = ConvexHull(points)
-    triangles = points[hull.simplices]
-    inwards = np.einsum("fi,fi->f", face_crosses(triangles), hull.equations[:, :3]) < 0
-    faces = np.where(inwards[:, None], hull.simplices[:, ::-1], hull.simplices)
-    used, index = np.unique(faces, return_inverse=True)
-    return triangle_mesh(points[used], index.reshape(-1, 3))
+    inwards = np.einsum("fi,fi->f", face_crosses(points[hull.simplices]), hull.equations[:, :3]) < 0
+    return submesh(points, np.where(inwards[:, None], hull.simplices[:, ::-1], hull.simplices))
 
 
 def bounds(mesh: TriangleMesh) -> Floats:
-    """Lowest and highest corner of the axis-aligned box around the vertices, (2, 3) m."""
+    """(2, 3) m lowest and highest corner of the axis-aligned bounding box."""
     return np.stack([mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)])
 
 
 def extents(mesh: TriangleMesh) -> Floats:
-    """Edge lengths of the axis-aligned box around the vertices, (3,) m."""
-    low, high = bounds(mesh)
-    return np.asarray(high - low)
+    """(3,) m side lengths of the axis-aligned bounding box."""
+    return np.asarray(np.ptp(mesh.vertices, axis=0))
+
+
+def longest_side(mesh: TriangleMesh) -> float:
+    """Longest side of the axis-aligned bounding box, m: the size of an object."""
+    return float(extents(mesh).max())
 
 
 def directed_edges(faces: NDArray[np.integer]) -> NDArray[np.int64]:
-    """The edges of every face in its winding's order, (F, 3, 2) vertex indices."""
+    """(F, 3, 2) vertex indices of the edges of faces (F, 3), in winding order."""
     return np.stack([faces, np.roll(faces, -1, axis=1)], axis=-1).astype(np.int64)
 
 
 def is_closed(mesh: TriangleMesh) -> bool:
-    """Whether every directed edge is answered by as many opposite ones, so that inside and outside are defined."""
+    """Whether every directed edge has as many opposite edges, so that inside and outside are defined."""
     edges = directed_edges(mesh.faces).reshape(-1, 2)
     stride = len(mesh.vertices)
     forward = np.sort(edges[:, 0] * stride + edges[:, 1])
@@ -125,18 +138,23 @@ def is_closed(mesh: TriangleMesh) -> bool:
 
 
 def signed_volume(mesh: TriangleMesh) -> float:
-    """Volume of a closed mesh, m³; negative where its normals point inwards."""
+    """Volume of a closed mesh, m³; negative for inward normals."""
     corners = mesh.vertices[mesh.faces] - bounds(mesh).mean(axis=0)
     return float(np.linalg.det(corners).sum() / 6)
 
 
+def centroids(triangles: Floats) -> Floats:
+    """(T, 3) m centroids of triangles (T, 3, 3)."""
+    return np.asarray((triangles[:, 0] + triangles[:, 1] + triangles[:, 2]) / 3)
+
+
 def face_crosses(triangles: Floats) -> Floats:
-    """The normals of triangles (T, 3, 3), twice their areas long, (T, 3)."""
+    """(T, 3) m² normals of triangles (T, 3, 3) with a length of twice the area."""
     return cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
 
 
 def cross(one: Floats, other: Floats) -> Floats:
-    """The cross products of vectors (N, 3), (N, 3). NumPy's own takes several times as long for a few hundred of them."""
+    """(N, 3) cross products of vectors (N, 3) and (N, 3). np.cross takes several times as long for a few hundred vectors."""
     return np.stack(_cross_columns(one, other), axis=1)
 
 
@@ -146,28 +164,28 @@ def _cross_columns(one: Floats, other: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def face_areas(triangles: Floats) -> Floats:
-    """The areas of triangles (T, 3, 3), m², (T,)."""
+    """(T,) m² areas of triangles (T, 3, 3)."""
     x, y, z = _cross_columns(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
     return np.asarray(np.sqrt(x * x + y * y + z * z) / 2)
 
 
 def face_normals(triangles: Floats) -> Floats:
-    """The unit normals of triangles (T, 3, 3), (T, 3); zero for triangles without area."""
+    """(T, 3) unit normals of triangles (T, 3, 3); zero for triangles of zero area."""
     crosses = face_crosses(triangles)
     lengths = np.linalg.norm(crosses, axis=1, keepdims=True)
     return np.asarray(np.divide(crosses, lengths, out=np.zeros_like(crosses), where=lengths > 0))
 
 
 def surface_area(mesh: TriangleMesh) -> float:
-    """m²."""
+    """Surface area, m²."""
     return float(face_areas(mesh.vertices[mesh.faces]).sum())
 
 
 def winding_number(mesh: TriangleMesh, points: Floats) -> NDArray[np.int64]:
-    """How often a closed mesh winds around points (N, 3) off its surface: 1 inside, 0 outside, -1 inside a mesh with normals inwards, (N,).
+    """(N,) winding number of a closed mesh around points (N, 3) off its surface: 1 inside, 0 outside, -1 inside inward normals.
 
-    The faces that a ray along z leaves through less those it enters by. Rays through edges and corners count right as well: the two faces
-    at an edge agree, to the last bit, on which side of it the ray passes.
+    Counts the faces through which a ray along +z leaves, minus the faces through which it enters. Rays through edges and corners count
+    correctly: both faces of an edge compute the same sign for the side on which the ray passes.
     """
     triangles = mesh.vertices[mesh.faces]
     low, high = triangles[..., :2].min(axis=1), triangles[..., :2].max(axis=1)
@@ -175,14 +193,14 @@ def winding_number(mesh: TriangleMesh, points: Floats) -> NDArray[np.int64]:
     for index, (x, y, z) in enumerate(points):
         near = (low[:, 0] <= x) & (x <= high[:, 0]) & (low[:, 1] <= y) & (y <= high[:, 1])
         a, b, c = (triangles[near] - (x, y, z)).swapaxes(0, 1)
-        side = _crossing(a, b) + _crossing(b, c) + _crossing(c, a)  # 1 or -1 where the ray's line leaves or enters through the face
+        side = _crossing(a, b) + _crossing(b, c) + _crossing(c, a)  # 1 or -1: the ray's line leaves or enters through the face
         ahead = np.einsum("fi,fi->f", a, cross(b, c)) * side > 0
         turns[index] = side[ahead].sum()
     return turns
 
 
 def _crossing(start: Floats, end: Floats) -> NDArray[np.int64]:
-    """Whether edges from (E, 3) to (E, 3), seen along z, cross the x axis right of the origin: 1 upwards, -1 downwards, else 0."""
+    """(E,) whether edges from (E, 3) to (E, 3), seen along z, cross the positive x axis: 1 upwards, -1 downwards, 0 not at all."""
     turn = start[:, 0] * end[:, 1] - end[:, 0] * start[:, 1]
     upwards, downwards = (start[:, 1] <= 0) & (end[:, 1] > 0), (end[:, 1] <= 0) & (start[:, 1] > 0)
     return (upwards & (turn > 0)).astype(np.int64) - (downwards & (turn < 0))
@@ -190,7 +208,7 @@ def _crossing(start: Floats, end: Floats) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, eq=False)
 class MassProperties:
-    """Volume (m³), centre of mass (3,) m and inertia (3, 3) m² about it for a mass of 1 kg, at uniform density."""
+    """Mass properties at uniform density: volume (m³), centre of mass (3,) m, inertia (3, 3) m² about it per kg of mass."""
 
     volume: float
     center_of_mass: Floats
@@ -198,7 +216,7 @@ class MassProperties:
 
 
 def mass_properties(mesh: TriangleMesh) -> MassProperties:
-    """Mass properties of a closed mesh, as the sum over the tetrahedra that its faces make with a point.
+    """Mass properties of a closed mesh: the sum over the tetrahedra of its faces and one common point o.
 
     The second moment of a tetrahedron (a, b, c, o) of volume v about o is v/20 (aaᵀ + bbᵀ + ccᵀ + ssᵀ), s = a + b + c.
     """
@@ -234,15 +252,15 @@ def convex_object(name: str, mesh: TriangleMesh) -> TargetObject:
 
 
 def polygon_normal(corners: Floats) -> Floats:
-    """Newell's normal of a closed polygon (n, 3): its length is twice the polygon's area."""
+    """(3,) m² normal of a closed polygon (n, 3) by Newell's method; its length is twice the area."""
     return np.asarray(np.cross(corners, np.roll(corners, -1, axis=0)).sum(axis=0))
 
 
 def triangulate_polygons(loops: list[Floats]) -> Ints:
-    """Triangles (T, 3) that fill polygons of one plane, given as loops (n, 3) of corners; indices count through all loops.
+    """Triangles (T, 3) that fill coplanar polygons, given as corner loops (n, 3); indices count through all loops.
 
-    A loop that runs the other way round is a hole. Every edge of a loop comes out once, in the loop's direction, so that the
-    triangles close the gap that the loops bound, even where a loop is not quite flat or crosses itself.
+    A loop in the opposite direction is a hole. Every loop edge belongs to one triangle, in the loop's direction, so the triangles close
+    the surface even for loops that are not quite flat or that cross themselves.
     """
     normal = np.sum([polygon_normal(loop) for loop in loops], axis=0)
     axis = int(np.abs(normal).argmax())
@@ -253,54 +271,40 @@ def triangulate_polygons(loops: list[Floats]) -> Ints:
     return np.asarray(manifold3d.triangulate(flat), np.int32).reshape(-1, 3)
 
 
-THINNEST = 1e-6
-"""Thickness of a piece as a share of the object's size, below which it is rounding and no part of the object: a physics engine makes no
-hull of it. The thinnest pieces of real objects are thousands of times as thick."""
-
-
-def without_slivers(pieces: tuple[TriangleMesh, ...], size: float) -> tuple[TriangleMesh, ...]:
-    """The pieces of an object of this size (m) that have a thickness; all of them where none has."""
-    thick = tuple(piece for piece in pieces if thickness(piece) > THINNEST * size)
-    return thick or pieces
-
-
-def thickness(piece: TriangleMesh) -> float:
-    """m between the planes across the direction in which the vertices spread least (the last principal axis)."""
-    spread = piece.vertices - piece.vertices.mean(axis=0)
-    across = np.linalg.svd(spread, full_matrices=False)[2][-1]
-    return float(np.ptp(spread @ across))
-
-
-ALIKE = 1e-6
-"""Points whose distances differ by less than this share are equally far: the first of them is taken, whatever rounding says."""
-DECIMALS = 9
-"""Decimals (nm) of coordinates in an own frame: rounding hides which frame they came from."""
+ALIKE = 1e-6  # Relative difference below which two distances are equal; the first point wins, independent of rounding
+DECIMALS = 9  # Decimals (nm) of compared numbers and of coordinates in an own frame, so that rounding errors cannot decide
 
 
 def pose_in_own_frame(points: Floats, origin: Floats) -> Floats:
-    """(4, 4): the frame in which points (P, 3) m are given, in the points' own frame.
+    """(4, 4) pose of the frame of points (P, 3) m in their own frame, which is the same for the same shape in any file frame.
 
-    That has its origin at `origin` (3,) m, its x axis towards the farthest point and its y axis, at a right angle, towards the point
-    farthest from that axis. Where symmetry leaves a choice, the order of the points decides. A rigid motion of points and origin changes
-    nothing but the last bits of what is then found in the own frame, which `in_own_frame` rounds away.
+    The own frame has its origin at `origin` (3,) m, its x axis towards the farthest point and its y axis, perpendicular to x, towards the
+    point farthest from the x axis. The order of the points breaks ties. A rigid motion of points and origin changes the coordinates in
+    the own frame by rounding errors only, which `in_own_frame` removes.
     """
     from_origin = points - origin
-    x = farthest_direction(from_origin, otherwise=np.array([1.0, 0.0, 0.0]))
-    across = from_origin - np.outer(from_origin @ x, x)
-    y = farthest_direction(across, otherwise=np.eye(3)[np.abs(x).argmin()])
-    z = np.cross(x, y)
-    z /= np.linalg.norm(z)
-    turn = np.stack([x, np.cross(z, x), z])
+    x = _farthest_direction(from_origin, otherwise=np.array([1.0, 0.0, 0.0]))
+    turn = np.stack([x, *perpendicular_axes(x, from_origin)])
     return pose(turn, -turn @ origin)
 
 
 def in_own_frame(points_in_own_frame: Floats) -> Floats:
-    """Coordinates as they are used: rounded to DECIMALS."""
+    """The coordinates rounded to DECIMALS; minus zero becomes zero."""
     return np.round(points_in_own_frame, DECIMALS) + 0.0
 
 
-def farthest_direction(points: Floats, *, otherwise: Floats) -> Floats:
-    """The unit vector (3,) towards the point (P, 3) farthest from the origin, the first of those ALIKE; `otherwise` where all are there."""
+def perpendicular_axes(x: Floats, points: Floats) -> tuple[Floats, Floats]:
+    """Unit vectors y and z (3,) that complete a unit vector x (3,) to a right-handed frame; y points to the point (P, 3) farthest from
+    the x axis."""
+    across = points - np.outer(points @ x, x)
+    y = _farthest_direction(across, otherwise=np.eye(3)[np.abs(x).argmin()])
+    z = np.cross(x, y)
+    z /= np.linalg.norm(z)
+    return np.cross(z, x), z
+
+
+def _farthest_direction(points: Floats, *, otherwise: Floats) -> Floats:
+    """(3,) unit vector to the point (P, 3) farthest from the origin, the first of ALIKE ones; `otherwise` if all points are the origin."""
     distance = np.linalg.norm(points, axis=1)
     farthest = distance.max(initial=0.0)
     if not farthest > 0.0:

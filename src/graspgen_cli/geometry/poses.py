@@ -1,4 +1,4 @@
-"""Rigid transforms as 4 x 4 matrices, and the one place where quaternions are made and reordered."""
+"""Rigid transforms as 4 x 4 matrices, and all conversions of quaternions."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from scipy.spatial.transform import Rotation
 
 from graspgen_cli.records import Floats
 
-DECIMALS = 8
-"""Poses are rounded to this many decimals (10 nm) before they are tested, so that what is tested is what the files hold."""
-
+DECIMALS = 8  # Decimals (10 nm) of poses, rounded before the collision test: the tested pose is the pose in the file
 STABLE_DECIMALS = 11
-"""Decimals of what enters a simulation. The last bits of a sum differ between processors; a trial would carry them to its end."""
+"""Decimals of the numbers that enter a simulation. The last bits of a sum differ between processors, and a trial would amplify them."""
 
 
 def stable(values: Floats) -> Floats:
-    """Values rounded to STABLE_DECIMALS, the same on every processor but for the rarest ties."""
+    """Values rounded to STABLE_DECIMALS: equal on every processor, except for rare ties. Minus zero becomes zero."""
     return np.round(values, STABLE_DECIMALS) + 0.0
 
 
@@ -36,14 +34,14 @@ def inverse(poses: Floats) -> Floats:
 
 
 def about(center: Floats, motion: Floats) -> Floats:
-    """(N, 4, 4) motions about centres (N, 3)."""
+    """(N, 4, 4) motions (N, 4, 4) applied about centres (N, 3)."""
     there = pose(np.eye(3), center)
     moved: Floats = there @ motion @ inverse(there)
     return moved
 
 
 def transform_points(poses: Floats, points: Floats) -> Floats:
-    """Points (..., P, 3) taken by poses (..., 4, 4)."""
+    """Points (..., P, 3) transformed by poses (..., 4, 4)."""
     return points @ np.swapaxes(poses[..., :3, :3], -1, -2) + poses[..., None, :3, 3]
 
 
@@ -53,7 +51,7 @@ def rounded(poses: Floats) -> Floats:
 
 
 def quaternion_wxyz(rotation: Floats) -> Floats:
-    """Unit quaternions (N, 4), scalar first as MuJoCo keeps them, of rotations (N, 3, 3)."""
+    """Unit quaternions (N, 4), scalar first as in MuJoCo, of rotations (N, 3, 3)."""
     return np.roll(Rotation.from_matrix(rotation).as_quat(), 1, axis=-1)
 
 
@@ -63,17 +61,17 @@ def rotation_from_wxyz(quaternion: Floats) -> Floats:
 
 
 def rotation_angle(rotation: Floats) -> Floats:
-    """Angles (N,) rad of rotations (N, 3, 3), accurate near zero and near a half turn (Rotation vector norm)."""
+    """(N,) rad angles of rotations (N, 3, 3), accurate near 0 and near pi."""
     return np.linalg.norm(Rotation.from_matrix(rotation).as_rotvec(), axis=-1)
 
 
 def is_rotation(matrices: Floats, tolerance: float = 1e-4) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """(N,) whether the upper left 3 x 3 of poses (N, 4, 4) is a rotation and the last row is 0 0 0 1."""
+    """(N,) whether poses (N, 4, 4) are rigid: a rotation in the upper left 3 x 3, a finite translation, the last row 0 0 0 1."""
     row = np.ascontiguousarray(np.moveaxis(matrices, 0, -1))  # (4, 4, N): row[i, j] is one entry of every pose
     a, b, c = row[:3, :3]
     with np.errstate(invalid="ignore", over="ignore"):
         skew = [np.abs((left * right).sum(axis=0) - (left is right)) for left, right in ((a, a), (a, b), (a, c), (b, b), (b, c), (c, c))]
-        # What is not finite is not smaller than the tolerance.
+        # NaN fails every comparison.
         near = [error < tolerance for error in (*skew, *np.abs(row[3] - [[0.0], [0.0], [0.0], [1.0]]))]
         normal = (a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0])
         right_handed = normal[0] * c[0] + normal[1] * c[1] + normal[2] * c[2] > 0

@@ -1,141 +1,223 @@
-"""Which faces of a mesh a gripper that comes from outside can touch."""
+"""The faces of a mesh that a gripper can touch from outside. Every approximation errs on the side of touch.
+
+`FreeSpace` holds grid nodes where the centre of a ball from outside can be; `TouchTest` looks from the nodes at the faces.
+"""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation, label
 from scipy.spatial import cKDTree
 
 from graspgen_cli.geometry.finger_reach import FingerReach
-from graspgen_cli.geometry.gaps import spread_points
-from graspgen_cli.geometry.meshes import extents, face_normals
-from graspgen_cli.geometry.open_air import OpenAir, open_air
+from graspgen_cli.geometry.gaps import sample_surface
+from graspgen_cli.geometry.meshes import bounds, centroids, extents, face_areas, face_normals
 from graspgen_cli.geometry.rays import RayCaster
 from graspgen_cli.records import Floats, TriangleMesh
 
-LOOKS = 500
-"""Points of the surface that look for the sky."""
-DIRECTIONS = (6, 24, 200)
-"""In which they look: those that do not see it in a few, in more."""
-HIDDEN = 0.03
-"""Share of the points that must not see it for anything to be looked into."""
-LIFTED = 1e-5
-"""Share of the object's size from which rays begin off the surface."""
-NEAREST = 6
-"""Nodes near a face that are tried first: most faces are seen from one of them."""
-FINENESS = (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)
-"""Shares of the range to which faces are divided in turn, where the turn before could not tell."""
-HIT = 1 - 1e-3
-"""Share of the way to a face that has to be free for the face to be seen."""
-RING = 0.7
-"""Share of a cone's width at which rays around its axis begin."""
+FINEST = 3.0  # Grid spacings per ball radius, where the number of nodes allows
+COARSEST = 1.65  # Fewest grid spacings per ball radius: on a coarser grid balls would pass through a sheet
+MOST_NODES = 4_000_000
+MOST_SAMPLES = 1_000_000
+HALF_DIAGONAL = np.sqrt(3) / 2  # Largest distance from a point to the nearest grid node, in spacings
+BODY_CENTRED = np.sqrt(5) / 2  # The same for the nodes with coordinates all even or all odd, a quarter of the grid
+ROUNDING = 1e-9  # m: a node this little behind a plane counts as in the plane
+_SLANT = np.sqrt(1.25)
+
+LOOKS = 500  # Surface points tested for a view to the outside
+DIRECTIONS = (6, 24, 200)  # Numbers of directions to look in, in turn; points that see the outside drop out
+HIDDEN = 0.03  # Share of hidden points below which nothing counts as hidden
+LIFTED = 1e-5  # Offset of ray origins from the surface as a share of the object's size
+NEAREST = 6  # Nearest nodes that are tried first: most faces are visible from one of them
+FINENESS = (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)  # radii, as shares of the range, to which undecided triangles are subdivided in turn
+HIT = 1 - 1e-3  # Share of the way to a face that must be free
+RING = 0.7  # Distance of the outer rays from a cone's axis as a share of the cone's radius
 _AROUND = [(0.0, 0.0)] + [(np.cos(turn), np.sin(turn)) for turn in np.arange(6) * np.pi / 3]
-MOST_LOOKS = 1_000_000
-"""At a time; where it would take more, what is not settled counts as touched."""
-AT_ONCE = 256
+MOST_LOOKS = 1_000_000  # Most looks at a time; with more, undecided faces count as touched
+AT_ONCE = 256  # Triangles per batch
+
+
+@dataclass(frozen=True, eq=False)
+class FreeSpace:
+    """Nodes (N, 3) m of a body-centred cubic lattice: every position of a centre of a ball from outside has a node within `near` (m)."""
+
+    nodes: Floats
+    near: float
+
+
+def free_space(mesh: TriangleMesh, radius: float, margin: float) -> FreeSpace | None:
+    """The space around a mesh, up to `margin` (m) from its box, that balls of a radius (m) reach from outside; None for too fine a grid.
+
+    The node nearest to a ball's centre is at most half a cell's diagonal closer to the surface than the radius, and neighbouring centres
+    have neighbouring nodes. The surface is represented by samples, which are never closer than the surface.
+    """
+    low, high = bounds(mesh) + np.array([[-1.0], [1.0]]) * margin
+    triangles = mesh.vertices[mesh.faces]
+    spacing = max(
+        radius / FINEST,
+        float(np.prod(high - low) / MOST_NODES) ** (1 / 3),
+        float(2 * face_areas(triangles).sum() / MOST_SAMPLES) ** (1 / 2),
+    )
+    if spacing > radius / COARSEST:
+        return None
+    shape = np.ceil((high - low) / spacing).astype(np.intp) + 2
+    origin = low - spacing / 2
+    samples, near = cover_points(triangles, spacing), spacing * BODY_CENTRED
+    labels = label(~_closer(samples, origin, spacing, shape, radius - spacing * HALF_DIAGONAL))[0]
+    beside = binary_dilation(labels == labels[0, 0, 0], np.ones((3, 3, 3), np.bool_))
+    beside &= ~_closer(samples, origin, spacing, shape, radius - near)
+    even, odd = (np.argwhere(beside[start::2, start::2, start::2]) * 2 * spacing + origin + start * spacing for start in (0, 1))
+    return FreeSpace(np.concatenate([even, odd]), near)
+
+
+def cover_points(triangles: Floats, radius: float) -> Floats:
+    """Points (N, 3) of triangles (T, 3, 3), such that every point of a triangle has one of its points within `radius` (m).
+
+    The points lie in rows parallel to the longest side, each in the middle of a piece of its row.
+    """
+    step = radius / _SLANT
+    start, end, top = _from_longest_side(triangles)
+    base = np.linalg.norm(end - start, axis=1)
+    height = np.divide(2 * face_areas(triangles), base, out=np.zeros_like(base), where=base > 0)
+    rows = np.maximum(1, np.ceil(height / step)).astype(np.intp)
+    of_row = np.repeat(np.arange(len(triangles)), rows)
+    up = _counted(rows) / rows[of_row]
+    points = np.maximum(1, np.ceil(base[of_row] * (1 - up) / step)).astype(np.intp)
+    row = np.repeat(np.arange(len(of_row)), points)
+    owner, up, along = of_row[row], up[row, None], ((_counted(points) + 0.5) / points[row])[:, None]
+    return np.asarray((1 - up) * ((1 - along) * start[owner] + along * end[owner]) + up * top[owner])
+
+
+def _counted(numbers: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The ranges 0, 1, … below each number, concatenated."""
+    return np.arange(numbers.sum()) - np.repeat(np.cumsum(numbers) - numbers, numbers)
+
+
+def _closer(samples: Floats, origin: Floats, spacing: float, shape: NDArray[np.intp], radius: float) -> NDArray[np.bool_]:
+    """Mask of the nodes of a grid closer than a radius (m) to any of the samples (N, 3)."""
+    place = (samples - origin) / spacing
+    cell = np.floor(place).astype(np.intp)
+    inside = (place - cell).astype(np.float32)
+    strides = np.array([shape[1] * shape[2], shape[2], 1])
+    flat = cell @ strides
+    near = np.zeros(int(np.prod(shape)), np.bool_)
+    reach = radius / spacing
+    steps = np.arange(-int(reach) - 1, int(reach) + 3)
+    squares = [(steps[:, None].astype(np.float32) - inside[:, axis]) ** 2 for axis in range(3)]
+    for i, j, k in itertools.product(range(len(steps)), repeat=3):
+        offset = steps[[i, j, k]]
+        if np.linalg.norm(np.maximum(np.maximum(-offset, offset - 1), 0)) >= reach:
+            continue
+        close = squares[0][i] + squares[1][j] + squares[2][k] < reach**2
+        near[flat[close] + offset @ strides] = True
+    return near.reshape(tuple(shape))
 
 
 def has_hidden_parts(mesh: TriangleMesh, rays: RayCaster) -> bool:
-    """Whether points of the surface, more than a few, see no sky: cheap, and only good for leaving an object as it is."""
+    """Whether more than a few surface points see no way to the outside. A cheap test that can only rule out hidden parts."""
     triangles = mesh.vertices[mesh.faces]
     far = 2 * float(np.linalg.norm(extents(mesh)))
-    points, face = spread_points(triangles, LOOKS)
+    points, face = sample_surface(triangles, LOOKS)
     normal = face_normals(triangles)[face]
     hidden = np.arange(LOOKS)
     for count in DIRECTIONS:
-        hidden = hidden[~_sees_sky(points[hidden], normal[hidden], count, far, rays)]
+        hidden = hidden[~_sees_outside(points[hidden], normal[hidden], count, far, rays)]
         if len(hidden) < HIDDEN * LOOKS:
             return False
     return True
 
 
-def _sees_sky(points: Floats, normal: Floats, count: int, far: float, rays: RayCaster) -> NDArray[np.bool_]:
-    """(N,) whether points (N, 3) of a surface with normals (N, 3) see past `far` (m) in one of a number of directions."""
-    toward = _sphere(count)
+def _sees_outside(points: Floats, normal: Floats, count: int, far: float, rays: RayCaster) -> NDArray[np.bool_]:
+    """(N,) whether surface points (N, 3) with normals (N, 3) see past `far` (m) in one of `count` directions."""
+    toward = _sphere_directions(count)
     outwards = np.where((normal @ toward.T)[..., None] < 0, -toward, toward).reshape(-1, 3)
     origin = np.repeat(points + normal * LIFTED * far, count, axis=0)
-    met = rays.between(origin, origin + outwards * far).reshape(-1, count)
+    met = rays.first_between(origin, origin + outwards * far).reshape(-1, count)
     return np.asarray((met < 0).any(axis=1))
 
 
-def _sphere(count: int) -> Floats:
-    """Directions (count, 3) spread over the sphere along a spiral of the golden angle."""
+def _sphere_directions(count: int) -> Floats:
+    """Unit vectors (count, 3) evenly distributed over the sphere along a golden-angle spiral."""
     height = 1 - (2 * np.arange(count) + 1) / count
     angle = np.arange(count) * np.pi * (3 - np.sqrt(5))
     return np.stack([np.sqrt(1 - height**2) * np.cos(angle), np.sqrt(1 - height**2) * np.sin(angle), height], axis=1)
 
 
 class TouchTest:
-    """Tells what of a closed mesh the parts of a gripper can touch; what it cannot tell, they can.
+    """Tests which triangles the parts of a gripper can touch; undecided triangles count as touched.
 
-    A part that touches the point x has the centre e of a ball of `reach.clearance` within `reach.length` of x, and e got there through open
-    air. The part is convex, so the cone of x and that ball is free of the mesh: a node of the air near e lies in it, sees x, and sees a
-    point at a distance r of x up to a little before that. It lies in front of a face that x is in.
+    A part that touches a point x contains a ball of radius `reach.clearance`, with its centre within `reach.length` of x, in free space.
+    The part is convex, so the cone of x and the ball is free of the mesh. The node nearest to the centre, and a smaller ball around the
+    node, lie in the cone: the node is in front of the face of x and sees x.
     """
 
-    def __init__(self, mesh: TriangleMesh, reach: FingerReach, air: OpenAir) -> None:
+    def __init__(self, mesh: TriangleMesh, reach: FingerReach, space: FreeSpace) -> None:
         self.mesh = mesh
-        self._rays, self._air = RayCaster(mesh), air
-        self._tree = cKDTree(air.nodes)
-        self._range = reach.length + air.near
-        self._width = reach.clearance - air.near
-        """m: radius of a ball around that node that lies in the cone."""
+        self._rays, self._space = RayCaster(mesh), space
+        self._tree = cKDTree(space.nodes)
+        self._range = reach.length + space.near
+        self._width = reach.clearance - space.near
+        """m: radius of the ball around the node."""
 
     @staticmethod
     def of(mesh: TriangleMesh, reach: FingerReach) -> TouchTest | None:
-        """For a mesh; None where it is too large for the gripper's clearance."""
-        air = open_air(mesh, reach.clearance, reach.length + reach.clearance)
-        return None if air is None else TouchTest(mesh, reach, air)
+        """For a closed mesh; None for a mesh too large for the gripper's clearance."""
+        space = free_space(mesh, reach.clearance, reach.length + reach.clearance)
+        return None if space is None else TouchTest(mesh, reach, space)
 
     def faces(self) -> NDArray[np.bool_]:
-        """(F,) which faces of the mesh can be touched."""
+        """(F,) whether each face of the mesh can be touched."""
         triangles = self.mesh.vertices[self.mesh.faces]
         normals, touched = face_normals(triangles), np.zeros(len(triangles), np.bool_)
         corners, face = triangles, np.arange(len(triangles))
         for share in (np.inf, FINENESS[0]):
-            corners, of = halved(corners[~touched[face]], self._range * share)
+            corners, of = subdivide(corners[~touched[face]], self._range * share)
             face = face[~touched[face]][of]
             touched[face[self._seen_from_nearest(corners, normals[face])]] = True
         left = ~touched[face]
         self._look(corners[left], face[left], normals[face[left]], touched)
         return touched
 
-    def any_seen_in_the_middle(self, triangles: Floats) -> bool:
-        """Whether the middle of one of triangles (T, 3, 3), not of the mesh, is seen from one of the nodes nearest to it."""
+    def any_centroid_seen(self, triangles: Floats) -> bool:
+        """Whether the centroid of one of other triangles (T, 3, 3) is seen from one of its nearest nodes."""
         return bool(self._seen_from_nearest(triangles, np.zeros((len(triangles), 3))).any())
 
     def any_touched(self, triangles: Floats) -> bool:
-        """Whether a part can get to one of triangles (T, 3, 3), not of the mesh, from either side."""
+        """Whether a part can reach one of other triangles (T, 3, 3), from either side."""
         touched = np.zeros(1, np.bool_)
         self._look(triangles, np.zeros(len(triangles), np.intp), np.zeros((len(triangles), 3)), touched)
         return bool(touched[0])
 
     def _seen_from_nearest(self, corners: Floats, normal: Floats) -> NDArray[np.bool_]:
-        """(T,) whether the middle of triangles (T, 3, 3) is seen from one of the nodes nearest to it: most are."""
-        distance, near = self._tree.query(_middle(corners), NEAREST, distance_upper_bound=self._range)
+        """(T,) whether the centroid of triangles (T, 3, 3) is seen from one of its nearest nodes."""
+        distance, near = self._tree.query(centroids(corners), NEAREST, distance_upper_bound=self._range)
         index, rank = np.nonzero(np.isfinite(distance))
-        looks = _Looks(corners[index], index, self._air.nodes[near[index, rank]])
-        looks = looks[looks.before(normal[index])]
+        looks = _Looks(corners[index], index, self._space.nodes[near[index, rank]])
+        looks = looks[looks.in_front(normal[index])]
         seen = np.zeros(len(corners), np.bool_)
         seen[looks.owner[self._sees(looks)]] = True
         return seen
 
     def _look(self, corners: Floats, owner: NDArray[np.intp], normal: Floats, touched: NDArray[np.bool_]) -> None:
-        """Marks the owners of triangles (T, 3, 3) that any node may see that is before them and not too far from them."""
-        middle, radius = _middle(corners), _radius(corners)
+        """Marks the owners of triangles (T, 3, 3) that any node in front of them and within range may see."""
+        middle, radius = centroids(corners), _radii(corners)
         for start in range(0, len(corners), AT_ONCE):
             some = np.arange(start, min(start + AT_ONCE, len(corners)))
             some = some[~touched[owner[some]]]
-            index, node = self._air.before(middle[some], normal[some], self._range + float(radius[some].max(initial=0.0)))
-            self._settle(_Looks(corners[some[index]], owner[some[index]], node), touched)
+            near = self._tree.query_ball_point(middle[some], self._range + radius[some])
+            each = some[np.repeat(np.arange(len(some)), list(map(len, near)))]
+            looks = _Looks(corners[each], owner[each], self._space.nodes[np.concatenate([*near, []]).astype(np.intp)])
+            self._settle(looks[looks.in_front(normal[each])], touched)
 
     def _settle(self, looks: _Looks, touched: NDArray[np.bool_]) -> None:
-        """Marks the owners of what nodes may see: triangles are halved until there is no doubt, or they are fine."""
+        """Marks the owners of triangles that nodes may see, subdividing triangles until decided or fine."""
         for share in FINENESS:
-            looks = looks.halved(self._range * share)
+            looks = looks.subdivided(self._range * share)
             if len(looks.owner) > MOST_LOOKS:
                 break
             near = looks[looks.length <= self._range + looks.radius]
@@ -145,8 +227,8 @@ class TouchTest:
         touched[looks.owner] = True
 
     def _may_see(self, looks: _Looks) -> NDArray[np.bool_]:
-        """(P,) whether nodes may see something of triangles: not where one face lies between the node and all three corners, nor where the
-        cone to the middle ends too early."""
+        """(P,) whether nodes may see a point of triangles: not if one face hides all three corners, or the cone to the centroid is
+        blocked."""
         first, second, third = (self._hit(looks.node, looks.corners[:, corner]) for corner in range(3))
         may = (first < 0) | (first != second) | (first != third)
         some = looks[may]
@@ -154,14 +236,14 @@ class TouchTest:
         return may
 
     def _sees(self, looks: _Looks) -> NDArray[np.bool_]:
-        """(P,) whether cones between nodes and the middles of triangles are free, and no longer than they may be."""
+        """(P,) whether the cones between nodes and centroids are free and within range."""
         near = looks.length <= self._range
         near[near] = self._cone_is_free(looks[near], np.zeros(int(near.sum())))
         return near
 
     def _cone_is_free(self, looks: _Looks, radius: Floats) -> NDArray[np.bool_]:
-        """(P,) whether cones from nodes to points no farther than a radius (P,) from the middles of triangles may be free: looked at along
-        the axis and some lines around it, as far as all such cones hold them."""
+        """(P,) whether the cones from nodes to any point within a radius (P,) m of the centroids may be free: tests rays along the axis
+        and around it, up to the end of their common part."""
         left = np.arange(len(looks.owner))
         toward = looks.middle - looks.node
         aside = np.cross(toward, np.eye(3)[np.abs(toward).argmin(axis=1)])
@@ -171,19 +253,19 @@ class TouchTest:
             start = looks.node[left] + cosine * aside[left] + sine * other[left]
             width = self._width * (1 - RING * np.hypot(cosine, sine))
             end = start + (looks.middle[left] - start) * (HIT * width / (width + radius[left]))[:, None]
-            left = left[self._rays.between(start, end) < 0]
+            left = left[self._rays.first_between(start, end) < 0]
         free = np.zeros(len(looks.owner), np.bool_)
         free[left] = True
         return free
 
     def _hit(self, nodes: Floats, points: Floats) -> NDArray[np.int32]:
-        """(N,) the face between nodes (N, 3) and points (N, 3) of the surface; -1 where there is none."""
-        return self._rays.between(nodes, nodes + (points - nodes) * HIT)
+        """(N,) first face between nodes (N, 3) and surface points (N, 3); -1 for none."""
+        return self._rays.first_between(nodes, nodes + (points - nodes) * HIT)
 
 
 @dataclass(frozen=True, eq=False)
 class _Looks:
-    """From P nodes at as many triangles. corners: (P, 3, 3) m; owner: (P,) what each triangle is a part of; node: (P, 3) m."""
+    """P pairs of node and triangle. corners: (P, 3, 3) m; owner: (P,) index of what the triangle is a part of; node: (P, 3) m."""
 
     corners: Floats
     owner: NDArray[np.intp]
@@ -194,57 +276,54 @@ class _Looks:
 
     @cached_property
     def middle(self) -> Floats:
-        """(P, 3) m."""
-        return _middle(self.corners)
+        """(P, 3) m centroids."""
+        return centroids(self.corners)
 
     @cached_property
     def length(self) -> Floats:
-        """(P,) m, to the middle."""
+        """(P,) m distances from node to centroid."""
         return np.asarray(np.linalg.norm(self.node - self.middle, axis=1))
 
     @cached_property
     def radius(self) -> Floats:
-        """(P,) m."""
-        return _radius(self.corners)
+        """(P,) m radii of the triangles."""
+        return _radii(self.corners)
 
-    def before(self, normal: Floats) -> NDArray[np.bool_]:
-        """(P,) whether the nodes do not lie behind the triangles, whose normals (P, 3) are given."""
-        return np.asarray(np.einsum("ij,ij->i", self.node - self.middle, normal) >= 0)
+    def in_front(self, normal: Floats) -> NDArray[np.bool_]:
+        """(P,) whether the nodes are not behind the triangles, given their normals (P, 3)."""
+        return np.asarray(np.einsum("ij,ij->i", self.node - self.middle, normal) >= -ROUNDING)
 
-    def halved(self, limit: float) -> _Looks:
-        """At what the triangles are halved into, so that none has a radius above `limit` (m)."""
-        corners, of = halved(self.corners, limit)
+    def subdivided(self, limit: float) -> _Looks:
+        """The same nodes with the parts of their triangles, subdivided to a radius of at most `limit` (m)."""
+        corners, of = subdivide(self.corners, limit)
         return _Looks(corners, self.owner[of], self.node[of])
 
 
-def _middle(corners: Floats) -> Floats:
-    """(T, 3) m, of triangles (T, 3, 3)."""
-    return np.asarray((corners[:, 0] + corners[:, 1] + corners[:, 2]) / 3)
-
-
-def _radius(corners: Floats) -> Floats:
-    """(T,) m: no point of the triangles (T, 3, 3) is farther from their middles."""
-    from_middle = corners - _middle(corners)[:, None]
+def _radii(corners: Floats) -> Floats:
+    """(T,) m largest distance from the centroid of triangles (T, 3, 3)."""
+    from_middle = corners - centroids(corners)[:, None]
     squares = np.einsum("tki,tki->kt", from_middle, from_middle)
     return np.asarray(np.sqrt(np.maximum(np.maximum(squares[0], squares[1]), squares[2])))
 
 
-def halved(corners: Floats, limit: float) -> tuple[Floats, NDArray[np.intp]]:
-    """Triangles (T, 3, 3), those with a radius above `limit` (m) in halves across their longest side, again and again: (Q, 3, 3), and which
-    triangle each is a part of, (Q,)."""
+def subdivide(corners: Floats, limit: float) -> tuple[Floats, NDArray[np.intp]]:
+    """Parts (Q, 3, 3) of triangles (T, 3, 3), halved across their longest side until no radius is above `limit` (m), and the index of
+    each part's triangle, (Q,)."""
     done, parents, parent = [corners[:0]], [np.zeros(0, np.intp)], np.arange(len(corners))
     while len(corners):
-        large = _radius(corners) > limit
+        large = _radii(corners) > limit
         done.append(corners[~large])
         parents.append(parent[~large])
-        corners, parent = _halves(corners[large]), np.tile(parent[large], 2)
+        start, end, top = _from_longest_side(corners[large])
+        middle = (start + end) / 2
+        corners = np.concatenate([np.stack([start, middle, top], axis=1), np.stack([middle, end, top], axis=1)])
+        parent = np.tile(parent[large], 2)
     return np.concatenate(done), np.concatenate(parents)
 
 
-def _halves(corners: Floats) -> Floats:
-    """(2 T, 3, 3) the first halves of triangles (T, 3, 3), then the second."""
-    lengths = np.linalg.norm(np.roll(corners, -1, axis=1) - corners, axis=2)
-    first, every = lengths.argmax(axis=1), np.arange(len(corners))
-    start, end, top = (corners[every, (first + turn) % 3] for turn in range(3))
-    middle = (start + end) / 2
-    return np.concatenate([np.stack([start, middle, top], axis=1), np.stack([middle, end, top], axis=1)])
+def _from_longest_side(triangles: Floats) -> tuple[Floats, Floats, Floats]:
+    """Start and end of the longest side, and the opposite corner, (T, 3) m each, of triangles (T, 3, 3)."""
+    lengths = np.linalg.norm(np.roll(triangles, -1, axis=1) - triangles, axis=2)
+    first, every = lengths.argmax(axis=1), np.arange(len(triangles))
+    start, end, top = (triangles[every, (first + turn) % 3] for turn in range(3))
+    return start, end, top

@@ -18,8 +18,7 @@ from scipy.spatial.transform import Rotation
 
 from graspgen_cli.errors import OutputError, one_line
 from graspgen_cli.files import Placed, write_atomically
-from graspgen_cli.geometry.collision import moved
-from graspgen_cli.geometry.meshes import mesh_from_solid, solid_from_mesh
+from graspgen_cli.geometry.meshes import mesh_from_solid, solid_from_mesh, transform_mesh
 from graspgen_cli.geometry.poses import inverse, rotation_angle
 from graspgen_cli.records import Floats, Gripper, TriangleMesh
 
@@ -84,7 +83,7 @@ def graspgen_mesh(gripper: Gripper) -> TriangleMesh:
     solids = [solid_from_mesh(part) for part in parts_in_base(gripper, -1)]
     # Within the tolerance, touching faces are merged: the surface stays closed if a reader merges equal vertices.
     union = mesh_from_solid(manifold3d.Manifold.batch_boolean(solids, manifold3d.OpType.Add).set_tolerance(_TOLERANCE))
-    return moved(union, gripper.pose_base_in_graspgen @ gripper.pose_base_in_graspgen)
+    return transform_mesh(gripper.pose_base_in_graspgen @ gripper.pose_base_in_graspgen, union)
 
 
 def obj_text(mesh: TriangleMesh) -> str:
@@ -203,7 +202,7 @@ def finger_turn(gripper: Gripper) -> float:
 def parts_in_base(gripper: Gripper, opening: int) -> list[TriangleMesh]:
     """The collision parts of all bodies at an opening index, in the base's frame, m."""
     bodies = zip(gripper.pose_body_in_base[opening], gripper.collision_parts, strict=True)
-    return [moved(part, pose) for pose, parts in bodies for part in parts]
+    return [transform_mesh(pose, part) for pose, parts in bodies for part in parts]
 
 
 def contact_points(gripper: Gripper, opening: int) -> Floats:

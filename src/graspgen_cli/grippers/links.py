@@ -14,7 +14,7 @@ from scipy.spatial import ConvexHull, QhullError
 from graspgen_cli.errors import GripperError
 from graspgen_cli.geometry.cutting import CutLimits, cut
 from graspgen_cli.geometry.gaps import GapBound
-from graspgen_cli.geometry.merging import merge, share_out, single_groups
+from graspgen_cli.geometry.merging import dissolve_small, merge, single_groups
 from graspgen_cli.geometry.meshes import extents, face_crosses, is_closed, mesh_from_solid, signed_volume, solid_from_mesh, triangle_mesh
 from graspgen_cli.geometry.poses import inverse, quaternion_wxyz
 from graspgen_cli.grippers.model import Draft, Drive
@@ -274,7 +274,7 @@ def _convex_parts(mesh: TriangleMesh, *, convex: bool) -> tuple[tuple[TriangleMe
         return (hull,), "a very concave collision mesh is not closed: its convex hull is used instead"
     bound = GapBound(mesh_from_solid(solid), _LARGEST_GAP)
     groups = merge(single_groups(cut(solid, CutLimits(_CUT_GAP, _SMALLEST_PART, _MOST_PARTS), bound)), _LARGEST_GAP, bound)
-    parts = tuple(mesh_from_solid(group.part.hull) for group in share_out(groups, _LARGEST_GAP, bound))
+    parts = tuple(mesh_from_solid(group.part.hull) for group in dissolve_small(groups, _LARGEST_GAP, bound))
     return parts, f"a very concave collision mesh was cut into {len(parts)} convex parts"
 
 

@@ -14,8 +14,7 @@ import mujoco
 import numpy as np
 
 from graspgen_cli.errors import GripperError, one_line
-from graspgen_cli.geometry.collision import moved
-from graspgen_cli.geometry.meshes import face_normals, mesh_from_solid, solid_from_mesh
+from graspgen_cli.geometry.meshes import face_normals, mesh_from_solid, solid_from_mesh, transform_mesh
 from graspgen_cli.records import Floats, Gripper
 
 _WIDTHS = (0.005, 1.0)  # m: an opening width outside is in a wrong unit
@@ -86,7 +85,7 @@ def _axes_and_pads(gripper: Gripper) -> Iterator[str]:
 
 def _reach(gripper: Gripper, body: int) -> float:
     """Largest coordinate of an open gripper's body along the approach axis, m; -inf for a body without parts."""
-    corners = [moved(part, gripper.pose_body_in_base[-1, body]).vertices for part in gripper.collision_parts[body]]
+    corners = [transform_mesh(gripper.pose_body_in_base[-1, body], part).vertices for part in gripper.collision_parts[body]]
     return max((float((part @ gripper.approach_axis_in_base).max()) for part in corners), default=-np.inf)
 
 
@@ -156,7 +155,7 @@ def _openings(gripper: Gripper) -> list[int]:
 def _solid(gripper: Gripper, body: int, opening: int) -> manifold3d.Manifold:
     """Union of a body's parts at an opening index, in the base's frame."""
     pose = gripper.pose_body_in_base[opening, body]
-    solids = [solid_from_mesh(moved(part, pose)) for part in gripper.collision_parts[body]]
+    solids = [solid_from_mesh(transform_mesh(pose, part)) for part in gripper.collision_parts[body]]
     return manifold3d.Manifold.batch_boolean(solids, manifold3d.OpType.Add)
 
 

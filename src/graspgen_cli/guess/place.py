@@ -8,7 +8,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from graspgen_cli.geometry.collision import GripperShape, ObjectShape, in_collision, meet, one_contains_other, surfaces_touch
+from graspgen_cli.geometry.collision import GripperShape, ObjectShape, in_collision, meet, one_contains_other
 from graspgen_cli.geometry.poses import pose, rounded, transform_points
 from graspgen_cli.guess.proposals import Proposals
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Outcome
@@ -90,7 +90,7 @@ def place(shape: ObjectShape, gripper_shape: GripperShape, proposals: Proposals,
         rows, positions = frame.positions(left, n, standoff)
         tried = pose(frame.rotation[rows], positions)
         free = _not_refuted(shape, gripper_shape, base, k, rows, tried)
-        free = np.array([i for i in free if not surfaces_touch(shape, gripper_shape.whole(k), tried[i])], np.intp)
+        free = np.array([i for i in free if not shape.surface.meets(gripper_shape.whole(k), tried[i])], np.intp)
         verdict[rows[free]], chosen[rows[free]], poses[rows[free]] = Verdict.FREE, n, tried[free]
         left = left[verdict[left] != Verdict.FREE]
     opening = np.asarray(openings)[chosen]

@@ -1,6 +1,7 @@
-"""Mesh files to triangles, in the frame and with the transforms that GraspGen's trainer sees.
+"""Triangles of mesh files, in the frame and with the node transforms that GraspGen's trainer sees.
 
-The trainer calls ``trimesh.load(file)``, dumps and concatenates a scene, and scales the result; so do we, without touching vertices.
+The trainer calls ``trimesh.load(file)``, dumps and concatenates a scene, and scales the result. This module does the same, without
+changing vertices.
 """
 
 from __future__ import annotations
@@ -25,18 +26,16 @@ from graspgen_cli.objects.read_usd import USD_SUFFIXES, read_usd
 from graspgen_cli.records import Floats, TriangleMesh
 
 MESH_SUFFIXES = (".obj", ".stl", ".ply", ".glb", ".gltf", ".off")
-LARGEST_FILE = 1_000_000_000
-"""bytes."""
-EXTENT_LIMITS = (0.0005, 5.0)
-"""m: an object with a largest extent beyond these is no object for a hand; its scale is probably in the wrong unit."""
+LARGEST_FILE = 1_000_000_000  # bytes
+EXTENT_LIMITS = (0.0005, 5.0)  # m: limits of an object's largest extent. Beyond them the scale is probably in the wrong unit
 
-# Without a handler Python prints a library's warnings to the terminal; what matters of them is in our errors.
+# Without a handler Python prints trimesh's warnings to the terminal; errors of this module repeat the important ones.
 logging.getLogger("trimesh").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True, eq=False)
 class RawMesh:
-    """A mesh file's triangles after scaling, m, otherwise as they are, and the SHA-256 hex digest of bytes and scale."""
+    """A mesh file's triangles after scaling, m, otherwise unchanged, and the SHA-256 hex digest of file contents and scale."""
 
     mesh: TriangleMesh
     content_hash: str
@@ -45,22 +44,33 @@ class RawMesh:
 def read_mesh(path: Path, scale: float) -> RawMesh:
     """The triangles of a mesh file, scaled to metres.
 
-    Raises ObjectError, in one line that names the file, where there is no usable mesh in it or the scaled size is absurd.
+    Raises ObjectError, one line with the file's name, for a file without a usable mesh and for a scaled size beyond EXTENT_LIMITS.
     """
     mesh, contents = _triangles(path)
     scaled = triangle_mesh(mesh.vertices * scale, mesh.faces)
-    _check_size(path, scaled, scale)
-    return RawMesh(scaled, _digest([*contents, repr(scale).encode()]))
+    _check_size(path, _used_extents(scaled), scale)
+    return RawMesh(scaled, _digest(contents, scale))
 
 
 def read_extents(path: Path) -> Floats:
-    """(3,) size of the mesh along its axes in the file's own unit. Raises ObjectError where there is no usable mesh in the file."""
-    mesh, _ = _triangles(path)
+    """(3,) extents of the mesh along its axes in the file's unit. Raises ObjectError for a file without a usable mesh."""
+    return _used_extents(_triangles(path)[0])
+
+
+def content_hash(path: Path, scale: float) -> str:
+    """The digest of `read_mesh`, without parsing for formats of a single file. Raises ObjectError as `read_mesh` does."""
+    if path.suffix.lower() in (".gltf", ".glb", *USD_SUFFIXES):
+        return read_mesh(path, scale).content_hash
+    return _digest([_read_bytes(path)], scale)
+
+
+def _used_extents(mesh: TriangleMesh) -> Floats:
+    """(3,) extents of the mesh without unused vertices."""
     return np.asarray(np.ptp(mesh.vertices[np.unique(mesh.faces)], axis=0))
 
 
 def _triangles(path: Path) -> tuple[TriangleMesh, list[bytes]]:
-    """The triangles in file units, and the contents of the file and of those that it names."""
+    """The triangles in the file's unit, and the contents of the file and of its side files."""
     content = _read_bytes(path)
     suffix = path.suffix.lower()
     if suffix in MESH_SUFFIXES:
@@ -74,13 +84,6 @@ def _triangles(path: Path) -> tuple[TriangleMesh, list[bytes]]:
     return mesh, [content, *side_files]
 
 
-def content_hash(path: Path, scale: float) -> str:
-    """The digest that `read_mesh` gives, without parsing where one file is all there is. Raises ObjectError as it does."""
-    if path.suffix.lower() in (".gltf", ".glb", *USD_SUFFIXES):
-        return read_mesh(path, scale).content_hash
-    return _digest([_read_bytes(path), repr(scale).encode()])
-
-
 def _read_bytes(path: Path) -> bytes:
     try:
         if path.is_dir():
@@ -91,14 +94,14 @@ def _read_bytes(path: Path) -> bytes:
     except FileNotFoundError:
         raise ObjectError(f"{path}: no such file; check the scales file and --object-dataset") from None
     except (OSError, ValueError) as error:
-        raise ObjectError(f"{path}: cannot be read ({_line(error)})") from None
+        raise ObjectError(f"{path}: cannot be read ({_reason(error)})") from None
     if not content.strip():
         raise ObjectError(f"{path}: empty file; export the mesh again")
     return content
 
 
 class _RecordingResolver(FilePathResolver):  # type: ignore[misc]
-    """Side files from the mesh's folder, remembered, because a glTF's buffers are part of the object."""
+    """Side files from the mesh's folder, recorded: a glTF's buffers are part of the object."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
@@ -111,7 +114,7 @@ class _RecordingResolver(FilePathResolver):  # type: ignore[misc]
 
 
 def _parse(path: Path, content: bytes) -> tuple[TriangleMesh, list[bytes]]:
-    """The file's triangles in file units, and the contents of the side files that they came from."""
+    """The triangles in the file's unit, and the contents of the side files."""
     resolver = _RecordingResolver(path)
     kind = path.suffix.lower()[1:]
     try:
@@ -120,8 +123,8 @@ def _parse(path: Path, content: bytes) -> tuple[TriangleMesh, list[bytes]]:
                 io.BytesIO(_checked(kind, content)), file_type=kind, resolver=resolver, process=False, skip_materials=True
             )
             meshes = [part for part in scene.dump() if isinstance(part, trimesh.Trimesh)]
-    except Exception as error:  # the parsers raise whatever the bytes lead them to
-        raise ObjectError(f"{path}: cannot be read as {kind.upper()} ({_line(error)}); export the mesh again") from None
+    except Exception as error:  # the parsers raise any exception for damaged files
+        raise ObjectError(f"{path}: cannot be read as {kind.upper()} ({_reason(error)}); export the mesh again") from None
     if not meshes:
         holds = "only points or curves" if scene.geometry else "no geometry"
         raise ObjectError(f"{path}: holds {holds}, no faces; export a triangle mesh")
@@ -129,7 +132,7 @@ def _parse(path: Path, content: bytes) -> tuple[TriangleMesh, list[bytes]]:
 
 
 def _checked(kind: str, content: bytes) -> bytes:
-    """The content as its parser takes it: a glTF is JSON, and text that is not UTF-8 is taken for Latin-1, as comments often are."""
+    """The content for the parser: a glTF must be JSON; text that is not UTF-8 is decoded as Latin-1, a common encoding of comments."""
     if kind == "gltf":
         json.loads(content)
     if kind in ("obj", "off"):
@@ -142,7 +145,7 @@ def _checked(kind: str, content: bytes) -> bytes:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps numerical warnings off the terminal, and takes numbers that cannot be parsed as an error."""
+    """Keeps numerical warnings off the terminal, and turns the warning of an unreadable number into an error."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         warnings.filterwarnings("error", message="string or file could not be read")
@@ -159,9 +162,8 @@ def _check_triangles(path: Path, mesh: TriangleMesh) -> None:
         raise ObjectError(f"{path}: {bad} of {len(mesh.vertices)} vertices are NaN or infinite; export the mesh again")
 
 
-def _check_size(path: Path, mesh: TriangleMesh, scale: float) -> None:
-    corners = mesh.vertices[np.unique(mesh.faces)]
-    largest = float(np.ptp(corners, axis=0).max())
+def _check_size(path: Path, extents: Floats, scale: float) -> None:
+    largest = float(extents.max())
     if largest == 0:
         raise ObjectError(f"{path}: all its faces lie in one point; export the mesh again")
     low, high = EXTENT_LIMITS
@@ -171,20 +173,20 @@ def _check_size(path: Path, mesh: TriangleMesh, scale: float) -> None:
         raise ObjectError(f"{path}: is {size} large at scale {scale:g}, {bound}; the scale may be in the wrong unit (metres a mesh unit)")
 
 
-def _digest(contents: list[bytes]) -> str:
-    """One digest of several byte strings; each goes in with its length, so that none can pass for two."""
+def _digest(contents: list[bytes], scale: float) -> str:
+    """Digest of byte strings and a scale. The length of each string is included, so that different splits give different digests."""
     digest = hashlib.sha256()
-    for content in contents:
+    for content in (*contents, repr(scale).encode()):
         digest.update(len(content).to_bytes(8, "little"))
         digest.update(content)
     return digest.hexdigest()
 
 
-def _line(error: Exception) -> str:
-    """The error on one line, shortened."""
+def _reason(error: Exception) -> str:
+    """The error's reason on one line of at most 120 characters."""
     if isinstance(error, FileNotFoundError):
         return f"it needs the file {error.filename or error}, which is missing"
-    if isinstance(error, ImportError):  # a parser's last resort for bytes that it cannot make out
+    if isinstance(error, ImportError):  # a parser's last resort for unreadable bytes is another package
         return "its bytes are no mesh"
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 120 else text[:117] + "..."

@@ -1,4 +1,4 @@
-"""The scales file: which objects there are, and at which scale; and where the example objects lie."""
+"""The scales file, a list of objects with their scales; and the location of the example objects."""
 
 from __future__ import annotations
 
@@ -14,37 +14,34 @@ from graspgen_cli.errors import InputError
 from graspgen_cli.files import read_bounded
 
 SHAPE = '{"path/to/object.obj": scale, ...}'
-EXAMPLES = Path("objects")
-"""The first folder of the default paths, and where the example objects lie in a source checkout."""
-SCALE_LIMITS = (1e-10, 1e6)
-"""A scale beyond that is a slip. Units of meshes from the web are anything: the GraspGen paper's list goes down to 6e-9."""
+EXAMPLES = Path("objects")  # First folder of the default paths, and the folder of the example objects in a source checkout
+SCALE_LIMITS = (1e-10, 1e6)  # Limits of plausible scales. Meshes from the web come in any unit: the GraspGen paper's list goes down to 6e-9
 
 
 @dataclass(frozen=True)
 class ScalesList:
-    """What a scales file holds."""
+    """A scales file's usable entries, (object id, scale) in the file's order, and its problems, (object id, one-line reason)."""
 
     entries: tuple[tuple[str, float], ...]
-    """(object id, scale) in the file's order."""
     problems: tuple[tuple[str, str], ...]
-    """(object id, one-line reason) of the entries that cannot be used."""
 
 
 class _Pairs(list[tuple[str, object]]):
-    """A JSON object as its key-value pairs, so that a key given twice is seen."""
+    """A JSON object as key-value pairs, which keeps repeated keys."""
 
 
 def read_scales(path: Path) -> ScalesList:
-    """Read a scales file, ``{"path/to/object.obj": scale, ...}``.
+    """Reads a scales file, ``{"path/to/object.obj": scale, ...}``.
 
-    Raises InputError where the file as a whole cannot be used; single bad entries go to `problems`.
+    Raises InputError for an unusable file; unusable entries are listed as `problems`.
     """
     pairs = _read_pairs(path)
     times = Counter(object_id for object_id, _ in pairs)
     entries: list[tuple[str, float]] = []
     problems: dict[str, str] = {}
     for object_id, value in pairs:
-        reason = f"is listed {times[object_id]} times; keep one" if times[object_id] > 1 else _problem(object_id, value)
+        repeated = f"is listed {times[object_id]} times; keep one" if times[object_id] > 1 else ""
+        reason = repeated or id_problem(object_id) or scale_problem(value)
         if reason:
             problems[object_id] = f"{path}: {_shown(object_id)} {reason}"
         elif isinstance(value, int | float):
@@ -72,13 +69,8 @@ def _read_pairs(path: Path) -> _Pairs:
     return content
 
 
-def _problem(object_id: str, value: object) -> str:
-    """Why an entry cannot be used; empty where it can."""
-    return id_problem(object_id) or scale_problem(value)
-
-
 def id_problem(object_id: str) -> str:
-    """Why an object's id cannot name a file below the folder of the objects; empty where it can."""
+    """Why an object id cannot name a file below the object folder; empty for a valid id."""
     path = PurePosixPath(object_id)
     if not path.name or object_id != object_id.strip():
         return "is not a file's path; give one relative to --object-dataset, with no space at its ends"
@@ -92,7 +84,7 @@ def id_problem(object_id: str) -> str:
 
 
 def scale_problem(value: object) -> str:
-    """Why a scale cannot be used; empty where it can."""
+    """Why a value is no usable scale; empty for a usable scale."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return f"has a scale that is not a number: {_shown(value)}"
     try:
@@ -109,10 +101,10 @@ def scale_problem(value: object) -> str:
 
 
 def resolve_object_paths(*, object_scales_json: Path, object_dataset: Path) -> tuple[Path, Path]:
-    """The scales file and its root folder, where ``objects/...`` that the working directory lacks means the example objects.
+    """The scales file and the object folder; a path ``objects/...`` missing in the working directory stands for the example objects.
 
-    The examples are those that the package carries or, in a source checkout, the repository's. The root follows the scales file, so
-    that the examples' list is never read against another folder that happens to be called ``objects``.
+    The example objects are in the package or, in a source checkout, in the repository. The folder follows the scales file: the examples'
+    list is never combined with another folder named ``objects``.
     """
     examples = _examples_folder()
     scales = _in_examples(object_scales_json, examples)
@@ -121,7 +113,7 @@ def resolve_object_paths(*, object_scales_json: Path, object_dataset: Path) -> t
 
 
 def _in_examples(path: Path, examples: Path) -> Path:
-    """The example's file for a relative path ``objects/...`` that does not exist; any other path unchanged."""
+    """The example file for a missing relative path ``objects/...``; any other path unchanged."""
     if path.parts[:1] != EXAMPLES.parts or path.exists():
         return path
     example = examples.joinpath(*path.parts[1:])
@@ -135,7 +127,7 @@ def _examples_folder() -> Path:
 
 
 def _shown(value: object) -> str:
-    """The value on one line, shortened."""
+    """The value on one line of at most 80 characters."""
     text = ascii(dict(value) if isinstance(value, _Pairs) else value)
     return text if len(text) <= 80 else text[:77] + "..."
 
