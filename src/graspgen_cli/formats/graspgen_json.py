@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import orjson
@@ -27,6 +27,7 @@ from graspgen_cli.formats.format import (
     IsaacFields,
     Listing,
     ObjectGrasps,
+    finite,
     offset_pose,
     offset_values,
 )
@@ -42,9 +43,8 @@ QUALITY = "quality"
 _FRAMES = "frames"
 ISAAC_KEY = "isaac_grasp"
 _LABELS = {outcome.label: int(outcome) for outcome in Outcome}
-_POSITIVE = (Outcome.UNVALIDATED, Outcome.HELD)
-"""Outcomes that the trainer sees as positive: guesses free of collision count as grasps until their trial."""
-_IS_POSITIVE = np.array([outcome in _POSITIVE for outcome in Outcome])
+_IS_POSITIVE = np.array([outcome in (Outcome.UNVALIDATED, Outcome.HELD) for outcome in Outcome])
+"""By outcome, whether the trainer sees a positive: a guess free of collision counts as a grasp until its trial."""
 _ANEW = "make it anew with --overwrite-grasps, or move it aside with the command doctor and --repair"
 
 
@@ -72,7 +72,7 @@ def encode(dataset: GraspDataset, offset: tuple[list[float], list[float]] | None
             "transforms": grasps.pose_gripper_in_object.tolist(),
             "object_in_gripper": _IS_POSITIVE[grasps.outcome].tolist(),
             "outcome": [Outcome(o).label for o in grasps.outcome],
-            "opening_width": [None if np.isnan(w) else w for w in grasps.opening_width.tolist()],
+            "opening_width": _nulled(grasps.opening_width),
         },
         "provenance": dataset.provenance,
     }
@@ -84,12 +84,11 @@ def encode(dataset: GraspDataset, offset: tuple[list[float], list[float]] | None
 
 def _quality_columns(quality: Floats) -> dict[str, list[float | None]]:
     """The measured columns by name."""
-    columns = {measure.label: quality[:, measure] for measure in Measure}
-    return {
-        name: [None if np.isnan(value) else value for value in column.tolist()]
-        for name, column in columns.items()
-        if not np.isnan(column).all()
-    }
+    return {measure.label: _nulled(quality[:, measure]) for measure in Measure if not np.isnan(quality[:, measure]).all()}
+
+
+def _nulled(values: Floats) -> list[float | None]:
+    return [None if np.isnan(value) else value for value in values.tolist()]
 
 
 def _joined(document: dict[str, Any], beside: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,17 +185,14 @@ def _object_id(value: object) -> str:
 
 
 def _scale(value: object) -> float:
-    if not _is_number(value) or not 0 < (scale := float(value)) < math.inf:
-        raise ValueError("object.scale is not a positive number")
+    scale = finite(value, "object.scale")
+    if scale <= 0:
+        raise ValueError("object.scale is not positive")
     return scale
 
 
 def _length(value: object) -> float:
     return math.nan if value is None else float(value)  # type: ignore[arg-type]  # raises for any other type
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _poses(listed: object) -> Floats:
@@ -221,16 +217,7 @@ def _array_of_lists(listed: object) -> Floats:
 
 def _openings(grasps: dict[str, Any], count: int) -> Floats:
     listed = grasps.get("opening_width")
-    if listed is None:
-        return np.full(count, np.nan)
-    if not isinstance(listed, list) or not set(map(type, listed)) <= {float, int, type(None)}:
-        raise ValueError("grasps.opening_width is not a list of numbers")
-    if len(listed) != count:
-        raise ValueError(f"{len(listed)} opening widths for {count} grasps")
-    widths = np.array(listed, np.float64)  # None becomes NaN
-    if np.isinf(widths).any():
-        raise ValueError("grasps.opening_width holds an infinite width")
-    return widths
+    return np.full(count, np.nan) if listed is None else _numbers(listed, "opening_width", count)
 
 
 def _quality(grasps: dict[str, Any], count: int) -> Floats | None:
@@ -238,15 +225,21 @@ def _quality(grasps: dict[str, Any], count: int) -> Floats | None:
     found = grasps.get(QUALITY)
     if not isinstance(found, dict) or not _is_quality(QUALITY, found):
         return None
-    columns = {measure: found[measure.label] for measure in Measure if measure.label in found}
     quality = np.full((count, len(Measure)), np.nan)
-    for measure, listed in columns.items():
-        if not isinstance(listed, list) or not set(map(type, listed)) <= {float, int, type(None)} or len(listed) != count:
-            raise ValueError(f"grasps.quality.{measure.label} is not a list of {count} numbers")
-        quality[:, measure] = np.array(listed, np.float64)
-    if np.isinf(quality).any():
-        raise ValueError("grasps.quality holds an infinite number")
+    for measure in Measure:
+        if measure.label in found:
+            quality[:, measure] = _numbers(found[measure.label], f"quality.{measure.label}", count)
     return quality
+
+
+def _numbers(listed: object, name: str, count: int) -> Floats:
+    """(N,) a number a grasp, NaN for null."""
+    if not isinstance(listed, list) or not set(map(type, listed)) <= {float, int, type(None)} or len(listed) != count:
+        raise ValueError(f"grasps.{name} is not a list of {count} numbers")
+    numbers = np.array(listed, np.float64)
+    if np.isinf(numbers).any():
+        raise ValueError(f"grasps.{name} holds an infinite number")
+    return numbers
 
 
 def _outcomes(grasps: dict[str, Any], count: int) -> NDArray[np.int8]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,17 +19,7 @@ import numpy as np
 from graspgen_cli import __version__
 from graspgen_cli.errors import GraspFileError, MalformedFileError, one_line
 from graspgen_cli.files import load_plain_yaml, read_bounded
-from graspgen_cli.formats.format import (
-    MALFORMED,
-    Entry,
-    GraspFormat,
-    IsaacFields,
-    ObjectGrasps,
-    Values,
-    finite,
-    offset_pose,
-    offset_values,
-)
+from graspgen_cli.formats.format import MALFORMED, Entry, GraspFormat, IsaacFields, ObjectGrasps, Values, finite, offset_pose, offset_values
 from graspgen_cli.geometry.poses import is_rotation, pose, quaternion_wxyz, rotation_from_wxyz
 from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Gripper, Outcome
 
@@ -42,6 +32,19 @@ _LARGEST = 1 << 26
 """bytes: YAML takes ten times the time and memory of JSON."""
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _OUTCOMES = {outcome.label: outcome for outcome in Outcome}
+_POSITIVE = (Outcome.HELD, Outcome.UNVALIDATED)
+_DERIVED = ("name", "position", "confidence", "outcome", "orientation", "opening_width")
+"""Fields that are written from the grasps."""
+_SAME = 1e-9
+"""A quaternion that was read is written again if the entries of its rotation differ by less than this."""
+_HEAD = (
+    "# position (m) and orientation (w, xyz): pose of the gripper's frame in the frame of the object's mesh,"
+    " after scaling by object_scale.\n"
+    "# confidence 0 is a failed grasp; joint positions in rad or m.\n"
+)
+
+
+# --- reading -----------------------------------------------------------------------------------------------------------------------------
 
 
 def _read(entry: Entry) -> ObjectGrasps:
@@ -66,34 +69,23 @@ def _decoded(document: Any, path: Path) -> ObjectGrasps:
     if not document["grasps"]:
         raise ValueError("it holds no grasps")
     header = _plain({key: value for key, value in document.items() if key != "grasps"})
-    names = [str(name) for name in document["grasps"]]
-    listed = [_plain(_mapping(grasp, name)) for name, grasp in zip(names, document["grasps"].values(), strict=True)]
-    own = header.get(_OWN_FIELD)
-    own = own if isinstance(own, dict) else {}
+    listed = [{**_grasp(name, grasp), "name": str(name)} for name, grasp in document["grasps"].items()]
+    own = _mapping(header.get(_OWN_FIELD))
     dataset, notes = _dataset(header, own, listed, path)
+    kept = ({key: value for key, value in grasp.items() if key != "position"} for grasp in listed)
     return ObjectGrasps(
         dataset=dataset,
-        gripper_frame=_frame(header, "gripper") or "base",
+        gripper_frame=_gripper_frame(header),
         pose_graspgen_in_gripper=offset_pose(own.get("transform_offset")),
-        isaac=IsaacFields(header, tuple({"name": name, **_without_position(grasp)} for name, grasp in zip(names, listed, strict=True))),
+        isaac=IsaacFields(header, tuple(kept)),
         notes=notes,
     )
 
 
-def _is_guessed(header: Values) -> bool:
-    """Whether the file holds guesses without trials."""
-    return header.get("created_with") == _GUESSER
-
-
-def _frame(header: Values, of: str) -> str:
-    """The file's name of the frame of the ``gripper`` or the ``object``, in either spelling; empty if there is none."""
-    return str(header.get(f"{of}_frame_link") or header.get(f"{of}_frame") or "")
-
-
-def _mapping(value: object, name: str) -> dict[Any, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"grasp {name[:40]} is no mapping")
-    return value
+def _grasp(name: object, grasp: object) -> dict[str, Any]:
+    if not isinstance(grasp, dict):
+        raise ValueError(f"grasp {str(name)[:40]} is no mapping")
+    return dict(_plain(grasp))
 
 
 def _plain(value: Any) -> Any:
@@ -109,82 +101,90 @@ def _plain(value: Any) -> Any:
     raise ValueError(f"a value of the type {type(value).__name__}")
 
 
-def _without_position(grasp: Values) -> dict[str, Any]:
-    return {key: value for key, value in grasp.items() if key != "position"}
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
-def _dataset(header: Values, own: Values, listed: list[dict[str, Any]], path: Path) -> tuple[GraspDataset, tuple[str, ...]]:
+def _gripper_frame(header: Values) -> str:
+    return str(header.get("gripper_frame_link") or header.get("gripper_frame") or "base")
+
+
+def _is_guessed(header: Values) -> bool:
+    """Whether the file holds guesses without trials."""
+    return header.get("created_with") == _GUESSER
+
+
+def _dataset(header: Values, own: Values, listed: Sequence[Values], path: Path) -> tuple[GraspDataset, tuple[str, ...]]:
+    """The grasps, and notes on missing fields."""
     notes = []
-    object_id = header.get("object_file")
+    object_id, scale, gripper = header.get("object_file"), header.get("object_scale"), _mapping(own.get("gripper"))
     if not object_id:
         object_id = path.stem
         notes.append(f"names no object_file; the object is called {object_id} after the file")
     if not isinstance(object_id, str):
         raise ValueError("object_file is not the name of a file")
-    object_id.encode()
-    given_scale = header.get("object_scale")
-    if given_scale is None:
+    object_id.encode()  # raises for half of a surrogate pair
+    if scale is None:
+        scale = 1.0
         notes.append("gives no object_scale; 1 is assumed")
-    scale = 1.0 if given_scale is None else _number(given_scale, "object_scale")
-    if scale <= 0:
+    if _number(scale, "object_scale") <= 0:
         raise ValueError("object_scale is not positive")
-    gripper, provenance = own.get("gripper"), own.get("provenance")
-    gripper = gripper if isinstance(gripper, dict) else {}
     dataset = GraspDataset(
         object_id=object_id,
-        scale=scale,
+        scale=_number(scale, "object_scale"),
         gripper_name=str(gripper.get("name") or PurePosixPath(str(header.get("gripper_file") or "")).stem),
-        gripper_width=_number(gripper.get("width", np.nan), "width", finite_only=False),
-        gripper_depth=_number(gripper.get("depth", np.nan), "depth", finite_only=False),
+        gripper_width=_number_or_nan(gripper, "width"),
+        gripper_depth=_number_or_nan(gripper, "depth"),
         grasps=_batch(listed, guessed=_is_guessed(header)),
-        provenance=provenance if isinstance(provenance, dict) else {},
+        provenance=_mapping(own.get("provenance")),
     )
     return dataset, tuple(notes)
 
 
-def _batch(listed: list[dict[str, Any]], *, guessed: bool) -> GraspBatch:
-    positions = np.array([_vector(grasp["position"], 3, "position") for grasp in listed])
+def _batch(listed: Sequence[Values], *, guessed: bool) -> GraspBatch:
+    positions = np.array([_vector(grasp["position"], "position") for grasp in listed])
     quaternions_wxyz = np.array([_quaternion_wxyz(grasp["orientation"]) for grasp in listed])
-    widths = [_number(grasp.get("opening_width", np.nan), "opening_width", finite_only=False) for grasp in listed]
-    outcomes = [_stated_outcome(grasp, guessed=guessed) for grasp in listed]
-    return GraspBatch(pose(rotation_from_wxyz(quaternions_wxyz), positions), np.array(widths), np.array(outcomes, np.int8))
+    widths = np.array([_number_or_nan(grasp, "opening_width") for grasp in listed])
+    outcomes = np.array([_outcome(grasp, guessed=guessed) for grasp in listed], np.int8)
+    return GraspBatch(pose(rotation_from_wxyz(quaternions_wxyz), positions), widths, outcomes)
 
 
-def _stated_outcome(grasp: Values, *, guessed: bool) -> Outcome:
+def _outcome(grasp: Values, *, guessed: bool) -> Outcome:
     """The outcome that graspgen wrote, unless it contradicts the confidence; else the outcome that the confidence means. Raises ValueError.
 
     guessed: the file holds guesses without trials.
     """
     if "confidence" not in grasp:
         return Outcome.UNVALIDATED
-    confidence = _number(grasp["confidence"], "confidence")
+    positive = _number(grasp["confidence"], "confidence") > 0
     own = _OUTCOMES.get(str(grasp.get("outcome")))
-    if own is not None and (own in (Outcome.HELD, Outcome.UNVALIDATED)) is (confidence > 0):
+    if own is not None and (own in _POSITIVE) is positive:
         return own
     if guessed:
-        return Outcome.UNVALIDATED if confidence > 0 else Outcome.COLLISION
-    return Outcome.HELD if confidence > 0 else Outcome.DROPPED
+        return Outcome.UNVALIDATED if positive else Outcome.COLLISION
+    return Outcome.HELD if positive else Outcome.DROPPED
 
 
-def _number(value: object, what: str, *, finite_only: bool = True) -> float:
-    """A number; to YAML 1.1 a number without a point, such as 1e-5, is text."""
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
-        value = float(value)
-    if not finite_only and isinstance(value, float) and np.isnan(value):
-        return value
-    return finite(value, what)
+def _number(value: object, what: str) -> float:
+    """A finite number; to YAML 1.1 a number without a point, such as 1e-5, is text."""
+    return finite(float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value, what)
 
 
-def _vector(value: object, length: int, what: str) -> list[float]:
-    if not isinstance(value, list) or len(value) != length:
-        raise ValueError(f"{what} is not {length} numbers")
+def _number_or_nan(values: Values, name: str) -> float:
+    value = values.get(name, np.nan)
+    return value if isinstance(value, float) and np.isnan(value) else _number(value, name)
+
+
+def _vector(value: object, what: str) -> list[float]:
+    if not isinstance(value, list) or len(value) != 3:
+        raise ValueError(f"{what} is not 3 numbers")
     return [_number(item, what) for item in value]
 
 
 def _quaternion_wxyz(value: object) -> Floats:
     if not isinstance(value, Mapping):
         raise ValueError("orientation is not {w, xyz}")
-    quaternion = np.array([_number(value["w"], "orientation.w"), *_vector(value["xyz"], 3, "orientation.xyz")])
+    quaternion = np.array([_number(value["w"], "orientation.w"), *_vector(value["xyz"], "orientation.xyz")])
     norm = float(np.linalg.norm(quaternion))
     # Hand-written files round to a few digits; a larger error is a mistake.
     if not abs(norm - 1.0) < 0.01:
@@ -192,25 +192,12 @@ def _quaternion_wxyz(value: object) -> Floats:
     return quaternion / norm
 
 
-_HEAD = (
-    "# position (m) and orientation (w, xyz): pose of the gripper's frame in the frame of the object's mesh,"
-    " after scaling by object_scale.\n"
-    "# confidence 0 is a failed grasp; joint positions in rad or m.\n"
-)
-_POSITIVE = (Outcome.HELD, Outcome.UNVALIDATED)
-_DERIVED = ("name", "position", "confidence", "outcome", "orientation", "opening_width")
-"""Fields that are written from the grasps."""
-_SAME = 1e-9
-"""A quaternion that was read is written again if the entries of its rotation differ by less than this."""
+# --- writing -----------------------------------------------------------------------------------------------------------------------------
 
 
-def content_of(found: ObjectGrasps, gripper: Gripper | None) -> bytes:
-    """The content of an isaac_grasp file, UTF-8.
-
-    gripper: if given, grasps with a known opening get ``pregrasp_cspace_position``, the joint positions at that opening, and
-    ``cspace_position``, those of the closed gripper, unless the source file has them.
-    Raises ValueError for a pose that is no rigid transform.
-    """
+def _content(found: ObjectGrasps, gripper: Gripper | None) -> bytes:
+    """gripper: if given, grasps with a known opening get ``pregrasp_cspace_position``, the joint positions at that opening, and
+    ``cspace_position``, those of the closed gripper, unless the source file has them. Raises ValueError for a pose that is not rigid."""
     import yaml
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -231,7 +218,7 @@ def _header(found: ObjectGrasps) -> dict[str, Any]:
         header["object_scale"] = dataset.scale
     if dataset.gripper_name:
         header.setdefault("gripper_file", dataset.gripper_name)
-    if (_frame(header, "gripper") or "base") != found.gripper_frame:
+    if _gripper_frame(header) != found.gripper_frame:
         header = {key: value for key, value in header.items() if key not in ("gripper_frame", "gripper_frame_link")}
         header["gripper_frame_link"] = found.gripper_frame
     own = _own(found)
@@ -252,21 +239,20 @@ def _own(found: ObjectGrasps) -> dict[str, Any]:
 
 
 def _grasps(found: ObjectGrasps, gripper: Gripper | None) -> Iterator[tuple[str, dict[str, Any]]]:
-    grasps = found.dataset.grasps
+    grasps, isaac = found.dataset.grasps, found.isaac
     poses = grasps.pose_gripper_in_object
     wrong = np.flatnonzero(~is_rotation(poses))
     if len(wrong):
         raise ValueError(f"grasp {wrong[0]} is no rigid transform")
     quaternions = quaternion_wxyz(poses[:, :3, :3])
-    guessed = found.isaac is not None and _is_guessed(found.isaac.header)
-    read = found.isaac.grasps if found.isaac is not None else tuple({"name": f"grasp_{i}"} for i in range(len(grasps)))
-    joints = _joints(gripper, grasps.opening_width) if gripper is not None else [{}] * len(read)
-    for i, fields in enumerate(read):
+    guessed = isaac is not None and _is_guessed(isaac.header)
+    read = [{"name": f"grasp_{i}"} for i in range(len(grasps))] if isaac is None else isaac.grasps
+    for i, (fields, width) in enumerate(zip(read, grasps.opening_width.tolist(), strict=True)):
         stated = _stated(fields, Outcome(grasps.outcome[i]), guessed=guessed)
         where = {"position": poses[i, :3, 3].tolist(), "orientation": _orientation(fields.get("orientation"), poses[i], quaternions[i])}
-        width = {"opening_width": float(grasps.opening_width[i])} if np.isfinite(grasps.opening_width[i]) else {}
+        known = {"opening_width": width, **_joints(gripper, width)} if np.isfinite(width) else {}
         rest = {key: value for key, value in fields.items() if key not in _DERIVED}
-        yield str(fields["name"]), {**stated, **where, **width, **joints[i], **rest}
+        yield str(fields["name"]), {**stated, **where, **known, **rest}
 
 
 def _stated(fields: Values, outcome: Outcome, *, guessed: bool) -> dict[str, Any]:
@@ -275,7 +261,7 @@ def _stated(fields: Values, outcome: Outcome, *, guessed: bool) -> dict[str, Any
     if confidence is None and outcome is Outcome.UNVALIDATED:
         return {}
     stated = {"confidence": confidence if _means(confidence, positive) else float(positive)}
-    needed = "outcome" in fields or _stated_outcome(stated, guessed=guessed) is not outcome
+    needed = "outcome" in fields or _outcome(stated, guessed=guessed) is not outcome
     return {**stated, "outcome": outcome.label} if needed else stated
 
 
@@ -287,28 +273,23 @@ def _means(confidence: object, positive: bool) -> bool:
         return False
 
 
-def _orientation(read: object, pose: Floats, quaternion_wxyz: Floats) -> dict[str, Any]:
+def _orientation(read: object, pose: Floats, quaternion_wxyz: Floats) -> object:
     """The orientation as it was read, if the pose still has it; both signs of a quaternion are one rotation."""
-    if isinstance(read, dict):
-        try:
-            given = rotation_from_wxyz(np.array([[float(read["w"]), *map(float, read["xyz"])]]))[0]
-            same = bool(np.abs(given - pose[:3, :3]).max() < _SAME)
-        except (KeyError, TypeError, ValueError):
-            same = False
-        if same:
+    try:
+        read_wxyz = [float(read["w"]), *map(float, read["xyz"])]  # type: ignore[index]  # raises for any other type
+        if np.abs(rotation_from_wxyz(np.array([read_wxyz]))[0] - pose[:3, :3]).max() < _SAME:
             return read
+    except (KeyError, TypeError, ValueError):
+        pass
     return {"w": float(quaternion_wxyz[0]), "xyz": quaternion_wxyz[1:].tolist()}
 
 
-def _joints(gripper: Gripper, widths: Floats) -> list[dict[str, dict[str, float]]]:
-    """For each opening (N,) m the joint positions at it and those of the closed gripper; empty for an unknown opening."""
-    nearest = gripper.nearest_opening(np.nan_to_num(widths))
-    closed = dict(zip(gripper.joint_names, gripper.joint_position[0].tolist(), strict=True))
-    found: list[dict[str, dict[str, float]]] = []
-    for width, k in zip(widths, nearest, strict=True):
-        at_opening = dict(zip(gripper.joint_names, gripper.joint_position[k].tolist(), strict=True))
-        found.append({"cspace_position": dict(closed), "pregrasp_cspace_position": at_opening} if np.isfinite(width) else {})
-    return found
+def _joints(gripper: Gripper | None, width: float) -> dict[str, dict[str, float]]:
+    """The joint positions of the closed gripper and those at an opening, m."""
+    if gripper is None:
+        return {}
+    rows = {"cspace_position": 0, "pregrasp_cspace_position": int(gripper.nearest_opening(np.array([width]))[0])}
+    return {name: dict(zip(gripper.joint_names, gripper.joint_position[k].tolist(), strict=True)) for name, k in rows.items()}
 
 
-FORMAT = GraspFormat(suffixes=(".yaml", ".yml"), read=_read, encode=content_of)
+FORMAT = GraspFormat(suffixes=(".yaml", ".yml"), read=_read, encode=_content)
