@@ -19,7 +19,7 @@ from graspgen_cli.drawing.colours import OBJECT, OUTCOMES, PAPER
 from graspgen_cli.drawing.gripper_page import pad_corners
 from graspgen_cli.drawing.render import Solid, camera_around, renderer
 from graspgen_cli.drawing.scenes import GraspScene, Instances, gripper_figure, line_figure
-from graspgen_cli.drawing.still import grasp_model, grasp_picture, gripper_model
+from graspgen_cli.drawing.view import grasp_model, grasp_picture, gripper_model
 from graspgen_cli.errors import OutputError, install_command
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.geometry.poses import pose, transform_points

@@ -151,13 +151,13 @@ class GraspPage:
             self._numbers.content = rows_table(_grasp_numbers(scene, row))
 
 
-def grasp_html(scene: GraspScene, kind: FigureKind) -> str:
+def grasp_html(scene: GraspScene, kind: FigureKind) -> bytes:
     """A page in one file that shows the scene, without a server and without a network."""
     with web_server() as server:
         _add_object(server.scene, scene)
         _add_figures(server.scene, scene, kind)
         aim([server.initial_camera], scene.corners(scene.figure(kind)))
-        return server.get_scene_serializer().as_html()
+        return server.get_scene_serializer().as_html().encode()
 
 
 def _add_object(nodes: viser.SceneApi, scene: GraspScene) -> None:

@@ -76,14 +76,14 @@ class GripperPage:
             _add_marks(self._server.scene, self._gripper, opening)
 
 
-def gripper_html(gripper: Gripper) -> str:
+def gripper_html(gripper: Gripper) -> bytes:
     """A page in one file that shows the open gripper."""
     opening = len(gripper.opening_width) - 1
     with web_server() as server:
         _add_gripper(server.scene, gripper, opening)
         _add_marks(server.scene, gripper, opening)
         aim([server.initial_camera], _corners(gripper))
-        return server.get_scene_serializer().as_html()
+        return server.get_scene_serializer().as_html().encode()
 
 
 def _node(mark: str) -> str:

@@ -24,6 +24,8 @@ from graspgen_cli.records import Floats, TriangleMesh
 
 Pixels = NDArray[np.uint8]
 SYSTEMS = ("egl", "osmesa")
+TOWARDS = np.array([0.6, 0.9, -0.55])
+"""Viewing direction of scenes: from the front, the left and above."""
 _PROBE = "import mujoco.{0} as gl; context = gl.GLContext(8, 8); context.make_current(); context.free()"
 _LIBRARIES = "apt-get install libegl1 libgl1-mesa-dri` or `apt-get install libosmesa6"
 _FINER = 2  # a pixel is the mean of this many pixels squared: some OpenGL systems do not smooth edges

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graspgen_cli.drawing.colours import Colour
+from graspgen_cli.drawing.render import TOWARDS
 from graspgen_cli.drawing.scenes import Instances
-from graspgen_cli.drawing.still import TOWARDS
 from graspgen_cli.errors import OutputError, install_command
 from graspgen_cli.geometry.poses import quaternion_wxyz
 from graspgen_cli.records import Floats

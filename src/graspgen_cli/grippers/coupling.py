@@ -10,7 +10,7 @@ import numpy as np
 
 from graspgen_cli.errors import GripperError
 from graspgen_cli.grippers.mechanism import Mechanism
-from graspgen_cli.grippers.model import GripperModel, edited
+from graspgen_cli.grippers.model import GripperModel
 from graspgen_cli.records import Floats
 
 _SAME_LENGTH = 0.01  # largest difference between two joint ranges of one length, as a share of the longer range
@@ -116,12 +116,9 @@ def _mirrored(gripper: GripperModel, first: _Leader, second: _Leader) -> Gripper
     # MuJoCo couples the differences from the positions in the model.
     middles = [float(_used_range(model, leader.joint).mean() - model.qpos0[leader.joint]) for leader in (first, second)]
     offset = float(np.round(middles[1] - sign * middles[0], 9) + 0.0)
-
-    def couple(spec: mujoco.MjSpec) -> None:
-        spec.add_equality(type=mujoco.mjtEq.mjEQ_JOINT, name1=names[1], name2=names[0], data=[offset, sign, *[0.0] * 10])
-
-    note = f"joints {names[0]} and {names[1]} are not coupled in the file: they are driven together, as mirror images"
-    return edited(gripper, couple, note)
+    spec = gripper.spec()
+    spec.add_equality(type=mujoco.mjtEq.mjEQ_JOINT, name1=names[1], name2=names[0], data=[offset, sign, *[0.0] * 10])
+    return gripper.edited(spec, f"joints {names[0]} and {names[1]} are not coupled in the file: they are driven together, as mirror images")
 
 
 def _used_range(model: mujoco.MjModel, joint: int) -> Floats:
@@ -143,10 +140,7 @@ def _held(gripper: GripperModel, fingers: set[int]) -> GripperModel:
     idle = [joint for joint in _independent_joints(gripper) if not _carried_bodies(model, joint) & carried]
     if not idle:
         return gripper
-    names = [gripper.joint_names[joint] for joint in idle]
-
-    def hold(spec: mujoco.MjSpec) -> None:
-        for name in names:
-            spec.add_equality(type=mujoco.mjtEq.mjEQ_JOINT, name1=name, data=[0.0] * 12)
-
-    return edited(gripper, hold, f"joints that move no finger are held where they are: {', '.join(names)}")
+    names, spec = [gripper.joint_names[joint] for joint in idle], gripper.spec()
+    for name in names:
+        spec.add_equality(type=mujoco.mjtEq.mjEQ_JOINT, name1=name, data=[0.0] * 12)
+    return gripper.edited(spec, f"joints that move no finger are held where they are: {', '.join(names)}")

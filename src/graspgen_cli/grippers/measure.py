@@ -17,7 +17,7 @@ from graspgen_cli.grippers.coupling import completed
 from graspgen_cli.grippers.gripper_file import GripperFile
 from graspgen_cli.grippers.hand import Hand, find_hand
 from graspgen_cli.grippers.mechanism import ITERATIONS, Mechanism, motion_path
-from graspgen_cli.grippers.model import GripperModel, edited
+from graspgen_cli.grippers.model import GripperModel
 from graspgen_cli.records import Floats, Gripper
 
 OPENINGS = 65
@@ -244,14 +244,11 @@ def _with_armature(gripper: GripperModel, stroke: Stroke, damping: Floats, scale
     raised = np.flatnonzero(np.asarray(gripper.model.dof_armature, np.float64) < _ENOUGH * least)
     if raised.size == 0:
         return gripper
-    armatures = {gripper.joint_names[joint]: float(f"{least[joint]:.6g}") for joint in raised}
-
-    def set_armatures(spec: mujoco.MjSpec) -> None:
-        for name, armature in armatures.items():
-            spec.joint(name).armature = armature
-
+    armatures, spec = {gripper.joint_names[joint]: float(f"{least[joint]:.6g}") for joint in raised}, gripper.spec()
+    for name, armature in armatures.items():
+        spec.joint(name).armature = armature
     listed = ", ".join(f"{name} {value:.3g}" for name, value in armatures.items())
-    return edited(gripper, set_armatures, f"joints too light to press without sinking in got an armature: {listed}")
+    return gripper.edited(spec, f"joints too light to press without sinking in got an armature: {listed}")
 
 
 def _convergence(hand: Hand, joint_position: Floats, file: GripperFile, iterations: int) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -42,6 +42,16 @@ class GripperModel:
     model: mujoco.MjModel
     drives: Mapping[str, Drive] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def spec(self) -> mujoco.MjSpec:
+        """A copy of the model for `edited`."""
+        return mujoco.MjSpec.from_string(self.mjcf, assets=self.assets)
+
+    def edited(self, spec: mujoco.MjSpec, note: str) -> GripperModel:
+        """The gripper with an edited model and a further note. Raises GripperError if MuJoCo cannot compile the model."""
+        with _compile_errors(self.source):
+            changed = _compiled(spec, self.assets, self.source, self.base_body)
+        return replace(changed, drives=self.drives, notes=(*self.notes, note))
 
     @property
     def body_names(self) -> tuple[str, ...]:
@@ -96,15 +106,6 @@ def build_model(draft: Draft, *, base_body: str | None = None, keep: Sequence[st
     drives = draft.drives or _actuated(result.model)
     kept = {name: drive for name, drive in drives.items() if name in result.joint_names}
     return replace(result, drives=kept, notes=(*draft.notes, *notes))
-
-
-def edited(gripper: GripperModel, edit: Callable[[mujoco.MjSpec], None], *notes: str) -> GripperModel:
-    """The gripper with an edited model and further notes. Raises GripperError if MuJoCo cannot compile the edited model."""
-    spec = mujoco.MjSpec.from_string(gripper.mjcf, assets=gripper.assets)
-    edit(spec)
-    with _compile_errors(gripper.source):
-        changed = _compiled(spec, gripper.assets, gripper.source, gripper.base_body)
-    return replace(changed, drives=gripper.drives, notes=(*gripper.notes, *notes))
 
 
 @contextlib.contextmanager
