@@ -77,19 +77,19 @@ def place(shape: ObjectShape, gripper_shape: GripperShape, proposals: Proposals,
     """Places every candidate. Each FREE one has material where its pads close, and at its opening neither meets the object's surface nor
     lies inside it."""
     openings = tried_openings(gripper_shape.gripper, settings)
-    frame = _Frame(proposals, settings, gripper_shape.gripper, openings)
+    bases = _BasePoses(proposals, settings, gripper_shape.gripper, openings)
     fits = proposals.crossings[:, 0] + 2 * settings.standoff_distance < gripper_shape.gripper.width
-    standoff = _first_standoffs(shape, gripper_shape, frame, np.flatnonzero(fits))
+    standoff = _first_standoffs(shape, gripper_shape, bases, np.flatnonzero(fits))
     verdict = np.where(fits, Verdict.FINGER_BLOCKED, Verdict.TOO_WIDE).astype(np.int8)
     verdict[np.isfinite(standoff)] = Verdict.GRIPPER_BLOCKED
-    poses = frame.first_finger_poses(np.arange(len(proposals)), np.full(len(proposals), settings.standoff_distance))
+    poses = bases.first_finger_poses(np.arange(len(proposals)), np.full(len(proposals), settings.standoff_distance))
     chosen = np.zeros(len(proposals), np.intp)
-    base = _BaseChords(shape, gripper_shape, len(proposals))
+    base = _BaseCollisions(shape, gripper_shape, len(proposals))
     left = np.flatnonzero(np.isfinite(standoff))
     for n, k in enumerate(openings):
-        rows, positions = frame.positions(left, n, standoff)
-        tried = pose(frame.rotation[rows], positions)
-        free = _not_refuted(shape, gripper_shape, base, k, rows, tried)
+        rows, positions = bases.positions(left, n, standoff)
+        tried = pose(bases.rotation[rows], positions)
+        free = _not_proven_to_collide(shape, gripper_shape, base, k, rows, tried)
         free = np.array([i for i in free if not shape.surface.meets(gripper_shape.whole(k), tried[i])], np.intp)
         verdict[rows[free]], chosen[rows[free]], poses[rows[free]] = Verdict.FREE, n, tried[free]
         left = left[verdict[left] != Verdict.FREE]
@@ -97,24 +97,24 @@ def place(shape: ObjectShape, gripper_shape: GripperShape, proposals: Proposals,
     rows = np.flatnonzero(verdict == Verdict.FREE)
     verdict[rows[one_contains_other(shape, gripper_shape, poses[rows], opening[rows])]] = Verdict.GRIPPER_BLOCKED
     rows = np.flatnonzero(verdict == Verdict.FREE)
-    between = material_between(shape, poses[rows], frame.closing_lines(rows, chosen[rows], standoff[rows]))
+    between = material_between(shape, poses[rows], bases.closing_lines(rows, chosen[rows], standoff[rows]))
     verdict[rows[~between]] = Verdict.NO_MATERIAL
     return Placements(verdict, poses, opening)
 
 
-def _first_standoffs(shape: ObjectShape, gripper_shape: GripperShape, frame: _Frame, rows: NDArray[np.intp]) -> Floats:
+def _first_standoffs(shape: ObjectShape, gripper_shape: GripperShape, bases: _BasePoses, rows: NDArray[np.intp]) -> Floats:
     """(M,) m: for the candidates in `rows` the least multiple of the stand-off at which no chord of the first finger, wide open, proves a
     collision; otherwise inf. The exact test of the whole gripper follows at each opening."""
-    settings = frame.settings
-    standoff = np.full(len(frame), np.inf)
+    settings = bases.settings
+    standoff = np.full(len(bases), np.inf)
     if settings.sampler is not Sampler.FINGER_PADS:
         standoff[rows] = settings.standoff_distance
         return standoff
     finger = gripper_shape.gripper.body_names.index(gripper_shape.gripper.finger_bodies[0])
-    longest = gripper_shape.chords([finger], frame.openings[0])[0]
+    longest = gripper_shape.chords([finger], bases.openings[0])[0]
     for first in (1, *range(2, settings.num_offsets + 1, AT_ONCE)):
         gaps = settings.standoff_distance * np.arange(first, min(first + (1 if first == 1 else AT_ONCE), settings.num_offsets + 1))
-        tried = frame.first_finger_poses(np.repeat(rows, len(gaps)), np.tile(gaps, len(rows)))
+        tried = bases.first_finger_poses(np.repeat(rows, len(gaps)), np.tile(gaps, len(rows)))
         free = ~meet(shape.rays, tried, longest).reshape(len(rows), len(gaps))
         found = free.any(axis=1)
         standoff[rows[found]] = gaps[free[found].argmax(axis=1)]
@@ -122,8 +122,8 @@ def _first_standoffs(shape: ObjectShape, gripper_shape: GripperShape, frame: _Fr
     return standoff
 
 
-def _not_refuted(
-    shape: ObjectShape, gripper_shape: GripperShape, base: _BaseChords, opening: int, rows: NDArray[np.intp], poses: Floats
+def _not_proven_to_collide(
+    shape: ObjectShape, gripper_shape: GripperShape, base: _BaseCollisions, opening: int, rows: NDArray[np.intp], poses: Floats
 ) -> NDArray[np.intp]:
     """Indices of the poses (N, 4, 4), of candidates `rows`, for which no chord of the gripper at an opening proves a collision."""
     left = np.flatnonzero(~base.meet(rows, poses))
@@ -133,7 +133,7 @@ def _not_refuted(
     return left
 
 
-class _BaseChords:
+class _BaseCollisions:
     """The candidates whose bases are proved to collide. With pads that move straight and a centred opening, the base has the same pose at
     every opening, so the last result of each candidate is kept."""
 
@@ -165,7 +165,7 @@ def material_between(shape: ObjectShape, pose_gripper_in_object: Floats, line_in
     return (width - from_first - from_second >= LEAST_CHORD) & (from_first < width)
 
 
-class _Frame:
+class _BasePoses:
     """The poses of the gripper's base at which the pads close on each candidate's contact.
 
     Pads may move along the approach axis as they close. So the first bite point is placed at a gap from the contact, and level with the

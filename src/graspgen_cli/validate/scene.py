@@ -69,7 +69,7 @@ class Scene:
     """A compiled scene and the indices of its parts.
 
     mass: kg. pose_object_in_body: (4, 4) the object's frame in the object's body frame.
-    object_qpos: first index of the free joint; joint_qpos, joint_dof: (J,) indices of the gripper's joints.
+    object_qpos: first index of the free joint; joint_qpos: (J,) indices of the gripper's joints.
     effort: (nv,) N or N m: constant generalized force that closes the gripper.
     contact_sensor: for each finger the first index of its contact sensor in sensordata: number of contacts, then force xyz.
     distance_sensor: index of the distance (m) of the deepest contact in sensordata; None for a scene without that sensor.
@@ -81,7 +81,6 @@ class Scene:
     object_body: int
     object_qpos: int
     joint_qpos: NDArray[np.intp]
-    joint_dof: NDArray[np.intp]
     effort: Floats
     contact_sensor: tuple[int, int]
     distance_sensor: int | None
@@ -214,9 +213,8 @@ def _add_contact_sensor(spec: mujoco.MjSpec, name: str, body: str, fields: list[
 
 def _scene(model: mujoco.MjModel, gripper: Gripper, mass: float, pose_object_in_body: Floats) -> Scene:
     joints = [model.joint(name) for name in gripper.joint_names]
-    joint_dof = np.array([j.dofadr[0] for j in joints])
     effort = np.zeros(model.nv)
-    effort[joint_dof] = stable(gripper.joint_effort)
+    effort[[j.dofadr[0] for j in joints]] = stable(gripper.joint_effort)
     body = model.body(OBJECT)
     first, second = (int(model.sensor(f"{finger}_contact").adr[0]) for finger in gripper.finger_bodies)
     return Scene(
@@ -226,7 +224,6 @@ def _scene(model: mujoco.MjModel, gripper: Gripper, mass: float, pose_object_in_
         object_body=int(body.id),
         object_qpos=int(model.jnt_qposadr[body.jntadr[0]]),
         joint_qpos=np.array([j.qposadr[0] for j in joints]),
-        joint_dof=joint_dof,
         effort=effort,
         contact_sensor=(first, second),
         distance_sensor=next((int(model.sensor(i).adr[0]) for i in range(model.nsensor) if model.sensor(i).name == _DISTANCE), None),

@@ -159,7 +159,7 @@ class MujocoWarpSimulator:
         which the fingers press on an object that another link jams: whether the fingers reach it depends on how far that link gives way.
         An edge along a link has two contact points, but in single precision at times only one, which then gives way too far."""
         trials, state = each.trials, each.state(len(self._gripper.joint_names))
-        in_doubt = ~state.finite | each.jammed()
+        in_doubt = ~state.finite | each.jammed
         doubtful, sure = np.flatnonzero(in_doubt), np.flatnonzero(~in_doubt)
         if not doubtful.size:
             return state

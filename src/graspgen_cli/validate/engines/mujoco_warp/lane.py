@@ -34,7 +34,8 @@ that lies along the link under the whole grip force."""
 class LaneObject:
     """An object with its scene and the results of its trials so far.
 
-    variation: of each trial. fields: the model fields in which the trials differ, one row a trial. missing: trials that have not ended.
+    variation: of each trial. fields: the model fields in which the trials differ, one row a trial. jammed: (N,) trials that ended with both
+    fingers pressing and another link deep in the object. missing: number of trials that have not ended.
     """
 
     trials: ObjectTrials
@@ -43,9 +44,9 @@ class LaneObject:
     bounds: Bounds
     variation: Variation
     fields: dict[str, Floats]
+    jammed: Bools
     missing: int
     number: list[Indices] = field(default_factory=list)
-    is_jammed: list[Bools] = field(default_factory=list)
     states: list[TrialState] = field(default_factory=list)
 
     def force(self, stage: int, number: int) -> Floats:
@@ -57,35 +58,30 @@ class LaneObject:
         """The end states of all trials, in the order of the grasps."""
         return in_order(join_states(self.states, joints), np.concatenate([np.zeros(0, np.intp), *self.number]))
 
-    def jammed(self) -> Bools:
-        """(N,) trials that ended with both fingers pressing and another link deep in the object, in the order of the grasps."""
-        found = np.zeros(len(self.trials.grasps), bool)
-        for number, is_jammed in zip(self.number, self.is_jammed, strict=True):
-            found[number] = is_jammed
-        return found
-
 
 def lane_object(gripper: Gripper, trials: ObjectTrials, settings: SimulationSettings) -> LaneObject:
     """An object with its scene compiled. Raises ValueError if MuJoCo cannot compile the scene."""
     scene, count = build_scene(gripper, trials.target, settings), len(trials.grasps)
     variation = trials.variation or Variation.of_tugs(np.ones(count))
     fields = {} if variation.is_of_tugs_alone else varied_fields(scene, variation, FIELDS_OF_TRIALS)
-    return LaneObject(trials, scene, stages(gripper, settings, scene.mass), bounds(gripper, trials.target), variation, fields, count)
+    plan, jammed = stages(gripper, settings, scene.mass), np.zeros(count, bool)
+    return LaneObject(trials, scene, plan, bounds(gripper, trials.target), variation, fields, jammed, missing=count)
 
 
 class Lane:
     """Worlds with trials in them, and the objects whose trials wait for a world."""
 
     def __init__(self, worlds: Worlds, gripper: Gripper, settings: SimulationSettings) -> None:
-        self._worlds, self._gripper, self._settings = worlds, gripper, settings
-        self._progress: Progress | None = None
+        self._worlds, self._gripper = worlds, gripper
+        # The stages of all objects have the same lengths.
+        self._progress = Progress(gripper, stages(gripper, settings, worlds.scene.mass), settings, worlds.count)
         self._objects: list[LaneObject] = []
         self._waiting: deque[LaneObject] = deque()
         self._queue: deque[tuple[int, int]] = deque()  # index of an object, and its first trial that has not begun
         self._object_of_slot = np.zeros(worlds.count, np.intp)
         self._number_of_slot = np.zeros(worlds.count, np.intp)
         self._inside = np.zeros(worlds.count, bool)
-        self._free = np.zeros(worlds.count, bool)
+        self._free = np.ones(worlds.count, bool)
         self._parked = np.zeros(worlds.count, bool)
         self._fresh: Indices = np.zeros(0, np.intp)
         self._made = 0
@@ -97,7 +93,7 @@ class Lane:
 
     def is_busy(self) -> bool:
         """Whether any trial waits or runs."""
-        return bool(self._waiting or self._queue) or self._is_running()
+        return bool(self._waiting or self._queue or self._progress.running.any())
 
     def begin(self) -> None:
         """Starts trials in free worlds, and steps to the next look; on a GPU it returns before the steps are made."""
@@ -108,7 +104,7 @@ class Lane:
     def finish(self) -> Iterator[LaneObject]:
         """Looks at the worlds after the steps; yields the objects whose trials are done."""
         self.is_stepping = False
-        progress, seen = self._in_progress(), self._worlds.observe()
+        progress, seen = self._progress, self._worlds.observe()
         self._note_start()
         ended, entered = progress.look(seen, self._made)
         if entered.size:
@@ -123,16 +119,9 @@ class Lane:
         begun = sum(len(self._objects[which].trials.grasps) - first for which, first in self._queue)
         return begun + sum(len(each.trials.grasps) for each in self._waiting)
 
-    def _in_progress(self) -> Progress:
-        assert self._progress is not None
-        return self._progress
-
-    def _is_running(self) -> bool:
-        return self._progress is not None and bool(self._progress.running.any())
-
     def _take_objects(self) -> None:
         """Gives the worlds the objects that wait."""
-        if not self._queue and not self._is_running():
+        if not (self._queue or self._progress.running.any()):
             self._worlds.forget_objects()
             self._objects = []
         count = min(len(self._waiting), MOST_OBJECTS - len(self._objects))
@@ -142,9 +131,6 @@ class Lane:
         self._worlds.add_objects([each.scene for each in taken])
         self._queue.extend((len(self._objects) + i, 0) for i in range(count))
         self._objects += taken
-        if self._progress is None:
-            self._progress = Progress(self._gripper, taken[0].plan, self._settings, self._worlds.count)
-            self._free[:] = True
 
     def _fill(self) -> Indices:
         """Starts the next trials in free slots, and parks the slots that have become free without a next trial. Returns the slots of the
@@ -172,11 +158,11 @@ class Lane:
         if each.fields:
             effort = np.outer(each.variation.grip_force[number], each.scene.effort)
             self._worlds.vary(slots, {name: values[number] for name, values in each.fields.items()}, effort)
-        self._in_progress().begin(slots, inverse(grasps.pose_gripper_in_object), [each.bounds] * len(slots))
+        self._progress.begin(slots, inverse(grasps.pose_gripper_in_object), [each.bounds] * len(slots))
 
     def _step(self, fresh: Indices) -> None:
         """Steps to the next look. The contacts of the first step show which of the `fresh` trials began inside the gripper."""
-        progress = self._in_progress()
+        progress = self._progress
         running = np.flatnonzero(progress.running)
         self._made = int(np.minimum(progress.interval, progress.left)[running].min())
         if fresh.size:
@@ -198,8 +184,8 @@ class Lane:
         for i in np.unique(of):
             slots, each = ended[of == i], self._objects[i]
             each.number.append(self._number_of_slot[slots].copy())
-            each.is_jammed.append(jammed[slots])
-            each.states.append(self._in_progress().state(slots, seen, self._inside))
+            each.jammed[each.number[-1]] = jammed[slots]
+            each.states.append(self._progress.state(slots, seen, self._inside))
             each.missing -= len(slots)
             if each.missing == 0:
                 yield each

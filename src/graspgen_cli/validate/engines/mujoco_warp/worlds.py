@@ -68,7 +68,7 @@ class Worlds:
     def __init__(self, gripper: Gripper, settings: SimulationSettings, *, count: int, pieces: int, device: str) -> None:
         self._device = wp.get_device(device)
         self._stream = wp.Stream(self._device) if self._device.is_cuda else None
-        self.count, self.pieces = count, pieces
+        self.count = count
         self.scene = build_scene(gripper, _cube(pieces), settings, sees_distance=False)
         template = self.scene.model
         # MuJoCo Warp has no automatic reset, so the flag that disables it is dropped.
