@@ -242,9 +242,9 @@ def test_findings_of_splits_count_in_words(tmp_path: Path) -> None:
     one, more = (check_splits(paths, ["a", *others])[1] for others in ("b", "cd"))
     assert [found.detail for found in one] == [
         "a is in train.txt and valid.txt; delete one of the lines",
-        "b is in neither list, with grasps; run `graspgen splits`",
+        "b is in neither list, with grasps; the command splits adds them",
     ]
-    assert more[1].detail == "2 objects (such as c) are in neither list, with grasps; run `graspgen splits`"
+    assert more[1].detail == "2 objects (such as c) are in neither list, with grasps; the command splits adds them"
 
 
 # --- reading: the quick way and the plain one ------------------------------------------------------------------------------------

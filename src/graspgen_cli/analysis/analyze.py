@@ -6,7 +6,7 @@ import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from graspgen_cli.analysis.dataset_facts import DatasetAnalysis, Thresholds, rate_findings
 from graspgen_cli.analysis.object_facts import ObjectFacts, object_facts, with_surface
@@ -26,6 +26,8 @@ from graspgen_cli.settings.fields import command_line
 from graspgen_cli.settings.inputs import GripperSettings
 
 LOST_WORKER = "its worker process died; out of memory?"
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -78,15 +80,13 @@ class Analyzer:
         return self.grippers[name]
 
 
-def make_analyzer(meshes: Path | None, given: GripperSettings | None) -> Callable[[Entry], EntryResult]:
-    """The function of a worker process."""
-    relax_garbage_collector()
-    return Analyzer(meshes, given).analyze
+def worker(handle: Callable[[Task], Result]) -> Callable[[Task], Result]:
+    """The function of a worker process that reads grasp files.
 
-
-def relax_garbage_collector() -> None:
-    """Reference counts free the lists of a file; a search of 100,000 objects for cycles would take as long as parsing them."""
+    Reference counts free the lists of a file; a search of 100,000 objects for cycles would take as long as parsing them.
+    """
     gc.set_threshold(1_000_000)
+    return handle
 
 
 def _read_target(facts: ObjectFacts, meshes: Path) -> TargetObject:
@@ -125,10 +125,9 @@ def analyze_collections(settings: AnalyzeCommand, *, on_start: Callable[[int], N
     objects, geometry = settings.objects, settings.analyze.geometry
     _, root = resolve_object_paths(object_scales_json=objects.object_scales_json, object_dataset=objects.object_dataset)
     given = settings.gripper if "gripper_config" in settings.gripper.model_fields_set else None
+    analyzer, workers = Analyzer(root if geometry else None, given), settings.execution.workers
     results = []
-    for entry, result in run_in_chunks(
-        entries, make_analyzer, (root if geometry else None, given), workers=settings.execution.workers, slow=geometry, fetch=fetch_entry
-    ):
+    for entry, result in run_in_chunks(entries, worker, (analyzer.analyze,), workers=workers, slow=geometry, fetch=fetch_entry):
         lost = Finding(FindingKind.UNREADABLE, entry.shown, LOST_WORKER, entry.gripper)
         results.append(result or EntryResult(None, (lost,), {}))
         on_object(entry.name)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from graspgen_cli.analysis.analyze import LOST_WORKER, relax_garbage_collector
+from graspgen_cli.analysis.analyze import LOST_WORKER, worker
 from graspgen_cli.analysis.counts import OutcomeCounts, count_grasps, rate_interval
 from graspgen_cli.dataset.collection import Collection, open_collection, read_entry
 from graspgen_cli.errors import GraspFileError, GripperError, SettingsError
@@ -135,7 +135,7 @@ def compare_datasets(settings: CompareCommand, *, on_start: Callable[[int], None
     if all(len({key.gripper for key in each}) == 1 for each in (keys, other_keys)):
         keys, other_keys = ({key._replace(gripper=""): entry for key, entry in each.items()} for each in (keys, other_keys))
     pairs = [(keys[key], other_keys[key]) for key in sorted(keys.keys() & other_keys.keys())]
-    compared = {pair: result for pair, result in run_in_chunks(pairs, _make_comparer, (), workers=workers) if result is not None}
+    compared = {pair: result for pair, result in run_in_chunks(pairs, worker, (_compare,), workers=workers) if result is not None}
     return Comparison(
         objects=tuple(compared[pair] for pair in pairs if pair in compared),
         only_first=tuple(sorted(key.object_id for key in keys.keys() - other_keys.keys())),
@@ -149,7 +149,7 @@ def _keys(collection: Collection, workers: int, on_object: Callable[[str], None]
     """The first file of each key, and the unreadable files."""
     keys: dict[_Key, Entry] = {}
     broken = [error.summary for error in collection.damaged]
-    found = dict(run_in_chunks(collection.entries, _make_key_reader, (), workers=workers))
+    found = dict(run_in_chunks(collection.entries, worker, (_read_key,), workers=workers))
     for entry in collection.entries:
         key = found[entry] or f"{entry.shown}: {LOST_WORKER}"
         on_object(entry.name)
@@ -160,11 +160,6 @@ def _keys(collection: Collection, workers: int, on_object: Callable[[str], None]
     return keys, broken
 
 
-def _make_key_reader() -> Callable[[Entry], _Key | str]:
-    relax_garbage_collector()
-    return _read_key
-
-
 def _read_key(entry: Entry) -> _Key | str:
     """The key of an entry, or why the file cannot be read."""
     try:
@@ -172,11 +167,6 @@ def _read_key(entry: Entry) -> _Key | str:
     except GraspFileError as error:
         return error.summary
     return _Key(entry.gripper or dataset.gripper_name, dataset.object_id, dataset.scale)
-
-
-def _make_comparer() -> Callable[[_Pair], ObjectComparison]:
-    relax_garbage_collector()
-    return _compare
 
 
 def _compare(pair: _Pair) -> ObjectComparison:

@@ -59,7 +59,7 @@ def _show_conversion(conversion: Conversion, settings: ConvertCommand, console: 
 
 def _conversion_document(conversion: Conversion) -> dict[str, object]:
     return {
-        "objects": [{**vars(one), "file": str(one.file)} for one in conversion.objects],
+        "objects": [{**one._asdict(), "file": str(one.file)} for one in conversion.objects],
         "damaged": [{"path": printable(str(damaged.path)), "reason": printable(damaged.reason)} for damaged in conversion.damaged],
         "notes": [printable(note) for note in conversion.notes],
         "uuid_map": None if conversion.uuid_map is None else str(conversion.uuid_map),

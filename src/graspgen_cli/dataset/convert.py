@@ -7,9 +7,10 @@ holds one line an object.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,8 +34,7 @@ UUID_MAP = "map_uuid_to_path.json"
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
-@dataclass(frozen=True)
-class PlannedObject:
+class PlannedObject(NamedTuple):
     """An entry that can be converted."""
 
     entry: Entry
@@ -54,8 +54,7 @@ class ConversionPlan:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class ConvertedObject:
+class ConvertedObject(NamedTuple):
     """An object that was written. name: the trainer's name of the object. file: the file or archive."""
 
     gripper: str
@@ -90,15 +89,23 @@ def convert(settings: ConvertCommand, *, on_start: Callable[[int], None], on_obj
     gripper = None if settings.convert.for_gripper is None else load_gripper(settings.convert.for_gripper)
     on_start(len(collection.entries))
     plan = plan_conversion(collection, gripper, settings.meshes.object_dataset, on_object=on_object)
-    writing = _Writing(settings, load_format(settings.convert.to), gripper, list(plan.damaged))
-    grippers = sorted({one.gripper for one in plan.objects})
-    for name in grippers:
-        _require_empty(writing.folder(name))
-    archive = writing.format.archive
-    uuids = archive.names(one.object_id for one in plan.objects) if archive else {}
-    objects = [one for name in grippers for one in writing.write([one for one in plan.objects if one.gripper == name], uuids)]
-    uuid_map = _write_uuid_map(settings.copied.output_dataset, {one.name: one.object_id for one in objects}) if uuids and objects else None
-    return Conversion(tuple(objects), tuple(writing.damaged), plan.notes, uuid_map)
+    format_, damaged = load_format(settings.convert.to), list(plan.damaged)
+    by_gripper = {name: [one for one in plan.objects if one.gripper == name] for name in sorted({one.gripper for one in plan.objects})}
+    output = settings.copied.output_dataset
+    folders = {name: DatasetPaths(output, name).grasps if format_.trainer_reads else output / name for name in by_gripper}
+    for folder in folders.values():
+        _require_empty(folder)
+    uuids = format_.archive.names(one.object_id for one in plan.objects) if format_.archive else {}
+    objects: list[ConvertedObject] = []
+    for name, planned in by_gripper.items():
+        row = sorted(planned, key=lambda one: uuids[one.object_id]) if uuids else planned
+        contents = _contents(row, settings, format_, gripper, damaged)
+        written = _write(row, contents, folders[name], format_, uuids, settings.convert.objects_per_shard)
+        if format_.trainer_reads:
+            _write_lists(path, DatasetPaths(output, name), planned, written)
+        objects += written
+    uuid_map = _write_uuid_map(output, {one.name: one.object_id for one in objects}) if uuids and objects else None
+    return Conversion(tuple(objects), tuple(damaged), plan.notes, uuid_map)
 
 
 def plan_conversion(
@@ -194,60 +201,43 @@ def _require_empty(folder: Path) -> None:
         raise OutputError(f"is not empty, it holds {there.name}", path=folder, advice=advice)
 
 
-@dataclass(frozen=True)
-class _Writing:
-    """Writes planned objects. damaged: grows with the objects that cannot be written."""
+def _contents(
+    planned: Sequence[PlannedObject], settings: ConvertCommand, format_: GraspFormat, gripper: Gripper | None, damaged: list[GraspFileError]
+) -> Iterator[tuple[PlannedObject, bytes]]:
+    """The content of each object's file; objects that cannot be read or written go to `damaged`."""
+    assert format_.encode is not None
+    for one in planned:
+        try:
+            found = read_converted(one.entry, gripper, settings.meshes.object_dataset)
+            yield one, format_.encode(found, gripper)
+        except GraspFileError as error:
+            damaged.append(error)
+        except MALFORMED as error:
+            reason = f"holds what {settings.convert.to} files cannot hold ({one_line(error, 120)})"
+            damaged.append(GraspFileError(reason, path=one.entry.shown))
 
-    settings: ConvertCommand
-    format: GraspFormat
-    gripper: Gripper | None
-    damaged: list[GraspFileError]
 
-    def folder(self, gripper: str) -> Path:
-        output = self.settings.copied.output_dataset
-        return DatasetPaths(output, gripper).grasps if self.format.trainer_reads else output / gripper
-
-    def write(self, planned: Sequence[PlannedObject], uuids: Mapping[str, str]) -> list[ConvertedObject]:
-        """Writes the objects of one gripper, with map and splits if the trainer reads the format. uuids: by object id, for archives."""
-        folder = self.folder(planned[0].gripper)
-        written = self._write_archives(planned, uuids, folder) if uuids else self._write_files(planned, folder)
-        if self.format.trainer_reads:
-            paths = DatasetPaths(self.settings.copied.output_dataset, planned[0].gripper)
-            _write_lists(self.settings.dataset.grasp_dataset, paths, planned, written)
-        return written
-
-    def _write_files(self, planned: Sequence[PlannedObject], folder: Path) -> list[ConvertedObject]:
+def _write(
+    planned: Sequence[PlannedObject],
+    contents: Iterable[tuple[PlannedObject, bytes]],
+    folder: Path,
+    format_: GraspFormat,
+    uuids: Mapping[str, str],
+    objects_per_shard: int,
+) -> list[ConvertedObject]:
+    """Writes the objects of one gripper, in archives or in a file each."""
+    files: dict[str, Path] = {}
+    if format_.archive:
+        members = ((uuids[one.object_id], content) for one, content in contents)
+        files = format_.archive.write(folder, members, objects_per_shard)
+    else:
         names = grasp_file_names([(one.object_id, one.scale) for one in planned], {})
-        suffix = GRASP_SUFFIX if self.format.trainer_reads else self.format.suffixes[0]
-        written = []
-        for one, content in self._contents(planned):
-            file = folder / f"{names[one.object_id].removesuffix(GRASP_SUFFIX)}{suffix}"
-            write_atomically(file, content)
-            written.append(_converted(one, one.object_id, file))
-        return written
-
-    def _write_archives(self, planned: Sequence[PlannedObject], uuids: Mapping[str, str], folder: Path) -> list[ConvertedObject]:
-        assert self.format.archive is not None
-        ordered = sorted(planned, key=lambda one: uuids[one.object_id])
-        contents = ((uuids[one.object_id], content) for one, content in self._contents(ordered))
-        files = self.format.archive.write(folder, contents, self.settings.convert.objects_per_shard)
-        return [_converted(one, uuid, files[uuid]) for one in ordered if (uuid := uuids[one.object_id]) in files]
-
-    def _contents(self, planned: Sequence[PlannedObject]) -> Iterator[tuple[PlannedObject, bytes]]:
-        assert self.format.encode is not None
-        for one in planned:
-            try:
-                found = read_converted(one.entry, self.gripper, self.settings.meshes.object_dataset)
-                yield one, self.format.encode(found, self.gripper)
-            except GraspFileError as error:
-                self.damaged.append(error)
-            except MALFORMED as error:
-                reason = f"holds what {self.settings.convert.to} files cannot hold ({one_line(error, 120)})"
-                self.damaged.append(GraspFileError(reason, path=one.entry.shown))
-
-
-def _converted(one: PlannedObject, name: str, file: Path) -> ConvertedObject:
-    return ConvertedObject(one.gripper, one.object_id, one.scale, one.grasps, name, file)
+        suffix = GRASP_SUFFIX if format_.trainer_reads else format_.suffixes[0]
+        for one, content in contents:
+            files[one.object_id] = folder / f"{names[one.object_id].removesuffix(GRASP_SUFFIX)}{suffix}"
+            write_atomically(files[one.object_id], content)
+    name_of = {one.object_id: uuids.get(one.object_id, one.object_id) for one in planned}
+    return [ConvertedObject(*one[1:], name, files[name]) for one in planned if (name := name_of[one.object_id]) in files]
 
 
 def _write_lists(path: Path, paths: DatasetPaths, planned: Sequence[PlannedObject], written: Sequence[ConvertedObject]) -> None:

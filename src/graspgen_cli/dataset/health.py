@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -133,9 +134,7 @@ def check_file(paths: DatasetPaths, name: str, stamp: Stamp, *, meshes: Path | N
     entry = grasp_entry(stamp, dataset)
     found = list(check_grasps(dataset, path, paths.gripper))
     unusable = any(finding.kind in UNUSABLE for finding in found)
-    problems = [*_pose_problems(dataset), *_entry_problems(entry), *([] if meshes is None else _mesh_problems(entry, meshes))]
-    if entry.own and dataset.gripper_name != paths.gripper:
-        problems.append((FindingKind.WRONG_GRIPPER, f"holds grasps of the gripper {dataset.gripper_name}"))
+    problems = [*_file_problems(dataset, entry, paths.gripper), *([] if meshes is None else _mesh_problems(entry, meshes))]
     found += [Finding(kind, path, detail, paths.gripper, dataset.object_id) for kind, detail in problems]
     return None if unusable else entry, found
 
@@ -143,17 +142,15 @@ def check_file(paths: DatasetPaths, name: str, stamp: Stamp, *, meshes: Path | N
 _Problem = tuple[FindingKind, str]
 
 
-def _pose_problems(dataset: GraspDataset) -> Iterator[_Problem]:
+def _file_problems(dataset: GraspDataset, entry: GraspEntry, gripper: str) -> Iterator[_Problem]:
     poses = dataset.grasps.pose_gripper_in_object
-    distinct = len(np.unique(rounded(poses).reshape(len(poses), 16), axis=0))
-    if distinct < len(poses):
-        yield FindingKind.DUPLICATE_POSES, f"{len(poses) - distinct} poses are there more than once"
-
-
-def _entry_problems(entry: GraspEntry) -> Iterator[_Problem]:
-    others = [version for version in entry.versions if version != __version__]
-    if others:
+    copies = len(poses) - len(np.unique(rounded(poses).reshape(len(poses), 16), axis=0))
+    if copies:
+        yield FindingKind.DUPLICATE_POSES, f"{copies} poses are there more than once"
+    if others := [version for version in entry.versions if version != __version__]:
         yield FindingKind.OLD_VERSION, f"made by version {', '.join(others)}; this is {__version__}"
+    if entry.own and dataset.gripper_name != gripper:
+        yield FindingKind.WRONG_GRIPPER, f"holds grasps of the gripper {dataset.gripper_name}"
 
 
 def _mesh_problems(entry: GraspEntry, meshes: Path) -> Iterator[_Problem]:
@@ -170,8 +167,7 @@ def _mesh_problems(entry: GraspEntry, meshes: Path) -> Iterator[_Problem]:
 # --- between the files -------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class ObjectFile:
+class ObjectFile(NamedTuple):
     """A file that holds an object."""
 
     gripper: str
@@ -243,49 +239,46 @@ def check_splits(paths: DatasetPaths, known: Sequence[str]) -> tuple[SplitFacts 
         train, valid = listed_objects(paths.splits, known=known)
     except InputError as error:
         return None, [Finding(FindingKind.SPLIT_BROKEN, Path(error.path or paths.splits), error.reason, paths.gripper)]
-    listed, overlap, have = {*train, *valid}, {*train} & {*valid}, {*known}
-    unlisted = sorted(have - listed)
+    overlap, dangling, unlisted = {*train} & {*valid}, {*train, *valid} - {*known}, {*known} - {*train, *valid}
     facts = SplitFacts(
         gripper=paths.gripper,
         folder=str(paths.splits),
         train=len({*train}),
         valid=len({*valid}),
         overlap=tuple(sorted(overlap)),
-        dangling=tuple(sorted(listed - have)),
-        unlisted=tuple(unlisted),
+        dangling=tuple(sorted(dangling)),
+        unlisted=tuple(sorted(unlisted)),
     )
-    found = [(FindingKind.SPLIT_OVERLAP, VALID_FILE, each, "in train.txt and valid.txt; delete one of the lines") for each in facts.overlap]
-    for name, ids in ((TRAIN_FILE, train), (VALID_FILE, valid)):
-        gone = [each for each in dict.fromkeys(ids) if each not in have]
-        found += [(FindingKind.SPLIT_DANGLING, name, each, "listed and without grasps; delete the line") for each in gone]
-    findings = [Finding(kind, paths.splits / name, f"{each} is {problem}", paths.gripper, each, 1) for kind, name, each, problem in found]
-    if unlisted and listed:
-        which = f"{unlisted[0]} is" if len(unlisted) == 1 else f"{len(unlisted)} objects (such as {unlisted[0]}) are"
+    return facts, list(_split_findings(paths, facts, {TRAIN_FILE: train, VALID_FILE: valid}))
+
+
+def _split_findings(paths: DatasetPaths, facts: SplitFacts, lists: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
+    for object_id in facts.overlap:
+        detail = f"{object_id} is in train.txt and valid.txt; delete one of the lines"
+        yield Finding(FindingKind.SPLIT_OVERLAP, paths.splits / VALID_FILE, detail, paths.gripper, object_id, 1)
+    dangling = set(facts.dangling)
+    for name, listed in lists.items():
+        for object_id in (each for each in dict.fromkeys(listed) if each in dangling):
+            detail = f"{object_id} is listed and without grasps; delete the line"
+            yield Finding(FindingKind.SPLIT_DANGLING, paths.splits / name, detail, paths.gripper, object_id, 1)
+    count = len(facts.unlisted)
+    if count and any(lists.values()):
+        one = facts.unlisted[0] if count == 1 else ""
+        which = f"{one} is" if one else f"{count} objects (such as {facts.unlisted[0]}) are"
         detail = f"{which} in neither list, with grasps; the command splits adds them"
-        one = unlisted[0] if len(unlisted) == 1 else ""
-        findings.append(Finding(FindingKind.SPLIT_LACKS, paths.splits, detail, paths.gripper, one, len(unlisted)))
-    return facts, findings
+        yield Finding(FindingKind.SPLIT_LACKS, paths.splits, detail, paths.gripper, one, count)
 
 
-def check_folders(root: Path, grippers: Sequence[str]) -> list[Finding]:
+def check_folders(root: Path, grippers: Sequence[str]) -> Iterator[Finding]:
     """Temporary files of killed runs, and archives, for which the trainer reads the folder as WebDataset."""
-    found = [
-        Finding(FindingKind.TEMPORARY, path, "the rest of a run that was killed", gripper) for path, gripper in _leftovers(root, grippers)
-    ]
-    detail = "makes the trainer read the folder as WebDataset; move it elsewhere"
-    for gripper in grippers:
-        archives = sorted(DatasetPaths(root, gripper).grasps.glob("*.tar"))
-        found += [Finding(FindingKind.ARCHIVE, path, detail, gripper) for path in archives]
-    return found
-
-
-def _leftovers(root: Path, grippers: Iterable[str]) -> Iterator[tuple[Path, str]]:
     folders = {root: "", root / "index": "", root / "config" / "grippers": "", root / "failures": ""}
-    for gripper in grippers:
-        paths = DatasetPaths(root, gripper)
-        folders |= {paths.grasps: gripper, paths.splits: gripper}
+    for paths in (DatasetPaths(root, gripper) for gripper in grippers):
+        folders |= {paths.grasps: paths.gripper, paths.splits: paths.gripper}
+        for path in sorted(paths.grasps.glob("*.tar")):
+            detail = "makes the trainer read the folder as WebDataset; move it elsewhere"
+            yield Finding(FindingKind.ARCHIVE, path, detail, paths.gripper)
     oldest = time.time() - ABANDONED
     for folder, gripper in folders.items():
         for path in sorted(folder.glob(".*.tmp")) if folder.is_dir() else ():
             if _TEMPORARY.fullmatch(path.name) and path.lstat().st_mtime < oldest:
-                yield path, gripper
+                yield Finding(FindingKind.TEMPORARY, path, "the rest of a run that was killed", gripper)

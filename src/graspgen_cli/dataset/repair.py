@@ -62,7 +62,7 @@ def inspect_dataset(
     all_paths = [DatasetPaths(root, gripper) for gripper in grippers]
     files = sum(len(grasp_stamps(paths)) for paths in all_paths)
     on_start(files)
-    findings, repaired = check_folders(root, grippers), list[str]()
+    findings, repaired = list(check_folders(root, grippers)), list[str]()
     if repair:
         repaired += _remove_temporary(findings)
         findings = [finding for finding in findings if finding.kind not in REPAIRABLE]
