@@ -18,8 +18,7 @@ from analysed import DROPPED, HELD, hand_made, made, row_of_poses, write_dataset
 from graspgen_cli.analysis.analyze import analyze_collections
 from graspgen_cli.analysis.counts import OutcomeCounts, ReferenceRate, compared_rate, rate_interval, reference_rates
 from graspgen_cli.analysis.dataset_facts import DatasetAnalysis, Thresholds, analysis_document, csv_text
-from graspgen_cli.analysis.near_duplicates import NEAR, TURNED, near_duplicates
-from graspgen_cli.analysis.object_facts import ObjectFacts, far_outliers, object_facts
+from graspgen_cli.analysis.object_facts import NEAR, TURNED, ObjectFacts, far_outliers, near_duplicates, object_facts
 from graspgen_cli.dataset.health import check_splits
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.formats.format import Entry
@@ -159,7 +158,7 @@ def test_a_neighbour_is_found_wherever_it_lies(span: float, apart: float) -> Non
     assert near_duplicates(poses, symmetric=True).all()
 
 
-def test_the_grids_take_nothing_for_a_neighbour_that_is_none() -> None:
+def test_poses_that_are_farther_apart_are_no_neighbours() -> None:
     poses = np.tile(np.eye(4), (1000, 1, 1))
     poses[:, :3, 3] = np.stack(np.meshgrid(*[np.arange(10)] * 3), axis=-1).reshape(-1, 3) * NEAR * 1.01
     assert not near_duplicates(poses, symmetric=True).any()

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from graspgen_cli.analysis.counts import OutcomeCounts, count_grasps
 from graspgen_cli.analysis.drift import Draws, Drift, draws_of, drift_of
-from graspgen_cli.analysis.near_duplicates import near_duplicates
 from graspgen_cli.dataset.health import Finding, FindingKind, check_grasps
 from graspgen_cli.formats.format import Entry, ObjectGrasps
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape, in_collision
@@ -21,6 +21,8 @@ from graspgen_cli.geometry.meshes import face_areas
 from graspgen_cli.geometry.poses import inverse, transform_points
 from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Gripper, Outcome, TargetObject, TriangleMesh
 
+NEAR, TURNED = 0.001, math.radians(1.0)
+"""m and rad: limits of a near-duplicate."""
 OPENING_STEP = 0.005
 """m: width of a class of openings."""
 OPENING_CLASSES = 40
@@ -166,6 +168,63 @@ def far_outliers(points: Floats) -> NDArray[np.intp]:
     distance = np.linalg.norm(points - np.median(points, axis=0), axis=1)
     # Grasps may all be at one place; the smallest objects are millimetres.
     return np.flatnonzero(distance > FAR_FACTOR * max(float(np.median(distance)), 0.01))
+
+
+# --- near-duplicates ---------------------------------------------------------------------------------------------------------------------
+
+
+def near_duplicates(pose_graspgen_in_object: Floats, *, symmetric: bool) -> NDArray[np.bool_]:
+    """(N,) which poses (N, 4, 4) of GraspGen's frame have another pose with (d / NEAR)² + (angle / TURNED)² < 1.
+
+    symmetric: a half turn about the approach axis gives the same grasp. Guesses are at least 1 mm or 1° apart, so they never count.
+    """
+    # The distance alone leaves few poses; a search among all poses in 12 dimensions takes twice as long.
+    near = np.flatnonzero(_have_neighbours(pose_graspgen_in_object[:, :3, 3] / NEAR))
+    result = np.zeros(len(pose_graspgen_in_object), bool)
+    result[near] = _have_neighbours(_points(pose_graspgen_in_object[near], symmetric=symmetric))
+    return result
+
+
+def _have_neighbours(points: Floats) -> NDArray[np.bool_]:
+    """(N,) which points (N, D) have another point within a distance of 1."""
+    copies, copied = _equal_points(points)
+    single = np.flatnonzero(~copies)
+    result = copies | copied
+    if len(single) > 1:
+        # Only the nearest other point: the number of pairs could be the square of the number of grasps.
+        tree = cKDTree(points[single], balanced_tree=False, compact_nodes=False)
+        distance, _ = tree.query(points[single], k=2, distance_upper_bound=1.0)
+        result[single] |= np.isfinite(distance[:, 1])
+    return result
+
+
+def _equal_points(points: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(N,) which points equal an earlier point, and (N,) which have such a copy. No tree can divide equal points."""
+    order = np.argsort(points @ np.sqrt(np.arange(2.0, 2.0 + points.shape[1])), kind="stable")
+    row = points[order]
+    same = (row[1:] == row[:-1]).all(axis=1)
+    copies, copied = np.zeros((2, len(points)), bool)
+    copies[order[1:]], copied[order[:-1]] = same, same
+    return copies, copied
+
+
+def _points(poses: Floats, *, symmetric: bool) -> Floats:
+    """Poses as points whose distance is sqrt((d / NEAR)² + (angle / TURNED)²) for small angles.
+
+    A rotation by a small angle moves the axes x, y, z, as one vector of nine numbers, by √2 times the angle. For a symmetric gripper x xᵀ
+    and y yᵀ take their place, which a half turn about z leaves unchanged; together with √2 z they move by twice the angle.
+    """
+    x, y, z = (poses[:, :3, k] for k in range(3))
+    place = poses[:, :3, 3] / NEAR
+    if symmetric:
+        return np.concatenate([place, _line(x) / (2 * TURNED), _line(y) / (2 * TURNED), z * (math.sqrt(0.5) / TURNED)], axis=1)
+    return np.concatenate([place, *(axis / (math.sqrt(2.0) * TURNED) for axis in (x, y, z))], axis=1)
+
+
+def _line(axis: Floats) -> Floats:
+    """(N, 6): the matrix axis axisᵀ, with its off-diagonal entries times √2, since each occurs twice."""
+    a, b, c = axis.T
+    return np.stack([a * a, b * b, c * c, math.sqrt(2) * a * b, math.sqrt(2) * a * c, math.sqrt(2) * b * c], axis=1)
 
 
 # --- with the mesh -----------------------------------------------------------------------------------------------------------------------
