@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import trimesh
 from numpy.typing import NDArray
 
 from graspgen_cli.dataset.collection import Collection, read_entry
 from graspgen_cli.errors import InputError, ObjectError
 from graspgen_cli.formats.format import Entry, ObjectGrasps
-from graspgen_cli.geometry.meshes import join_meshes, triangle_mesh
+from graspgen_cli.geometry.meshes import bounds, join_meshes, triangle_mesh
 from graspgen_cli.geometry.poses import pose, transform_points
 from graspgen_cli.grippers.find import known_grippers, load_gripper
 from graspgen_cli.objects.read import read_mesh
@@ -138,8 +139,7 @@ class GraspScene:
         """Points (P, 3) m whose hull contains the object and the figures."""
         boxes = [] if self.mesh is None else [self.mesh.vertices]
         for part in figure:
-            low, high = part.mesh.vertices.min(axis=0), part.mesh.vertices.max(axis=0)
-            box = np.array([[x, y, z] for x in (low[0], high[0]) for y in (low[1], high[1]) for z in (low[2], high[2])])
+            box = trimesh.bounds.corners(bounds(part.mesh))
             boxes.append(transform_points(part.pose, box * part.scale[:, None]).reshape(-1, 3))
         return np.concatenate(boxes) if boxes else np.zeros((1, 3))
 

@@ -31,7 +31,7 @@ _SAMPLES = 6  # openings at which the parts are tested for overlaps
 
 def check_gripper(gripper: Gripper) -> None:
     """Raises GripperError, one line with the gripper's name and the reason, for a gripper that cannot be used."""
-    for check in (_values, _base, _masses, _axes_and_pads, _sizes, _motion, _finger_overlaps, _base_overlaps):
+    for check in (_values, _base, _masses, _axes_and_pads, _sizes, _motion, _overlaps):
         for reason in check(gripper):
             raise GripperError(f"gripper {gripper.name}: {reason}")
 
@@ -126,30 +126,21 @@ def _motion(gripper: Gripper) -> Iterator[str]:
         yield "grip_force and closing_speed must be above 0"
 
 
-def _finger_overlaps(gripper: Gripper) -> Iterator[str]:
-    first, second = (gripper.body_names.index(name) for name in gripper.finger_bodies)
-    for k in _openings(gripper):
-        overlap = _overlap(_solid(gripper, first, k), _solid(gripper, second, k))
-        if overlap > _OVERLAP:
-            width = gripper.opening_width[k] * 1000
-            yield f"the fingers overlap by {overlap * 1000:.1f} mm when they are {width:.1f} mm open; check their shapes"
-
-
-def _base_overlaps(gripper: Gripper) -> Iterator[str]:
-    """The fingertips do not overlap the base. Elsewhere a finger and its parent overlap at their joint, as is normal."""
-    for k in _openings(gripper):
-        base = _solid(gripper, 0, k)
-        for finger, name in enumerate(gripper.finger_bodies):
-            overlap = _overlap(_fingertip(gripper, finger, k), base)
-            if overlap > _OVERLAP:
-                width = gripper.opening_width[k] * 1000
-                yield f"the tip of {name} is {overlap * 1000:.1f} mm inside the base when the gripper is {width:.1f} mm open"
-
-
-def _openings(gripper: Gripper) -> list[int]:
-    """Indices of openings, from the first at which the fingers are apart to the widest."""
+def _overlaps(gripper: Gripper) -> Iterator[str]:
+    """The fingers do not overlap, nor does the base overlap a fingertip. A finger and its parent overlap at their joint, as is normal."""
     first = int(np.searchsorted(gripper.opening_width, _NEARLY_CLOSED, side="right"))
-    return sorted({int(k) for k in np.linspace(first, len(gripper.opening_width) - 1, _SAMPLES)})
+    for k in sorted({int(k) for k in np.linspace(first, len(gripper.opening_width) - 1, _SAMPLES)}):
+        width = gripper.opening_width[k] * 1000
+        fingers = [_solid(gripper, gripper.body_names.index(name), k) for name in gripper.finger_bodies]
+        overlap = _overlap(*fingers)
+        if overlap > _OVERLAP:
+            yield f"the fingers overlap by {overlap * 1000:.1f} mm when they are {width:.1f} mm open; check their shapes"
+        for finger, (name, solid) in enumerate(zip(gripper.finger_bodies, fingers, strict=True)):
+            approach: Floats = gripper.approach_axis_in_base
+            pad_end = float(gripper.fingertip_in_base[k, finger] @ approach) - float(gripper.pad_size[0])
+            overlap = _overlap(solid.trim_by_plane(approach.tolist(), pad_end), _solid(gripper, 0, k))
+            if overlap > _OVERLAP:
+                yield f"the tip of {name} is {overlap * 1000:.1f} mm inside the base when the gripper is {width:.1f} mm open"
 
 
 def _solid(gripper: Gripper, body: int, opening: int) -> manifold3d.Manifold:
@@ -157,14 +148,6 @@ def _solid(gripper: Gripper, body: int, opening: int) -> manifold3d.Manifold:
     pose = gripper.pose_body_in_base[opening, body]
     solids = [solid_from_mesh(transform_mesh(pose, part)) for part in gripper.collision_parts[body]]
     return manifold3d.Manifold.batch_boolean(solids, manifold3d.OpType.Add)
-
-
-def _fingertip(gripper: Gripper, finger: int, opening: int) -> manifold3d.Manifold:
-    """The end of a finger, as long as the pad."""
-    approach: Floats = gripper.approach_axis_in_base
-    solid = _solid(gripper, gripper.body_names.index(gripper.finger_bodies[finger]), opening)
-    behind = float(gripper.fingertip_in_base[opening, finger] @ approach) - float(gripper.pad_size[0])
-    return solid.trim_by_plane(approach.tolist(), behind)
 
 
 def _overlap(first: manifold3d.Manifold, second: manifold3d.Manifold) -> float:
