@@ -43,7 +43,7 @@ def test_a_sound_gripper_passes(tmp_path: Path, gripper: Gripper) -> None:
     checked(tmp_path, JAW.replace('range="0 0.03"', 'range="0.005 0.03"'), FINGERS)
 
 
-NO_MASS = "not a readable MJCF model|MuJoCo cannot compile the model|has mass .* and inertia .*; give it positive ones"
+NO_MASS = "not a readable MJCF model|MuJoCo cannot compile the model|has mass .* and inertia .*; make them positive"
 """Which of them depends on what MuJoCo checks itself."""
 BROKEN = {
     "fingers that do not move": (standing_fingers(), "finger_bodies: [still_a, still_b]\n", "not move|no body is called still_a"),

@@ -60,7 +60,7 @@ def _problem(system: str) -> str:
 def _last_line(text: str) -> str:
     """The last line that is not empty, shortened."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:120] if lines else "it failed without a word"
+    return lines[-1][:120] if lines else "without an error message"
 
 
 @dataclass(frozen=True, eq=False)

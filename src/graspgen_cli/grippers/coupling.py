@@ -47,7 +47,7 @@ def completed(gripper: GripperModel) -> GripperModel:
     if freedom > 1 and not ((model.jnt_stiffness != 0).any() or (model.tendon_stiffness != 0).any()):
         joints = ", ".join(gripper.joint_names[joint] for joint in _independent_joints(gripper))
         raise GripperError(
-            f"{gripper.source}: the mechanism moves in {freedom} independent ways ({joints}); the file leaves out what couples them: "
+            f"{gripper.source}: the mechanism moves in {freedom} independent ways ({joints}); the file has no coupling between them: "
             "add mimic joints or <equality> constraints, or cut the gripper out of its arm with --base-frame"
         )
     return gripper

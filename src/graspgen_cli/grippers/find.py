@@ -121,7 +121,7 @@ def _described_file(name: str) -> Path:
         with contextlib.redirect_stdout(sys.stderr):  # the package prints its progress; stdout is for our data
             described = import_module(f"robot_descriptions.{name}")
     except ModuleNotFoundError:
-        raise GripperError(f"{source}: robot_descriptions knows no {name}; `robot_descriptions list` names those it knows") from None
+        raise GripperError(f"{source}: robot_descriptions knows no {name}; `robot_descriptions list` prints the known names") from None
     except Exception as error:  # git and the network raise errors of many kinds
         raise GripperError(f"{source}: cannot be fetched: {one_line(error, 160)}") from error
     path = getattr(described, "MJCF_PATH", None) or getattr(described, "URDF_PATH", None)

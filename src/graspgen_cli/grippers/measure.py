@@ -124,7 +124,7 @@ def _closed_width(hand: Hand, widths: Floats) -> float:
         return float(max(0.0, widths[0]))
     gaps = np.array([hand.gap(q) for q in hand.path.knots])
     if gaps.max() <= 0:
-        raise GripperError(f"{hand.source}: the fingers overlap wherever they are; are they the right bodies?")
+        raise GripperError(f"{hand.source}: the fingers overlap at every position of the joints; are they the right bodies?")
     meet = int(np.argmax(gaps > 0))
     if abs(widths[meet] - gaps[meet]) < _ROUNDING or meet == 0:
         return float(max(0.0, widths[0]))  # flat pads touch at width 0

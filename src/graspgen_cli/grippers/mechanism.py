@@ -347,7 +347,7 @@ class SpringPath(MotionPath):
         driven = (1 - fraction) * self.knots[index, leader] + fraction * self.knots[index + 1, leader]
         q = self.equilibrium.at(float(driven), self.knots[index])
         if q is None:
-            raise GripperError(f"{self.mechanism.source}: the mechanism's springs and limits leave it no place to rest")
+            raise GripperError(f"{self.mechanism.source}: the mechanism has no rest position between its springs and its limits")
         return q
 
 

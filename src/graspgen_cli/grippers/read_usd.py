@@ -48,7 +48,7 @@ def read_usd(path: Path, *, base: str | None = None, package_root: Path | None =
         stage = Usd.Stage.Open(str(path))
         missing = stage.GetCompositionErrors()
         if missing:
-            raise GripperError(f"{path}: a file that it refers to cannot be composed ({_last_clause(missing[0])}); put it back")
+            raise GripperError(f"{path}: a referenced file cannot be composed ({_last_clause(missing[0])}); put it back")
         return _Stage(stage, path).draft(base)
     except (Tf.ErrorException, ValueError, OSError) as error:
         raise GripperError(f"{path}: cannot be read as USD ({_last_clause(error)}); export the stage again") from None

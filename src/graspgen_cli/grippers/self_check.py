@@ -64,7 +64,7 @@ def _masses(gripper: Gripper) -> Iterator[str]:
         mass, inertia = float(model.body_subtreemass[body]), model.body_inertia[body]
         if not mass > 0 or (inertia < 0).any() or (model.body_mass[body] > 0 and not inertia.max() > 0):
             name = model.body(body).name
-            yield f"body {name} has mass {mass:g} kg and inertia {inertia.tolist()}; give it positive ones"
+            yield f"body {name} has mass {mass:g} kg and inertia {inertia.tolist()}; make them positive"
 
 
 def _axes_and_pads(gripper: Gripper) -> Iterator[str]:
@@ -92,7 +92,7 @@ def _reach(gripper: Gripper, body: int) -> float:
 def _sizes(gripper: Gripper) -> Iterator[str]:
     width, depth = gripper.width, gripper.depth
     if not _WIDTHS[0] <= width <= _WIDTHS[1]:
-        yield f"it opens to {width:.4g} m, but {_WIDTHS[0]:g} to {_WIDTHS[1]:g} m is to be expected; is the model in metres?"
+        yield f"the gripper opens to {width:.4g} m, outside of {_WIDTHS[0]:g} to {_WIDTHS[1]:g} m; is the model in metres?"
     if depth < _DEPTHS[0]:
         yield f"the fingertips lie {depth:.4g} m from the base along the approach axis; is approach_axis right, the model in metres?"
     if depth > _DEPTHS[1]:
