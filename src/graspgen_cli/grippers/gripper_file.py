@@ -89,7 +89,7 @@ def _reason(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{key} is missing"
     text = str(problem["ctx"]["error"] if problem["type"] == "value_error" else problem["msg"])
-    return f"{key}: {text[0].lower()}{text[1:]} (got {problem['input']!r})"
+    return f"{key}: {text[0].lower()}{text[1:]} (it is {problem['input']!r})"
 
 
 def config_folder() -> Path:
