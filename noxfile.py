@@ -100,7 +100,7 @@ def newest(session: nox.Session) -> None:
 
 def unlocked(session: nox.Session, resolution: str) -> None:
     session.install("--constraint", LOCK, *nox.project.dependency_groups(PROJECT, "lock"))
-    session.run("uv", "pip", "install", "--upgrade", "--resolution", resolution, *requirements(FAST, "test"))
+    session.run("uv", "pip", "install", "--quiet", "--upgrade", "--resolution", resolution, *requirements(FAST, "test"))
     session.install("--no-deps", ".")
     session.run("uv", "pip", "list")
     session.run("pytest", *SIDE_BY_SIDE, *session.posargs)
