@@ -30,8 +30,9 @@ def test_the_projection_by_hand() -> None:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> BenchCommand:
-    """Two boxes, one of which is not there; a short trial."""
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BenchCommand:
+    """Two boxes, one of which is not there; a short trial. The current folder is empty, and the whole run must leave it so."""
+    monkeypatch.chdir(tmp_path)
     trimesh.creation.box((0.02, 0.03, 0.04)).export(tmp_path / "box.obj")
     (tmp_path / "list.json").write_text(json.dumps({"box.obj": 1.0, "gone.obj": 1.0}))
     return BenchCommand.of(
@@ -59,7 +60,7 @@ def test_every_key_says_its_unit_and_every_engine_is_measured(settings: BenchCom
     monkeypatch.setitem(ENGINES, "mujoco-warp", fake_simulator.ROW)
     notes: list[str] = []
     found = run_bench(settings.updated(backend="mujoco-warp", device="cpu"), on_note=notes.append)
-    assert json.loads(json.dumps(found)) == found
+    assert json.loads(json.dumps(found)) == found and not Path("results").exists()
     assert set(found["objects"]) == {"box.obj"} and any("gone.obj: no such file" in note for note in notes)
     for name in ("validated_grasps_per_s", "world_steps_per_s", "held_fraction", "projected_hours"):
         assert set(found[name]) == {"mujoco", "mujoco-warp"}

@@ -26,7 +26,7 @@ from graspgen_cli.settings.commands import (
     GuessCommand,
     SplitsCommand,
 )
-from graspgen_cli.settings.fields import Kind, allowed, choices, environment_names, fields_by_group, kind, known_fields
+from graspgen_cli.settings.fields import Kind, allowed, choices, command_line, environment_names, fields_by_group, kind, known_fields
 from graspgen_cli.settings.sources import MAX_FILE_BYTES
 
 OTHER_VALUES: dict[Kind, tuple[object, ...]] = {
@@ -138,7 +138,7 @@ def test_every_field_has_a_description_and_one_default_everywhere() -> None:
 
 def test_documented_flags_have_the_documented_defaults() -> None:
     """The table of the issue: defaults that users of the replaced tool rely on."""
-    settings = SimpleNamespace(**{name: value for _, group in AllCommand.of() for name, value in group})
+    settings = SimpleNamespace(**{name: value for group in AllCommand.groups() for name, value in getattr(AllCommand.of(), group)})
     assert (settings.object_scales_json, settings.object_dataset) == (Path("objects/graspgen_example.json"), Path("objects"))
     assert (settings.grasp_dataset, settings.graspgen_source) == (Path("results"), Path("~/github/GraspGen").expanduser())
     assert (settings.gripper_config, settings.num_collision_free_grasps, settings.num_colliding_grasps) == ("robotiq_2f_85", 64, 16)
@@ -286,6 +286,15 @@ def test_home_folder_is_found_wherever_it_is_written(monkeypatch: pytest.MonkeyP
 def test_a_home_folder_that_is_not_known_is_one_line() -> None:
     said = mistakes(flags={"graspgen_source": "~nobody-of-this-name/GraspGen"})
     assert "--graspgen-source: the home folder in ~nobody-of-this-name/GraspGen is not known" in said
+
+
+def test_the_next_command_repeats_what_flags_and_environment_set_and_names_the_settings_file(tmp_path: Path) -> None:
+    config = write(tmp_path / "c.yaml", "fps: 500\nguess-only: true\n")
+    environ = {"GRASPGEN_WORKERS": "2", "GRASPGEN_OVERWRITE_GRASPS": "1"}
+    run = settle(config=config, environ=environ, flags={"seed": "0", "friction": "0.5"}, gripper={"bite": 0.004}).settings
+    line = command_line("validate", run, load_guesses=True, guess_only=False, overwrite_grasps=False, fill_grasps=False)
+    words = "--seed 0 --friction 0.5 --workers 2 --no-overwrite-grasps --no-guess-only --load-guesses"
+    assert line == f"graspgen validate {words} --config {config}"
 
 
 # --- mistakes ------------------------------------------------------------------------------------------------------------------
@@ -445,7 +454,7 @@ def test_shown_settings_cover_every_field_and_read_back(command_class: type[Comm
     text = settings_text(first)
     assert set(yaml.safe_load(text)) == {name.replace("_", "-") for name in command_class.names()}
     again = settle(command_class, config=write(tmp_path / "c.yaml", text))
-    assert again.settings == first.settings
+    assert again.settings.flat() == first.settings.flat()
     assert ("# environment GRASPGEN_GRASP_DATASET" in text) == ("grasp_dataset" in command_class.names())
     assert "# environment GRASPGEN_" in text and "# default" in text
 

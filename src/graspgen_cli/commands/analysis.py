@@ -157,7 +157,7 @@ def _fill_lines(analysis: DatasetAnalysis, settings: AnalyzeCommand) -> Iterator
     short = {row.object_id for row in analysis.short}
     places = {(root, facts.gripper) for facts in analysis.objects if facts.object_id in short for root in _datasets(facts)}
     for root, gripper in sorted(places):
-        named = settings.given().get("gripper_config", gripper)
+        named = settings.gripper.gripper_config if "gripper_config" in settings.gripper.model_fields_set else gripper
         yield command_line("fill", settings, grasp_dataset=root, gripper_config=named, **quotas)
 
 

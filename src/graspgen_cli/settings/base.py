@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -92,6 +93,16 @@ class Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
+class Origin(StrEnum):
+    """The sources of a setting; each overrides the one before it."""
+
+    DEFAULT = "default"
+    GRIPPER = "gripper"
+    CONFIG = "config"
+    ENVIRONMENT = "environment"
+    FLAG = "flag"
+
+
 class SeedSettings(Group):
     """The one source of every random choice."""
 
@@ -105,6 +116,10 @@ class CommandSettings(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    origins: Mapping[str, Origin] = Field({}, exclude=True)
+    """Name -> origin of every setting with another origin than its default; empty for settings that a program made."""
+    config: Path | None = Field(None, exclude=True)
+    """The settings file, which may hold settings of other commands too."""
 
     @model_validator(mode="after")
     def _one_value_a_name(self) -> Self:
@@ -143,11 +158,6 @@ class CommandSettings(BaseModel):
     def flat(self) -> dict[str, Any]:
         """Name of every setting -> its value as JSON has it."""
         return {key: value for group in self.model_dump(mode="json").values() for key, value in group.items()}
-
-    def given(self) -> dict[str, Any]:
-        """Name -> value as JSON has it, of every setting that was given, whatever its value; a value from the gripper's file is not."""
-        values = self.flat()
-        return {name: values[name] for group in self.groups() for name in getattr(self, group).model_fields_set}
 
     def updated(self, **values: object) -> Self:
         """A copy in which the settings of these flat names have other values, which are not checked."""

@@ -16,7 +16,7 @@ import orjson
 from pydantic import ValidationError
 
 from graspgen_cli.errors import SettingsError
-from graspgen_cli.settings.base import CommandSettings, Group
+from graspgen_cli.settings.base import CommandSettings, Group, Origin
 from graspgen_cli.settings.fields import Kind, allowed, as_text, dashed, fields_by_group, flag, heading, kind
 from graspgen_cli.settings.guesses import GuessSettings
 from graspgen_cli.settings.sources import Given, Layer, read_config, read_environment, read_flags, read_gripper
@@ -50,8 +50,8 @@ def resolve(
     """
     layers = [read_config(config), read_environment(environ), read_flags(flags)]
     gripper = _effective_gripper(command_class, layers)
-    of_gripper = read_gripper(gripper, gripper_values(gripper)) if gripper else Layer()
-    layers.insert(0, of_gripper)
+    if gripper:
+        layers.insert(0, read_gripper(gripper, gripper_values(gripper)))
     groups = command_class.names()
     given = {name: value for name, value in _joined(layers).items() if name in groups}
     values, unusable = _usable(groups, given)
@@ -62,10 +62,9 @@ def resolve(
         raise SettingsError("\n".join([*problems, *_problems(groups, error, given)])) from None
     if problems:
         raise SettingsError("\n".join(problems))
-    for group in command_class.groups():
-        getattr(settings, group).model_fields_set.difference_update(name for name in given if given[name] is of_gripper.values.get(name))
-    sources = {name: given[name].source if name in given else "default" for name in groups}
-    return Resolved(settings, sources)
+    sources = {name: given[name].source if name in given else str(Origin.DEFAULT) for name in groups}
+    origins = {name: found.origin for name, found in given.items()}
+    return Resolved(settings.model_copy(update={"origins": origins, "config": config}), sources)
 
 
 def _joined(layers: list[Layer]) -> dict[str, Given]:
@@ -121,7 +120,7 @@ def _problems(groups: _Groups, error: ValidationError, given: Mapping[str, Given
             lines[reason] = reason
             continue
         name = str(detail["loc"][1])
-        found = given.get(name) or Given(groups[name].model_fields[name].default, "default", flag(name))
+        found = given.get(name) or Given(groups[name].model_fields[name].default, Origin.DEFAULT, flag(name))
         lines.setdefault(name, f"{found.place}: {reason}" if reason else _not_allowed(groups[name], name, found))
     return list(lines.values())
 

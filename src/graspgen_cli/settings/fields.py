@@ -11,7 +11,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from graspgen_cli.settings.base import CommandSettings, Group, OneOf
+from graspgen_cli.settings.base import CommandSettings, Group, OneOf, Origin
 from graspgen_cli.settings.commands import COMMAND_CLASSES
 
 ENVIRONMENT_ALIASES = {
@@ -167,19 +167,31 @@ def as_text(value: object) -> str:
 
 
 def command_line(command: str, settings: CommandSettings, **changed: object) -> str:
-    """The line that runs another command after a run: with every setting that the run was given and that the command has, too.
+    """The line that runs another command after a run: with every setting of the run that the command has too, and with its settings file.
 
-    settings: of the run. changed: settings that have another value than in the run; None leaves one out, as the default does.
+    settings: of the run. changed: settings that have another value than in the run; None leaves one out.
     """
-    groups = COMMAND_CLASSES[command].names()
-    given = settings.given() | changed
-    words = [word for name, group in groups.items() if name in given for word in _words(group, name, given[name])]
-    return shlex.join(["graspgen", command, *words])
+    words = ["graspgen", command]
+    for name, group in COMMAND_CLASSES[command].names().items():
+        if name in changed:
+            repeated = settings.origins.get(name) in (Origin.CONFIG, Origin.ENVIRONMENT)
+            words += _words(group, name, changed[name], even_if_default=repeated)
+        elif name in settings.names():
+            origin = settings.origins.get(name, Origin.DEFAULT)
+            # The next command reads the files of the gripper and of the settings itself.
+            if origin not in (Origin.GRIPPER, Origin.CONFIG):
+                words += _words(group, name, settings.flat()[name], even_if_default=origin is Origin.FLAG)
+    return shlex.join([*words, *(["--config", str(settings.config)] if settings.config else [])])
 
 
-def _words(group: type[Group], name: str, value: object) -> list[str]:
-    """The words of a command line that give a setting this value; none where the value is the default."""
-    if value is None or as_text(value) == as_text(group.model_fields[name].default):
+@cache
+def _defaults(group: type[Group]) -> dict[str, Any]:
+    return group().model_dump(mode="json")
+
+
+def _words(group: type[Group], name: str, value: object, *, even_if_default: bool) -> list[str]:
+    """The words of a command line that give a setting this value."""
+    if value is None or (not even_if_default and as_text(value) == as_text(_defaults(group)[name])):
         return []
     if isinstance(value, bool):
         return [flag(name) if value else off_flag(group, name)]

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from graspgen_cli.settings.base import SeedSettings
+from graspgen_cli.settings.base import Origin, SeedSettings
 from graspgen_cli.settings.fields import dashed, environment_names, flag, known_fields
 from graspgen_cli.settings.guesses import GuessSettings
 from graspgen_cli.settings.trials import SimulationSettings
@@ -23,10 +23,16 @@ class Given:
     """One value that a source gives."""
 
     value: object
-    source: str
-    """For ``--show-settings``: ``environment GRASPGEN_SEED``."""
+    origin: Origin
     place: str
     """What a message about the value starts with: ``environment variable GRASPGEN_SEED``."""
+    name: str = ""
+    """Name of the gripper, the settings file or the variable."""
+
+    @property
+    def source(self) -> str:
+        """For ``--show-settings``: ``environment GRASPGEN_SEED``."""
+        return f"{self.origin} {self.name}".strip()
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Layer:
 
 def read_flags(flags: Mapping[str, object]) -> Layer:
     """The flags that were given; None stands for a flag that was not."""
-    return Layer({name: Given(value, "flag", flag(name)) for name, value in flags.items() if value is not None})
+    return Layer({name: Given(value, Origin.FLAG, flag(name)) for name, value in flags.items() if value is not None})
 
 
 def read_environment(environ: Mapping[str, str]) -> Layer:
@@ -48,14 +54,14 @@ def read_environment(environ: Mapping[str, str]) -> Layer:
     for name in sorted(known_fields()):
         found = next((variable for variable in environment_names(name) if environ.get(variable)), None)
         if found:
-            values[name] = Given(environ[found], f"environment {found}", f"environment variable {found}")
+            values[name] = Given(environ[found], Origin.ENVIRONMENT, f"environment variable {found}", found)
     return Layer(values)
 
 
 def read_gripper(gripper: str, values: Mapping[str, object]) -> Layer:
     """What a gripper file sets: how it is best used, so only fields of guesses and simulation."""
     settable = {*GuessSettings.model_fields, *SimulationSettings.model_fields} - {*SeedSettings.model_fields}
-    return _named_values(values, known=frozenset(settable), source=f"gripper {gripper}", file=f"gripper {gripper}")
+    return _named_values(values, Origin.GRIPPER, gripper, known=frozenset(settable), file=f"gripper {gripper}")
 
 
 def read_config(path: Path | None) -> Layer:
@@ -69,7 +75,7 @@ def read_config(path: Path | None) -> Layer:
         values = _parse(_read_text(path))
     except ValueError as problem:
         return Layer(problems=(f"{path}{problem}",))
-    return _named_values(values, known=known_fields(), source=f"config {path}", file=str(path))
+    return _named_values(values, Origin.CONFIG, str(path), known=known_fields(), file=str(path))
 
 
 def _read_text(path: Path) -> str:
@@ -133,14 +139,14 @@ def _check_names(text: str) -> None:
         seen.add(name)
 
 
-def _named_values(values: Mapping[Any, object], *, known: frozenset[str], source: str, file: str) -> Layer:
+def _named_values(values: Mapping[Any, object], origin: Origin, source: str, *, known: frozenset[str], file: str) -> Layer:
     """A mapping's values under their field names; names that are not `known` become problems."""
     given: dict[str, Given] = {}
     problems = []
     for key, value in values.items():
         name = str(key).replace("-", "_")
         if name in known:
-            given[name] = Given(value, source, f"{file}: {dashed(name)}")
+            given[name] = Given(value, origin, f"{file}: {dashed(name)}", source)
         else:
             problems.append(f"{file}: unknown setting {str(key)!a}{_suggestion(name, known)}")
     return Layer(given, tuple(problems))
