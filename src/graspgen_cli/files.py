@@ -36,11 +36,11 @@ def default_cache() -> Path:
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file in one step (see `atomic_file`). Raises OutputError."""
     with atomic_file(path) as file:
-        _write_through(file, content)
+        file.write(content)
 
 
 def write_json_map(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes a JSON object with sorted keys, one line a key. Raises OutputError."""
+    """Writes `json_map` in one step. Raises OutputError."""
     write_atomically(path, json_map(values))
 
 
@@ -76,10 +76,6 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 
 def _unwritable(path: Path, error: OSError, advice: str = "check the disk and the permissions") -> OutputError:
     return OutputError(f"cannot be written ({one_line(error)})", path=path, advice=advice)
-
-
-def _write_through(file: IO[bytes], content: bytes) -> None:
-    file.write(content)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -225,7 +225,7 @@ def confusion_of(first: NDArray[np.int8], second: NDArray[np.int8]) -> Confusion
 # --- differences of grippers and settings ------------------------------------------------------------------------------------------------
 
 _Difference = tuple[str, str, str]
-_UNKNOWN = "not said"
+_UNKNOWN = "unknown"
 
 
 def _differing(first: Entry, second: Entry) -> tuple[_Difference, ...]:

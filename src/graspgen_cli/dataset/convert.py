@@ -153,7 +153,7 @@ def read_converted(entry: Entry, gripper: Gripper | None, meshes: Path) -> Objec
     name = entry.gripper or dataset.gripper_name
     if not _FOLDER_NAME.fullmatch(name):
         reason = f"names the gripper {ascii(name)[:60]}" if name else "names no gripper"
-        raise GraspFileError(reason, path=entry.shown, advice="say whose grasps they are with --for-gripper")
+        raise GraspFileError(reason, path=entry.shown, advice="name the gripper with --for-gripper")
     return replace(found, dataset=replace(dataset, gripper_name=name))
 
 

@@ -1,6 +1,6 @@
 """What is wrong with a dataset: the kinds of findings, and the checks that `doctor` and `analyze` share.
 
-A check reads what it is given and returns findings. Nothing here keeps grasps in memory: of a file an index entry stays.
+A check returns findings. No check keeps grasps in memory; of a file its index entry stays.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def _file_problems(dataset: GraspDataset, entry: GraspEntry, gripper: str) -> It
     poses = dataset.grasps.pose_gripper_in_object
     copies = len(poses) - len(np.unique(rounded(poses).reshape(len(poses), 16), axis=0))
     if copies:
-        yield FindingKind.DUPLICATE_POSES, f"{copies} poses are there more than once"
+        yield FindingKind.DUPLICATE_POSES, f"{copies} poses occur more than once"
     if others := [version for version in entry.versions if version != __version__]:
         yield FindingKind.OLD_VERSION, f"made by version {', '.join(others)}; this is {__version__}"
     if entry.own and dataset.gripper_name != gripper:
@@ -204,7 +204,7 @@ def _map_problems(paths: DatasetPaths, entries: Mapping[str, GraspEntry], listed
         holders[name].append(object_id)
     for name, object_ids in holders.items():
         if len(object_ids) > 1:
-            yield FindingKind.SHARED_FILE, f"{name} stands for {len(object_ids)} objects: {', '.join(object_ids[:3])}"
+            yield FindingKind.SHARED_FILE, f"names {name} for {len(object_ids)} objects: {', '.join(object_ids[:3])}"
         if name not in entries:
             there = "cannot be used" if (paths.grasps / name).exists() else "does not exist"
             yield FindingKind.MAP_DANGLING, f"lists {object_ids[0]}, whose file {name} {there}"
@@ -213,10 +213,10 @@ def _map_problems(paths: DatasetPaths, entries: Mapping[str, GraspEntry], listed
         if object_id not in listed:
             yield FindingKind.MAP_LACKS, f"does not list {object_id}, which {name} holds"
         elif listed[object_id] != name and listed[object_id] in entries:
-            yield FindingKind.MAP_WRONG, f"says that {listed[object_id]} holds {object_id}; it is in {name}"
+            yield FindingKind.MAP_WRONG, f"names {listed[object_id]} for {object_id}, which {name} holds"
     for object_id, name in listed.items():
         if name in entries and len(holders[name]) == 1 and object_id not in right:
-            yield FindingKind.MAP_WRONG, f"says that {name} holds {object_id}; it holds {entries[name].object_id}"
+            yield FindingKind.MAP_WRONG, f"names {name} for {object_id}; the file holds {entries[name].object_id}"
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def owned(paths: DatasetPaths, settings: dict[str, Any], *, clean: Callable[[], 
                 _require_same(paths, _read_owner(file), settings)
                 break
             if time.monotonic() > deadline:
-                raise InputError("another run is at work there and does not say which", path=paths.grasps, advice="wait for it")
+                raise InputError("another run is active there", path=paths.grasps, advice="wait for it")
             time.sleep(0.05)
         try:
             yield

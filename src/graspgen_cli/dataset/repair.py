@@ -37,7 +37,7 @@ REPAIRABLE = UNUSABLE | {
 
 @dataclass(frozen=True)
 class Inspection:
-    """findings: after the repair, if there was one. repaired: what was done, a line each."""
+    """findings: those that are left after a repair. repaired: the changes, a line each."""
 
     grippers: tuple[str, ...]
     files: int

@@ -115,7 +115,7 @@ def _judged_by(grasps: ObjectGrasps, path: Path) -> tuple[JudgeSettings, Randomi
     try:
         return recorded_criterion(recorded), recorded_randomization(recorded)
     except ValueError as error:
-        raise GraspFileError(f"{path}: what it says of how its trials were judged cannot be used") from error
+        raise GraspFileError("what it says of how its trials were judged cannot be used", path=path) from error
 
 
 def _expected(
@@ -146,9 +146,9 @@ def _draw(
     if not draw:
         return grasp, None
     if randomization is None:
-        raise InputError(f"{path}: its grasps were not tried with randomised physics; leave --draw out")
+        raise InputError("its grasps were not tried with randomised physics", path=path, advice="leave --draw out")
     if draw > randomization.randomize_draws:
-        raise InputError(f"{path}: there is no draw {draw}; the last is {randomization.randomize_draws}")
+        raise InputError(f"there is no draw {draw}", path=path, advice=f"the last is {randomization.randomize_draws}")
     trials, variation = drawn_trials(gripper, target.object_id, grasp, randomization)
     return trials[np.array([draw])], variation[np.array([draw])]
 
@@ -172,7 +172,7 @@ def _simulation(grasps: ObjectGrasps, settings: ReplayCommand, path: Path) -> tu
     try:
         simulation = SimulationSettings.model_validate({**values, **given})
     except ValidationError as error:
-        raise GraspFileError(f"{path}: its simulation settings cannot be used ({error.errors()[0]['msg']})") from error
+        raise GraspFileError(f"its simulation settings cannot be used ({error.errors()[0]['msg']})", path=path) from error
     backend, notes = str(recorded.get("backend", REFERENCE_ENGINE))[:40], []
     if backend != REFERENCE_ENGINE:
         notes = [f"the file's outcomes come from the backend {backend}; the trial is that of {REFERENCE_ENGINE}"]
@@ -192,7 +192,7 @@ def _reach(grasps: ObjectGrasps, settings: ReplayCommand, path: Path) -> tuple[R
     try:
         recorded = recorded_reach(simulation)
     except ValueError as error:
-        raise GraspFileError(f"{path}: what it says of what was out of reach cannot be used") from error
+        raise GraspFileError("what it says of what was out of reach cannot be used", path=path) from error
     if "reach" not in settings.reach.model_fields_set or settings.reach.reach is recorded:
         return recorded, []
     return settings.reach.reach, ["reach is not what the file says: its outcome may be another one"]

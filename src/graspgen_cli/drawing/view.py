@@ -55,7 +55,9 @@ def open_view(settings: ViewCommand) -> View:
     if _is_gripper(source, path):
         return View(load_gripper(source, options=settings.gripper), settings)
     if not path.exists():
-        raise InputError(f"{source}: no such dataset, grasp file or gripper; grippers are {', '.join(sorted(known_grippers()))}")
+        raise InputError(
+            "no such dataset, grasp file or gripper", path=source, advice=f"grippers are {', '.join(sorted(known_grippers()))}"
+        )
     return View(GraspSource(open_collection(path), settings), settings)
 
 
@@ -71,7 +73,7 @@ def _is_gripper(source: str, path: Path) -> bool:
         with path.open("rb") as file:
             return b"isaac_grasp" not in file.read(_HEADER)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise InputError(f"cannot be read ({error.strerror or error})", path=path) from error
 
 
 def export(view: View, path: Path) -> tuple[str, ...]:

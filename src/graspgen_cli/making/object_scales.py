@@ -81,7 +81,7 @@ def scale_meshes(folder: Path, rule: ScaleRule, *, on_start: Callable[[int], Non
 def find_meshes(folder: Path) -> list[str]:
     """Paths, relative to the folder, of the mesh files in it and in its folders, sorted. Links to folders are not followed."""
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; name the folder of the meshes with --object-dataset")
+        raise InputError("no such folder", path=folder, advice="name the folder of the meshes with --object-dataset")
     known = (*MESH_SUFFIXES, *USD_SUFFIXES)
     found: list[str] = []
     for name, folders, files in os.walk(folder):
@@ -89,9 +89,9 @@ def find_meshes(folder: Path) -> list[str]:
         inside = Path(name).relative_to(folder)
         found += [(inside / file).as_posix() for file in files if Path(file).suffix.lower() in known and not file.startswith(".")]
         if len(found) > _MOST_FILES:
-            raise InputError(f"{folder}: more than {_MOST_FILES} meshes; name a folder with fewer")
+            raise InputError(f"more than {_MOST_FILES} meshes", path=folder, advice="name a folder with fewer")
     if not found:
-        raise InputError(f"{folder}: no meshes in it; there is {' '.join(known)}")
+        raise InputError("no meshes in it", path=folder, advice=f"there is {' '.join(known)}")
     return sorted(found)
 
 
@@ -102,12 +102,14 @@ def _scale(folder: Path, object_id: str, rule: ScaleRule) -> float:
     extents = read_extents(folder / object_id)
     largest = float(extents.max())
     if largest <= 0:
-        raise ObjectError(f"{folder / object_id}: all its faces lie in one point; export the mesh again")
+        raise ObjectError("all its faces lie in one point", path=folder / object_id, advice="export the mesh again")
     scale = rule.scale(object_id, extents)
     low, high = EXTENT_LIMITS
     if not low <= largest * scale <= high or scale_problem(scale):
         size = f"{largest * scale:.3g} m"
-        raise ObjectError(f"{folder / object_id}: would be {size} large, not {low:g} to {high:g} m; give its --unit, or --max-extent")
+        raise ObjectError(
+            f"would be {size} large, not {low:g} to {high:g} m", path=folder / object_id, advice="give its --unit, or --max-extent"
+        )
     return scale
 
 
@@ -151,7 +153,9 @@ def make_scales(settings: ObjectScalesCommand, *, on_start: Callable[[int], None
     is written.
     """
     if settings.scales.scales_file.exists() and not settings.scales.overwrite_scales:
-        raise OutputError(f"{settings.scales.scales_file}: exists; choose another --scales-file, or replace it with --overwrite-scales")
+        raise OutputError(
+            "exists", path=settings.scales.scales_file, advice="choose another --scales-file, or replace it with --overwrite-scales"
+        )
     if settings.scales.from_graspgen is not None:
         listed = scales_of_grasps(
             settings.scales.from_graspgen,
@@ -164,7 +168,7 @@ def make_scales(settings: ObjectScalesCommand, *, on_start: Callable[[int], None
         listed = scale_meshes(settings.meshes.object_dataset, _rule(settings), on_start=on_start, on_object=on_object)
     if not listed.entries:
         raise InputError(
-            f"{settings.scales.from_graspgen or settings.meshes.object_dataset}: no object can be used, {listed.problems[0][1]}"
+            f"no object can be used, {listed.problems[0][1]}", path=settings.scales.from_graspgen or settings.meshes.object_dataset
         )
     write_atomically(settings.scales.scales_file, orjson.dumps(dict(listed.entries), option=orjson.OPT_INDENT_2) + b"\n")
     return listed

@@ -94,7 +94,7 @@ def _rejudging(path: Path, dataset: GraspDataset, criterion: JudgeSettings, thre
     try:
         by_draws = recorded_criterion(simulation if isinstance(simulation, dict) else {})
     except ValueError as error:
-        raise GraspFileError(f"{path}: the record of its trials cannot be read; make it anew with --overwrite-grasps") from error
+        raise GraspFileError("the record of its trials cannot be read", path=path, advice="make it anew with --overwrite-grasps") from error
     return Rejudging(criterion, by_draws, threshold)
 
 

@@ -50,7 +50,7 @@ def load_object(
     path = root / object_id
     problem = scale_problem(scale)
     if problem:
-        raise ObjectError(f"{path}: {problem}")
+        raise ObjectError(f"{problem}", path=path)
     raw = read_mesh(path, scale)
     repaired = repair(raw.mesh, path=path)
     mesh = repaired.mesh
@@ -62,7 +62,7 @@ def load_object(
         try:
             convex = _pieces(solid, approximation, max_surface_gap, cache)
         except ObjectError as error:
-            raise ObjectError(f"{path}: {error}") from None
+            raise ObjectError(f"{error}", path=path) from None
         convex = replace(convex, pieces=without_slivers(convex.pieces, longest_side(solid)))
     mass = mass_properties(mesh)
     return TargetObject(

@@ -79,7 +79,7 @@ def _triangles(path: Path) -> tuple[TriangleMesh, list[bytes]]:
         mesh, side_files = read_usd(path)
     else:
         known = " ".join((*MESH_SUFFIXES, *USD_SUFFIXES))
-        raise ObjectError(f"{path}: not a known mesh format; convert it to one of {known}")
+        raise ObjectError("not a known mesh format", path=path, advice=f"convert it to one of {known}")
     _check_triangles(path, mesh)
     return mesh, [content, *side_files]
 
@@ -87,16 +87,16 @@ def _triangles(path: Path) -> tuple[TriangleMesh, list[bytes]]:
 def _read_bytes(path: Path) -> bytes:
     try:
         if path.is_dir():
-            raise ObjectError(f"{path}: is a folder; name a mesh file")
+            raise ObjectError("is a folder", path=path, advice="name a mesh file")
         if path.stat().st_size > LARGEST_FILE:
-            raise ObjectError(f"{path}: larger than {LARGEST_FILE // 10**9} GB; simplify the mesh")
+            raise ObjectError(f"larger than {LARGEST_FILE // 10**9} GB", path=path, advice="simplify the mesh")
         content = path.read_bytes()
     except FileNotFoundError:
-        raise ObjectError(f"{path}: no such file; check the scales file and --object-dataset") from None
+        raise ObjectError("no such file", path=path, advice="check the scales file and --object-dataset") from None
     except (OSError, ValueError) as error:
-        raise ObjectError(f"{path}: cannot be read ({_reason(error)})") from None
+        raise ObjectError(f"cannot be read ({_reason(error)})", path=path) from None
     if not content.strip():
-        raise ObjectError(f"{path}: empty file; export the mesh again")
+        raise ObjectError("empty file", path=path, advice="export the mesh again")
     return content
 
 
@@ -124,10 +124,10 @@ def _parse(path: Path, content: bytes) -> tuple[TriangleMesh, list[bytes]]:
             )
             meshes = [part for part in scene.dump() if isinstance(part, trimesh.Trimesh)]
     except Exception as error:  # the parsers raise any exception for damaged files
-        raise ObjectError(f"{path}: cannot be read as {kind.upper()} ({_reason(error)}); export the mesh again") from None
+        raise ObjectError(f"cannot be read as {kind.upper()} ({_reason(error)})", path=path, advice="export the mesh again") from None
     if not meshes:
         holds = "only points or curves" if scene.geometry else "no geometry"
-        raise ObjectError(f"{path}: holds {holds}, no faces; export a triangle mesh")
+        raise ObjectError(f"holds {holds}, no faces", path=path, advice="export a triangle mesh")
     return join_meshes([triangle_mesh(part.vertices, part.faces) for part in meshes]), resolver.contents
 
 
@@ -154,23 +154,25 @@ def _quiet() -> Iterator[None]:
 
 def _check_triangles(path: Path, mesh: TriangleMesh) -> None:
     if not len(mesh.faces):
-        raise ObjectError(f"{path}: has no faces; export a triangle mesh")
+        raise ObjectError("has no faces", path=path, advice="export a triangle mesh")
     if mesh.faces.min() < 0 or mesh.faces.max() >= len(mesh.vertices):
-        raise ObjectError(f"{path}: a face names a vertex that does not exist; export the mesh again")
+        raise ObjectError("a face names a vertex that does not exist", path=path, advice="export the mesh again")
     if not np.isfinite(mesh.vertices).all():
         bad = int((~np.isfinite(mesh.vertices).all(axis=1)).sum())
-        raise ObjectError(f"{path}: {bad} of {len(mesh.vertices)} vertices are NaN or infinite; export the mesh again")
+        raise ObjectError(f"{bad} of {len(mesh.vertices)} vertices are NaN or infinite", path=path, advice="export the mesh again")
 
 
 def _check_size(path: Path, extents: Floats, scale: float) -> None:
     largest = float(extents.max())
     if largest == 0:
-        raise ObjectError(f"{path}: all its faces lie in one point; export the mesh again")
+        raise ObjectError("all its faces lie in one point", path=path, advice="export the mesh again")
     low, high = EXTENT_LIMITS
     if not low <= largest <= high:
         size = f"{largest * 1000:.3g} mm" if largest < 1 else f"{largest:.3g} m"
         bound = f"over {high:g} m" if largest > high else f"under {low * 1000:g} mm"
-        raise ObjectError(f"{path}: is {size} large at scale {scale:g}, {bound}; the scale may be in the wrong unit (metres a mesh unit)")
+        raise ObjectError(
+            f"is {size} large at scale {scale:g}, {bound}", path=path, advice="the scale may be in the wrong unit (metres a mesh unit)"
+        )
 
 
 def _digest(contents: list[bytes], scale: float) -> str:

@@ -25,7 +25,7 @@ def read_usd(path: Path) -> tuple[TriangleMesh, list[bytes]]:
     try:
         from pxr import Tf, Usd, UsdGeom, UsdUtils
     except ImportError:
-        raise ObjectError(f"{path}: reading USD needs usd-core; run {install_command('usd')}") from None
+        raise ObjectError("reading USD needs usd-core", path=path, advice=f"run {install_command('usd')}") from None
     listener = UsdUtils.CoalescingDiagnosticDelegate()  # collects the warnings that USD would print
     try:
         stage = Usd.Stage.Open(str(path))
@@ -34,13 +34,13 @@ def read_usd(path: Path) -> tuple[TriangleMesh, list[bytes]]:
         parts = [_world_mesh(prim, transforms) for prim in _mesh_prims(stage)]
         side_files = [Path(layer.realPath).read_bytes() for layer in _side_layers(stage)]
     except (Tf.ErrorException, ValueError, IndexError, OSError) as error:
-        raise ObjectError(f"{path}: cannot be read as USD ({_first_cause(error)}); export the stage again") from None
+        raise ObjectError(f"cannot be read as USD ({_first_cause(error)})", path=path, advice="export the stage again") from None
     finally:
         listener.TakeUncoalescedDiagnostics()
     if missing:
-        raise ObjectError(f"{path}: a file that it refers to cannot be composed ({_first_cause(missing[0])}); put it back")
+        raise ObjectError(f"a file that it refers to cannot be composed ({_first_cause(missing[0])})", path=path, advice="put it back")
     if not parts:
-        raise ObjectError(f"{path}: holds no visible UsdGeom mesh; export the object as a mesh")
+        raise ObjectError("holds no visible UsdGeom mesh", path=path, advice="export the object as a mesh")
     joined = join_meshes(parts)
     return triangle_mesh(joined.vertices * UsdGeom.GetStageMetersPerUnit(stage), joined.faces), side_files
 

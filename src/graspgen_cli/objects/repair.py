@@ -162,7 +162,7 @@ def _body_hull(mesh: TriangleMesh) -> TriangleMesh | None:
 def _hull_or_error(mesh: TriangleMesh, path: Path) -> TriangleMesh:
     hull = _body_hull(mesh)
     if hull is None:
-        raise ObjectError(f"{path}: is a flat sheet without volume; give it a thickness")
+        raise ObjectError("is a flat sheet without volume", path=path, advice="give it a thickness")
     return hull
 
 

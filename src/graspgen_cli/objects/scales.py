@@ -53,19 +53,19 @@ def _read_pairs(path: Path) -> _Pairs:
     try:
         text = read_bounded(path).decode("utf-8-sig")
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; name the list of objects with --object-scales-json") from None
+        raise InputError("no such file", path=path, advice="name the list of objects with --object-scales-json") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as UTF-8 text ({_line(error)}); expected {SHAPE}") from None
+        raise InputError(f"cannot be read as UTF-8 text ({_line(error)})", path=path, advice=f"expected {SHAPE}") from None
     try:
         content = json.loads(text, object_pairs_hook=_Pairs)
     except (RecursionError, MemoryError):
-        raise InputError(f"{path}: nested too deep; expected {SHAPE}") from None
+        raise InputError("nested too deep", path=path, advice=f"expected {SHAPE}") from None
     except ValueError as error:
-        raise InputError(f"{path}: not JSON ({_line(error)}); expected {SHAPE}") from None
+        raise InputError(f"not JSON ({_line(error)})", path=path, advice=f"expected {SHAPE}") from None
     if not isinstance(content, _Pairs):
-        raise InputError(f"{path}: not a JSON object; expected {SHAPE}")
+        raise InputError("not a JSON object", path=path, advice=f"expected {SHAPE}")
     if not content:
-        raise InputError(f"{path}: lists no objects; expected {SHAPE}")
+        raise InputError("lists no objects", path=path, advice=f"expected {SHAPE}")
     return content
 
 

@@ -155,8 +155,8 @@ def _from_file(protocol: str) -> tuple[Tugs, Shakes]:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise SettingsError(f"{path}: no protocol ({place}: {first['msg'].lower()}); see docs/judging.md for one") from error
+        raise SettingsError(f"no protocol ({place}: {first['msg'].lower()})", path=path, advice="see docs/judging.md for one") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise SettingsError(f"{path}: no protocol ({reason}); see docs/judging.md for one") from error
+        raise SettingsError(f"no protocol ({reason})", path=path, advice="see docs/judging.md for one") from error
     return tuple((tug.duration, tug.direction, tug.scale) for tug in read.tugs), shakes
