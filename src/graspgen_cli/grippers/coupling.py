@@ -46,10 +46,9 @@ def completed(gripper: GripperModel) -> GripperModel:
     freedom, model = Mechanism(gripper).freedom(), gripper.model
     if freedom > 1 and not ((model.jnt_stiffness != 0).any() or (model.tendon_stiffness != 0).any()):
         joints = ", ".join(gripper.joint_names[joint] for joint in _independent_joints(gripper))
-        raise GripperError(
-            f"{gripper.source}: the mechanism moves in {freedom} independent ways ({joints}); the file has no coupling between them: "
-            "add mimic joints or <equality> constraints, or cut the gripper out of its arm with --base-frame"
-        )
+        reason = f"the mechanism moves in {freedom} independent ways ({joints}) and the file has no coupling between them"
+        advice = "add mimic joints or <equality> constraints, or cut the gripper out of its arm with --base-frame"
+        raise GripperError(reason, path=gripper.source, advice=advice)
     return gripper
 
 

@@ -103,7 +103,7 @@ def _write(path: Path, content: bytes, *, overwrite: bool) -> ConfigFile:
     try:
         existing = path.read_bytes() if path.exists() else None
     except OSError as error:
-        raise OutputError(f"{path}: cannot be read ({one_line(error)}); check the permissions") from error
+        raise OutputError(f"cannot be read ({one_line(error)})", path=path, advice="check the permissions") from error
     if existing == content:
         return ConfigFile(path, Placed.KEPT)
     difference = "" if existing is None else _difference(path, existing.decode("utf-8", "replace"), content.decode())

@@ -112,22 +112,24 @@ def _described_file(name: str) -> Path:
     """
     source = f"{_DESCRIBED}{name}"
     if not name.isidentifier():
-        raise GripperError(f"{source}: {name!r} cannot be the name of a robot description; try robotiq_2f85_mj_description")
+        raise GripperError(f"{name!r} cannot be the name of a robot description", path=source, advice="try robotiq_2f85_mj_description")
     try:
         import_module("robot_descriptions")
     except ImportError:
-        raise GripperError(f"{source}: needs robot_descriptions; run {install_command('grippers')}") from None
+        raise GripperError("needs robot_descriptions", path=source, advice=f"run {install_command('grippers')}") from None
     try:
         with contextlib.redirect_stdout(sys.stderr):  # the package prints its progress; stdout is for our data
             described = import_module(f"robot_descriptions.{name}")
     except ModuleNotFoundError:
-        raise GripperError(f"{source}: robot_descriptions knows no {name}; `robot_descriptions list` prints the known names") from None
+        raise GripperError(
+            f"robot_descriptions knows no {name}", path=source, advice="`robot_descriptions list` prints the known names"
+        ) from None
     except Exception as error:  # git and the network raise errors of many kinds
-        raise GripperError(f"{source}: cannot be fetched: {one_line(error, 160)}") from error
+        raise GripperError(f"cannot be fetched: {one_line(error, 160)}", path=source) from error
     path = getattr(described, "MJCF_PATH", None) or getattr(described, "URDF_PATH", None)
     if path is None:
         hint = "; run xacro on its XACRO_PATH and give the URDF" if hasattr(described, "XACRO_PATH") else ""
-        raise GripperError(f"{source}: has neither an MJCF nor a URDF file{hint}")
+        raise GripperError(f"has neither an MJCF nor a URDF file{hint}", path=source)
     return Path(path)
 
 

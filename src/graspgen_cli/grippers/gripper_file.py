@@ -69,19 +69,19 @@ def parse_gripper_file(text: str, *, source: str) -> GripperFile:
         check_nesting(text)
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
-        raise GripperError(f"{source}: not valid YAML: {one_line(error)}") from error
+        raise GripperError(f"not valid YAML: {one_line(error)}", path=source) from error
     if not isinstance(content, dict):
-        raise GripperError(f"{source}: a gripper file is a mapping of keys such as name and model")
+        raise GripperError("a gripper file is a mapping of keys such as name and model", path=source)
     known = list(GripperFile.model_fields)
     for key in content:
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known keys are {', '.join(known)}"
-            raise GripperError(f"{source}: unknown key {key!r}; {hint}")
+            raise GripperError(f"unknown key {key!r}", path=source, advice=hint)
     try:
         return GripperFile.model_validate(content)
     except ValidationError as error:
-        raise GripperError(f"{source}: {_reason(error.errors()[0])}") from error
+        raise GripperError(_reason(error.errors()[0]), path=source) from error
 
 
 def _reason(problem: Any) -> str:
@@ -129,7 +129,7 @@ def save_gripper(gripper: Gripper, name: str, *, taken: tuple[str, ...], overwri
     contents = {**gripper.assets, _MODEL_FILE: gripper.mjcf.encode(), GRIPPER_FILE: _gripper_file(gripper, name).encode()}
     file = folder / GRIPPER_FILE
     if file.exists() and not overwrite and _differs(folder, contents):
-        raise GripperError(f"{file}: another gripper is saved as {name}; --overwrite-gripper-config replaces it")
+        raise GripperError(f"another gripper is saved as {name}", path=file, advice="--overwrite-gripper-config replaces it")
     # The gripper file comes last: a folder without a gripper file is no gripper.
     for relative, content in contents.items():
         write_atomically(folder / relative, content)
@@ -140,7 +140,7 @@ def _differs(folder: Path, contents: dict[str, bytes]) -> bool:
     try:
         return any(not (folder / name).exists() or (folder / name).read_bytes() != content for name, content in contents.items())
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be read ({one_line(error)}); check the permissions") from error
+        raise OutputError(f"cannot be read ({one_line(error)})", path=folder, advice="check the permissions") from error
 
 
 def _gripper_file(gripper: Gripper, name: str) -> str:

@@ -95,7 +95,9 @@ def _corners(gripper: GripperModel, geom: int) -> Floats:
     if kind == mujoco.mjtGeom.mjGEOM_ELLIPSOID:
         return np.asarray(_around_sphere() * size)
     name = model.geom(geom).name or f"number {geom}"
-    raise GripperError(f"{gripper.source}: collision geom {name} is a {kind.name[7:].lower()}; use boxes, cylinders, capsules or meshes")
+    raise GripperError(
+        f"collision geom {name} is a {kind.name[7:].lower()}", path=gripper.source, advice="use boxes, cylinders, capsules or meshes"
+    )
 
 
 def _around_sphere() -> Floats:
@@ -157,7 +159,7 @@ def find_hand(gripper: GripperModel, file: GripperFile, *, iterations: int = ITE
     ends = np.stack([mechanism.body_poses(q) for q in (path.knots[0], path.knots[-1])])
     for name in file.finger_bodies or ():
         if name not in names:
-            raise GripperError(f"{source}: no body is called {name}; there are {', '.join(names)}")
+            raise GripperError(f"no body is called {name}", path=source, advice=f"there are {', '.join(names)}")
     named = file.finger_bodies and (names.index(file.finger_bodies[0]), names.index(file.finger_bodies[1]))
     fingers = named or _find_fingers(parts, names, ends, source)
     closing = _closing_axis(parts, fingers, ends, source)
@@ -169,7 +171,7 @@ def find_hand(gripper: GripperModel, file: GripperFile, *, iterations: int = ITE
         approach = np.asarray(file.approach_axis) / np.linalg.norm(file.approach_axis)
         closing = closing - (closing @ approach) * approach
         if np.linalg.norm(closing) < 0.1:
-            raise GripperError(f"{source}: the fingers do not move towards each other across the approach axis {approach.tolist()}")
+            raise GripperError(f"the fingers do not move towards each other across the approach axis {approach.tolist()}", path=source)
         closing = closing / np.linalg.norm(closing)
     stops = np.ones((len(parts[fingers[0]]), len(parts[fingers[1]])), bool)
     return _with_pads(Hand(gripper, mechanism, path, parts, fingers, approach, closing, stops, notes=notes), file.bite)
@@ -186,7 +188,7 @@ def _with_pads(hand: Hand, bite: float | None) -> Hand:
     gaps = distances[:, hand.stops].min(axis=1)
     apart = [index for index in range(_SAMPLES) if gaps[index:].min() > -_TOUCH]
     if not apart:
-        raise GripperError(f"{hand.source}: the fingers overlap even where they are open; are they the right bodies?")
+        raise GripperError("the fingers overlap even where they are open", path=hand.source, advice="are they the right bodies?")
     pads = _pads(hand, positions, np.where(hand.stops, distances[apart[0]], np.inf), apart)
     back = bite if bite is not None else min(pad.size[0] for pad in pads) / 2
     return replace(hand, pads=pads, contacts=np.stack([pad.tip - back * pad.along for pad in pads]))
@@ -254,8 +256,9 @@ def _find_fingers(parts: Parts, names: tuple[str, ...], poses: Floats, source: s
     if not pairs:
         found = ", ".join(names[body] for body in moving) or "none"
         raise GripperError(
-            f"{source}: the fingers are not clear: no two bodies move towards each other (moving: {found}); "
-            "name two with --finger-colliders, or finger_bodies in a gripper .yaml"
+            f"the fingers are not clear: no two bodies move towards each other (moving: {found})",
+            path=source,
+            advice="name two with --finger-colliders, or finger_bodies in a gripper .yaml",
         )
     nearest = min(pair.gap for pair in pairs)
     best = max((pair for pair in pairs if pair.gap <= nearest + _MEET), key=lambda pair: pair.reach)
@@ -297,12 +300,12 @@ def _closing_axis(parts: Parts, fingers: tuple[int, int], poses: Floats, source:
     poses: (2, B, 4, 4) of the bodies at both ends of the motion. Raises GripperError if the fingers keep their distance.
     """
     if not all(parts[finger] for finger in fingers):
-        raise GripperError(f"{source}: a finger body has no collision geometry")
+        raise GripperError("a finger body has no collision geometry", path=source)
     middle = [transform_points(poses[:, finger], _vertices(parts[finger])).mean(axis=1) for finger in fingers]
     between = middle[1] - middle[0]  # (2, 3)
     change = between[1] - between[0]
     if np.linalg.norm(change) < _MOVES:
-        raise GripperError(f"{source}: the fingers do not move towards each other")
+        raise GripperError("the fingers do not move towards each other", path=source)
     axis = change / np.linalg.norm(change)
     turned = np.abs(np.diff(poses[:, list(fingers), :3, :3], axis=0)).max() > _TURNS
     return _snapped(axis if (between.sum(axis=0) @ axis) > 0 else -axis, _SNAP_SWING if turned else _SNAP_SLIDE)
@@ -318,7 +321,7 @@ def _approach_axis(parts: Parts, fingers: tuple[int, int], poses: Floats, closin
     out = out - (out @ closing) * closing
     length = float(np.linalg.norm(out))
     if length < _MOVES:
-        raise GripperError(f"{source}: approach axis not found: the fingers do not stand out of the base; give approach_axis")
+        raise GripperError("approach axis not found: the fingers do not stand out of the base", path=source, advice="give approach_axis")
     axis = _snapped(out / length, _SNAP_APPROACH)
     axis = axis - (axis @ closing) * closing
     axis = _snapped(axis / np.linalg.norm(axis), _SNAP_SLIDE)

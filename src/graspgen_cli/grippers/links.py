@@ -150,9 +150,9 @@ def _children(links: dict[str, Link], joints: Sequence[Joint], source: str) -> s
     for joint in joints:
         for name in (joint.parent, joint.child):
             if name not in links:
-                raise GripperError(f"{source}: joint {joint.name} names a link {name} that is not there")
+                raise GripperError(f"joint {joint.name} names a link {name} that is not there", path=source)
         if joint.child in children:
-            raise GripperError(f"{source}: link {joint.child} hangs on two joints; mark one of them as closing a loop")
+            raise GripperError(f"link {joint.child} hangs on two joints", path=source, advice="mark one of them as closing a loop")
         children.add(joint.child)
     return children
 
@@ -233,7 +233,7 @@ class _Builder:
     def couple(self, joint: Joint, mimic: Mimic) -> None:
         """Add the equality of a mimic joint."""
         if self.spec.joint(mimic.joint) is None:
-            raise GripperError(f"{self.source}: joint {joint.name} follows a joint {mimic.joint} that is not there")
+            raise GripperError(f"joint {joint.name} follows a joint {mimic.joint} that is not there", path=self.source)
         self.spec.add_equality(
             type=mujoco.mjtEq.mjEQ_JOINT, name1=joint.name, name2=mimic.joint, data=[mimic.offset, mimic.multiplier, *[0.0] * 10]
         )

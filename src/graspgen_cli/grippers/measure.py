@@ -109,11 +109,13 @@ def _openings(hand: Hand, opened: dict[str, float] | None) -> Floats:
         widest = hand.width(_configuration(hand, opened))
     if widest - narrowest < _LEAST_STROKE or widest > _LARGEST_WIDTH:
         raise GripperError(
-            f"{hand.source}: the pads open from {narrowest:.4g} m to {widest:.4g} m; is the model in metres, are the finger bodies right?"
+            f"the pads open from {narrowest:.4g} m to {widest:.4g} m",
+            path=hand.source,
+            advice="is the model in metres, are the finger bodies right?",
         )
     used = widths[max(0, int(np.searchsorted(widths > narrowest, True)) - 1) :]
     if (np.diff(used) <= 0).any():
-        raise GripperError(f"{hand.source}: the opening does not grow steadily as the fingers open")
+        raise GripperError("the opening does not grow steadily as the fingers open", path=hand.source)
     targets = np.linspace(narrowest, widest, OPENINGS)
     return np.stack([hand.path.find(hand.width, widths, target) for target in targets])
 
@@ -124,7 +126,7 @@ def _closed_width(hand: Hand, widths: Floats) -> float:
         return float(max(0.0, widths[0]))
     gaps = np.array([hand.gap(q) for q in hand.path.knots])
     if gaps.max() <= 0:
-        raise GripperError(f"{hand.source}: the fingers overlap at every position of the joints; are they the right bodies?")
+        raise GripperError("the fingers overlap at every position of the joints", path=hand.source, advice="are they the right bodies?")
     meet = int(np.argmax(gaps > 0))
     if abs(widths[meet] - gaps[meet]) < _ROUNDING or meet == 0:
         return float(max(0.0, widths[0]))  # flat pads touch at width 0
@@ -137,19 +139,19 @@ def _configuration(hand: Hand, wanted: dict[str, float]) -> Floats:
     names = hand.gripper.joint_names
     for name in wanted:
         if name not in names:
-            raise GripperError(f"{hand.source}: no joint is called {name}; there are {', '.join(names)}")
+            raise GripperError(f"no joint is called {name}", path=hand.source, advice=f"there are {', '.join(names)}")
     first, value = next(iter(wanted.items()))
     joint = names.index(first)
     along = hand.path.knots[:, joint]
     path = hand.path if along[-1] > along[0] else hand.path.reversed()
     low, high = sorted((along[0], along[-1]))
     if not low - 1e-9 <= value <= high + 1e-9:
-        raise GripperError(f"{hand.source}: joint {first} goes from {low:.5g} to {high:.5g}, not to {value:g}")
+        raise GripperError(f"joint {first} goes from {low:.5g} to {high:.5g}, not to {value:g}", path=hand.source)
     q = path.find(lambda p: float(p[joint]), path.knots[:, joint], value)
     for name, target in wanted.items():
         other = names.index(name)
         if abs(q[other] - target) > 1e-3 * hand.mechanism.scale[other]:
-            raise GripperError(f"{hand.source}: the mechanism cannot have {wanted}: {name} is then {q[other]:.5g}")
+            raise GripperError(f"the mechanism cannot have {wanted}: {name} is then {q[other]:.5g}", path=hand.source)
     return q
 
 

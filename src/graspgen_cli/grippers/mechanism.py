@@ -108,11 +108,12 @@ class Mechanism:
         """The only direction (J,) of `motions`. Raises GripperError if there is none or more than one."""
         directions = self.motions(q)
         if len(directions) == 0:
-            raise GripperError(f"{self.source}: the constraints leave the mechanism no way to move")
+            raise GripperError("the constraints leave the mechanism no way to move", path=self.source)
         if len(directions) > 1:
             raise GripperError(
-                f"{self.source}: the mechanism moves in {len(directions)} independent ways; "
-                "couple its joints with <equality><joint .../></equality>"
+                f"the mechanism moves in {len(directions)} independent ways",
+                path=self.source,
+                advice="couple its joints with <equality><joint .../></equality>",
             )
         return np.asarray(directions[-1])
 
@@ -133,7 +134,7 @@ class Mechanism:
         )
         q = self._solve(inside.x)
         if self.beyond_limits(q) > 2 * _LIMIT_TOLERANCE:
-            raise GripperError(f"{self.source}: the joints' limits and the mechanism's constraints cannot be met together")
+            raise GripperError("the joints' limits and the mechanism's constraints cannot be met together", path=self.source)
         return q
 
     def advance(self, q: Floats, tangent: Floats, distance: float) -> Floats:
@@ -152,7 +153,7 @@ class Mechanism:
                 break
         miss = self.residual(q)
         if not miss < _LARGEST_RESIDUAL:
-            raise GripperError(f"{self.source}: the mechanism's constraints cannot be met (still {miss:.1e} off)")
+            raise GripperError(f"the mechanism's constraints cannot be met (still {miss:.1e} off)", path=self.source)
         return q
 
 
@@ -227,7 +228,7 @@ def trace(mechanism: Mechanism) -> CoupledPath:
     tangent = mechanism.tangent(start)
     knots = [*_follow(mechanism, start, -tangent)[::-1], start, *_follow(mechanism, start, tangent)]
     if len(knots) < 2:
-        raise GripperError(f"{mechanism.source}: the mechanism cannot move: its joints' limits leave no room")
+        raise GripperError("the mechanism cannot move: its joints' limits leave no room", path=mechanism.source)
     return CoupledPath(mechanism, np.array(knots))
 
 
@@ -242,7 +243,7 @@ def _follow(mechanism: Mechanism, start: Floats, direction: Floats) -> list[Floa
         knots.append(ahead)
         following = mechanism.tangent(ahead)
         q, tangent = ahead, following if following @ tangent > 0 else -following
-    raise GripperError(f"{mechanism.source}: no limit stops the mechanism; give its joints a range")
+    raise GripperError("no limit stops the mechanism", path=mechanism.source, advice="give its joints a range")
 
 
 def _at_limit(mechanism: Mechanism, q: Floats, tangent: Floats) -> Floats:
@@ -347,7 +348,7 @@ class SpringPath(MotionPath):
         driven = (1 - fraction) * self.knots[index, leader] + fraction * self.knots[index + 1, leader]
         q = self.equilibrium.at(float(driven), self.knots[index])
         if q is None:
-            raise GripperError(f"{self.mechanism.source}: the mechanism has no rest position between its springs and its limits")
+            raise GripperError("the mechanism has no rest position between its springs and its limits", path=self.mechanism.source)
         return q
 
 
@@ -358,7 +359,7 @@ def trace_springs(mechanism: Mechanism, leader: int) -> SpringPath:
     """
     low, high = float(mechanism.lower[leader]), float(mechanism.upper[leader])
     if not np.isfinite([low, high]).all():
-        raise GripperError(f"{mechanism.source}: no limit stops joint {mechanism.model.joint(leader).name}; give it a range")
+        raise GripperError(f"no limit stops joint {mechanism.model.joint(leader).name}", path=mechanism.source, advice="give it a range")
     equilibrium = Equilibrium(mechanism, leader)
     start = mechanism.start()
     steps = np.linspace(low, high, _SPRING_KNOTS)
@@ -366,7 +367,7 @@ def trace_springs(mechanism: Mechanism, leader: int) -> SpringPath:
     behind, ahead = _rest_positions(equilibrium, start, steps[first::-1]), _rest_positions(equilibrium, start, steps[first:])
     knots = [*behind[::-1], *ahead[1:]] if behind else ahead
     if len(knots) < 3:
-        raise GripperError(f"{mechanism.source}: the mechanism cannot move: its springs and limits leave no room")
+        raise GripperError("the mechanism cannot move: its springs and limits leave no room", path=mechanism.source)
     return SpringPath(mechanism, np.array(knots), equilibrium)
 
 

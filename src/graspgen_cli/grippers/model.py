@@ -99,10 +99,10 @@ def build_model(draft: Draft, *, base_body: str | None = None, keep: Sequence[st
         _name_all("joint", text.joints)
         result = _compiled(text, draft.assets, draft.source, base)
     if not result.joint_names:
-        raise GripperError(f"{draft.source}: the model has no joint below its base, so no finger can move")
+        raise GripperError("the model has no joint below its base, so no finger can move", path=draft.source)
     for name, kind in zip(result.joint_names, result.model.jnt_type, strict=True):
         if mujoco.mjtJoint(int(kind)) not in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE):
-            raise GripperError(f"{draft.source}: joint {name} is neither a hinge nor a slide")
+            raise GripperError(f"joint {name} is neither a hinge nor a slide", path=draft.source)
     drives = draft.drives or _actuated(result.model)
     kept = {name: drive for name, drive in drives.items() if name in result.joint_names}
     return replace(result, drives=kept, notes=(*draft.notes, *notes))
@@ -113,7 +113,7 @@ def _compile_errors(source: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise GripperError(f"{source}: MuJoCo cannot compile the model: {one_line(error)}") from error
+        raise GripperError(f"MuJoCo cannot compile the model: {one_line(error)}", path=source) from error
 
 
 def _compiled(spec: mujoco.MjSpec, assets: dict[str, bytes], source: str, base: str) -> GripperModel:
@@ -181,10 +181,10 @@ def _pick_base(spec: mujoco.MjSpec, source: str, wanted: str | None) -> tuple[mu
         if found:
             return found[0], ()
         names = ", ".join(body.name for body in bodies if body.name) or "none with a name"
-        raise GripperError(f"{source}: no body is called {wanted}; there are {names}")
+        raise GripperError(f"no body is called {wanted}", path=source, advice=f"there are {names}")
     roots = [body for body in bodies if body.parent.name == "world"]
     if len(roots) != 1:
-        raise GripperError(f"{source}: {len(roots)} bodies stand in the world; name the gripper's base with --base-frame")
+        raise GripperError(f"{len(roots)} bodies stand in the world", path=source, advice="name the gripper's base with --base-frame")
     base = roots[0]
     while not list(base.geoms) and len(list(base.bodies)) == 1:
         base = base.first_body()

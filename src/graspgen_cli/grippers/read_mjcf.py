@@ -36,7 +36,7 @@ def _spec(text: str, source: str) -> mujoco.MjSpec:
     try:
         return mujoco.MjSpec.from_string(text)
     except ValueError as error:
-        raise GripperError(f"{source}: not a readable MJCF model: {one_line(error)}") from error
+        raise GripperError(f"not a readable MJCF model: {one_line(error)}", path=source) from error
 
 
 def _parse(path: Path) -> tuple[mujoco.MjSpec, tuple[str, ...]]:
@@ -44,7 +44,7 @@ def _parse(path: Path) -> tuple[mujoco.MjSpec, tuple[str, ...]]:
     try:
         return mujoco.MjSpec.from_file(str(path)), ()
     except (ValueError, OSError) as error:
-        problem = GripperError(f"{path}: not a readable MJCF model: {one_line(error)}")
+        problem = GripperError(f"not a readable MJCF model: {one_line(error)}", path=path)
     try:
         tree = ET.parse(path)
     except (ET.ParseError, OSError):
@@ -100,7 +100,7 @@ def _read_meshes(spec: mujoco.MjSpec, path: Path) -> tuple[dict[str, bytes], lis
         try:
             content = file.read_bytes()
         except OSError as error:
-            raise GripperError(f"{path}: mesh {file} cannot be read: {one_line(error)}") from error
+            raise GripperError(f"mesh {file} cannot be read: {one_line(error)}", path=path) from error
         if not mesh.name:
             mesh.name = file.stem
         mesh.file = f"{number}_{file.name}"

@@ -35,7 +35,7 @@ class UrdfModel:
         try:
             self.root = ET.parse(path).getroot()
         except (OSError, ET.ParseError) as error:
-            raise GripperError(f"{path}: not readable as XML: {one_line(error)}") from error
+            raise GripperError(f"not readable as XML: {one_line(error)}", path=path) from error
 
     def value(self, element: ET.Element, key: str) -> str | None:
         """Text of a value of an element; None if absent."""
@@ -108,18 +108,20 @@ class UrdfModel:
     def _shape(self, element: ET.Element) -> Shape:
         frame, geometry = self.pose(element), next(element.iterfind("geometry/*"), None)
         if geometry is None:
-            raise GripperError(f"{self.source}: a <{element.tag}> has no geometry")
+            raise GripperError(f"a <{element.tag}> has no geometry", path=self.source)
         if geometry.tag == "mesh":
             uri = self.value(geometry, self.uri_key)
             if not uri:
-                raise GripperError(f"{self.source}: a mesh names no file")
+                raise GripperError("a mesh names no file", path=self.source)
             file = self._find_mesh(uri.strip())
             self.files.append(file)
             return Shape(mjtGeom.mjGEOM_MESH, frame, mesh=self._read_mesh(file, self.numbers(self.value(geometry, "scale"), "1 1 1", 3)))
         if geometry.tag == "box":
             return Shape(mjtGeom.mjGEOM_BOX, frame, tuple((self.numbers(self.value(geometry, "size"), "", 3) / 2).tolist()))
         if geometry.tag not in _ROUND:
-            raise GripperError(f"{self.source}: a {geometry.tag} as geometry is not known; use box, cylinder, capsule, sphere or mesh")
+            raise GripperError(
+                f"a {geometry.tag} as geometry is not known", path=self.source, advice="use box, cylinder, capsule, sphere or mesh"
+            )
         radius = self.number(self.value(geometry, "radius")) or 0.0
         half = () if geometry.tag == "sphere" else ((self.number(self.value(geometry, "length")) or 0.0) / 2,)
         return Shape(_ROUND[geometry.tag], frame, (radius, *half))
@@ -140,12 +142,13 @@ class UrdfModel:
                 if root.resolve().name == parsed.netloc and inside.is_file():
                     return inside
             raise GripperError(
-                f"{self.source}: mesh {uri} is not in {folder} or any folder above it; put the package {parsed.netloc} there, or name the "
-                "folder that holds it with --package-root"
+                f"mesh {uri} is not in {folder} or any folder above it",
+                path=self.source,
+                advice=f"put the package {parsed.netloc} there, or name the folder that holds it with --package-root",
             )
         file = Path(unquote(parsed.path)) if parsed.scheme == "file" else folder / uri
         if not file.is_file():
-            raise GripperError(f"{self.source}: mesh {file} does not exist")
+            raise GripperError(f"mesh {file} does not exist", path=self.source)
         return file
 
     def _read_mesh(self, path: Path, scale: Floats) -> TriangleMesh:
@@ -153,12 +156,14 @@ class UrdfModel:
         try:
             loaded = trimesh.load(path, force="mesh", process=False)
         except ImportError as error:
-            raise GripperError(f"{self.source}: reading {path.name} needs {error.name}; run {install_command('grippers')}") from error
+            raise GripperError(
+                f"reading {path.name} needs {error.name}", path=self.source, advice=f"run {install_command('grippers')}"
+            ) from error
         except Exception as error:  # trimesh's parsers raise errors of many kinds
-            raise GripperError(f"{self.source}: mesh {path} cannot be read: {one_line(error, 120)}") from error
+            raise GripperError(f"mesh {path} cannot be read: {one_line(error, 120)}", path=self.source) from error
         vertices = np.asarray(loaded.vertices, np.float64) * scale * _metres_per_unit(path)
         if len(loaded.faces) == 0 or not np.isfinite(vertices).all():
-            raise GripperError(f"{self.source}: mesh {path} holds no triangles, or coordinates that are no numbers")
+            raise GripperError(f"mesh {path} holds no triangles, or coordinates that are no numbers", path=self.source)
         faces = np.asarray(loaded.faces)
         return triangle_mesh(vertices, faces if np.prod(scale) > 0 else faces[:, ::-1])
 
@@ -167,8 +172,9 @@ class UrdfModel:
         kind = element.get("type", "")
         if kind not in _MOTIONS:
             raise GripperError(
-                f"{self.source}: joint {element.get('name', '')} is of type {kind!r}; a gripper's joints are revolute, prismatic, "
-                "continuous or fixed"
+                f"joint {element.get('name', '')} is of type {kind!r}",
+                path=self.source,
+                advice="a gripper's joints are revolute, prismatic, continuous or fixed",
             )
         return _MOTIONS[kind]
 
@@ -179,7 +185,7 @@ class UrdfModel:
         except ValueError:
             values = np.zeros(0)
         if values.shape != (count,) or not np.isfinite(values).all():
-            raise GripperError(f"{self.source}: {text!r} should be {count} numbers")
+            raise GripperError(f"{text!r} should be {count} numbers", path=self.source)
         return values
 
     def number(self, text: str | None) -> float | None:
@@ -198,7 +204,7 @@ def _metres_per_unit(path: Path) -> float:
 def _descendants(base: str, links: dict[str, ET.Element], joints: list[Joint], source: str) -> set[str]:
     """Names of the base and its descendants. Raises GripperError for an unknown base."""
     if base not in links:
-        raise GripperError(f"{source}: no link is called {base}; there are {', '.join(links)}")
+        raise GripperError(f"no link is called {base}", path=source, advice=f"there are {', '.join(links)}")
     found: set[str] = set()
     new = {base}
     while new:
@@ -224,5 +230,7 @@ def read_urdf(path: Path, *, base: str | None = None, package_root: Path | None 
     """
     file = UrdfModel(path, package_root)
     if file.root.tag != "robot":
-        raise GripperError(f"{path}: not a URDF: its root element is <{file.root.tag}>, not <robot>; run xacro on a .xacro file first")
+        raise GripperError(
+            f"not a URDF: its root element is <{file.root.tag}>, not <robot>", path=path, advice="run xacro on a .xacro file first"
+        )
     return file.draft(file.root.findall("link"), file.root.findall("joint"), base)

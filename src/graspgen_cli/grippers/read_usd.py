@@ -42,16 +42,16 @@ def read_usd(path: Path, *, base: str | None = None, package_root: Path | None =
     try:
         from pxr import Tf, Usd, UsdUtils
     except ImportError:
-        raise GripperError(f"{path}: reading USD needs usd-core; run {install_command('usd')}") from None
+        raise GripperError("reading USD needs usd-core", path=path, advice=f"run {install_command('usd')}") from None
     listener = UsdUtils.CoalescingDiagnosticDelegate()  # catches the warnings that USD would print
     try:
         stage = Usd.Stage.Open(str(path))
         missing = stage.GetCompositionErrors()
         if missing:
-            raise GripperError(f"{path}: a referenced file cannot be composed ({_last_clause(missing[0])}); put it back")
+            raise GripperError(f"a referenced file cannot be composed ({_last_clause(missing[0])})", path=path, advice="put it back")
         return _Stage(stage, path).draft(base)
     except (Tf.ErrorException, ValueError, OSError) as error:
-        raise GripperError(f"{path}: cannot be read as USD ({_last_clause(error)}); export the stage again") from None
+        raise GripperError(f"cannot be read as USD ({_last_clause(error)})", path=path, advice="export the stage again") from None
     finally:
         listener.TakeUncoalescedDiagnostics()
 
@@ -73,7 +73,7 @@ class _Stage:
 
     def draft(self, wanted: str | None) -> Draft:
         if not self.bodies:
-            raise GripperError(f"{self.source}: no prim has the UsdPhysics rigid body API; export the gripper with its physics")
+            raise GripperError("no prim has the UsdPhysics rigid body API", path=self.source, advice="export the gripper with its physics")
         joints = [joint for prim in self.prims if (joint := self._joint(prim)) is not None]
         tree, names = joint_tree(self._pick_base(joints, wanted), joints)
         links = [self._link(name) for name in names]
@@ -86,14 +86,16 @@ class _Stage:
         """The wanted base, or the only body that is in no joint the second body."""
         if wanted is not None:
             if wanted not in self.bodies:
-                raise GripperError(f"{self.source}: no body is called {wanted}; there are {', '.join(self.bodies)}")
+                raise GripperError(f"no body is called {wanted}", path=self.source, advice=f"there are {', '.join(self.bodies)}")
             return wanted
         ends = {joint.parent for joint in joints} | {joint.child for joint in joints}
         hanging = {joint.child for joint in joints if not joint.closes_loop}
         roots = [body for body in self.bodies if body in ends and body not in hanging]
         if len(roots) != 1:
             names = ", ".join(self.bodies)
-            raise GripperError(f"{self.source}: {len(roots)} bodies hang on no joint; name the base with --base-frame: {names}")
+            raise GripperError(
+                f"{len(roots)} bodies hang on no joint", path=self.source, advice=f"name the base with --base-frame: {names}"
+            )
         return roots[0]
 
     def _matrix(self, prim: Any) -> Floats:
@@ -163,7 +165,9 @@ class _Stage:
         if prim.IsA(UsdPhysics.FixedJoint):
             return Motion.FIXED, np.array(_AXES["X"])
         raise GripperError(
-            f"{self.source}: joint {prim.GetName()} is a {prim.GetTypeName()}; a gripper's joints are revolute, prismatic or fixed"
+            f"joint {prim.GetName()} is a {prim.GetTypeName()}",
+            path=self.source,
+            advice="a gripper's joints are revolute, prismatic or fixed",
         )
 
     def _limits(self, prim: Any, motion: Motion) -> tuple[float | None, float | None]:
