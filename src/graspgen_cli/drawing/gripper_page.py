@@ -11,9 +11,10 @@ import numpy as np
 from graspgen_cli.drawing.colours import BITE, FINGERS, body_colour
 from graspgen_cli.drawing.web import aim, all_cameras, placed, problem_text, rows_table, web_server
 from graspgen_cli.errors import GraspgenError
+from graspgen_cli.geometry.collision import parts_in_base
 from graspgen_cli.geometry.meshes import join_meshes
 from graspgen_cli.geometry.poses import inverse, transform_points
-from graspgen_cli.grippers.export import contact_points, gripper_table, parts_in_base
+from graspgen_cli.grippers.export import contact_points, gripper_table
 from graspgen_cli.records import Floats, Gripper
 
 if TYPE_CHECKING:

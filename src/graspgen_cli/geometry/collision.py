@@ -91,6 +91,12 @@ class ObjectShape:
         self.point_of_each_body = target.mesh.vertices[used[np.unique(body_of_vertices(target.mesh)[used], return_index=True)[1]]]
 
 
+def parts_in_base(gripper: Gripper, opening: int) -> list[TriangleMesh]:
+    """The collision parts of all bodies at opening index `opening`, in the base frame, m."""
+    bodies = zip(gripper.pose_body_in_base[opening], gripper.collision_parts, strict=True)
+    return [transform_mesh(pose, part) for pose, parts in bodies for part in parts]
+
+
 class GripperShape:
     """A gripper's collision parts at each measured opening, in the base frame. Derived shapes are made on first use and kept."""
 
@@ -110,8 +116,7 @@ class GripperShape:
 
     def parts(self, opening: int) -> list[TriangleMesh]:
         """Every convex part at opening index `opening`, in the base frame."""
-        poses = self.gripper.pose_body_in_base[opening]
-        return [transform_mesh(pose, part) for pose, body in zip(poses, self.gripper.collision_parts, strict=True) for part in body]
+        return parts_in_base(self.gripper, opening)
 
     def whole(self, opening: int) -> Surface:
         """The surface of all parts at opening index `opening`, in the base frame."""

@@ -88,7 +88,7 @@ def convex_hull(points: Floats) -> TriangleMesh | None:
     if hull.volume() <= 0:
         return None
     mesh = mesh_from_solid(hull)
-    return mesh if _is_convex(mesh) else _qhull(points)
+    return mesh if _is_convex(mesh) else qhull(points)
 
 
 def _is_convex(mesh: TriangleMesh) -> bool:
@@ -102,7 +102,8 @@ def _is_convex(mesh: TriangleMesh) -> bool:
     return bool((heights <= 1e-6 * size * lengths[sound]).all())
 
 
-def _qhull(points: Floats) -> TriangleMesh:
+def qhull(points: Floats) -> TriangleMesh:
+    """Convex hull of points (N, 3) by Qhull, made of some of the points. Raises QhullError or ValueError if they are coplanar."""
     hull = ConvexHull(points)
     inwards = np.einsum("fi,fi->f", face_crosses(points[hull.simplices]), hull.equations[:, :3]) < 0
     return submesh(points, np.where(inwards[:, None], hull.simplices[:, ::-1], hull.simplices))

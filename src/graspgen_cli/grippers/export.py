@@ -18,6 +18,7 @@ from scipy.spatial.transform import Rotation
 
 from graspgen_cli.errors import OutputError, one_line
 from graspgen_cli.files import Placed, write_atomically
+from graspgen_cli.geometry.collision import parts_in_base
 from graspgen_cli.geometry.meshes import mesh_from_solid, solid_from_mesh, transform_mesh
 from graspgen_cli.geometry.poses import inverse, rotation_angle
 from graspgen_cli.records import Floats, Gripper, TriangleMesh
@@ -197,12 +198,6 @@ def finger_turn(gripper: Gripper) -> float:
     poses = gripper.pose_body_in_base[:, gripper.body_names.index(gripper.finger_bodies[0])]
     turned = inverse(poses[:1]) @ poses[-1:]
     return float(rotation_angle(turned[:, :3, :3])[0])
-
-
-def parts_in_base(gripper: Gripper, opening: int) -> list[TriangleMesh]:
-    """The collision parts of all bodies at an opening index, in the base's frame, m."""
-    bodies = zip(gripper.pose_body_in_base[opening], gripper.collision_parts, strict=True)
-    return [transform_mesh(pose, part) for pose, parts in bodies for part in parts]
 
 
 def contact_points(gripper: Gripper, opening: int) -> Floats:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import mujoco
 import numpy as np
-from scipy.spatial import ConvexHull, QhullError
+from scipy.spatial import QhullError
 
 from graspgen_cli.errors import GripperError
 from graspgen_cli.geometry.cutting import CutLimits, cut
 from graspgen_cli.geometry.gaps import GapBound
 from graspgen_cli.geometry.merging import dissolve_small, merge, single_groups
-from graspgen_cli.geometry.meshes import extents, face_crosses, is_closed, mesh_from_solid, signed_volume, solid_from_mesh, triangle_mesh
+from graspgen_cli.geometry.meshes import is_closed, longest_side, mesh_from_solid, qhull, signed_volume, solid_from_mesh, triangle_mesh
 from graspgen_cli.geometry.poses import inverse, quaternion_wxyz
 from graspgen_cli.grippers.model import Draft, Drive
 from graspgen_cli.records import Floats, TriangleMesh
@@ -284,17 +284,12 @@ def convex_hull(points: Floats) -> TriangleMesh:
     Raises GripperError for fewer than three separate points.
     """
     try:
-        hull = ConvexHull(points)
+        return qhull(points)
     except (QhullError, ValueError) as error:  # a flat set, or too few points
         if len(points) < 3 or np.linalg.matrix_rank(points - points[0], tol=1e-9) < 2:
             raise GripperError("a collision mesh has no three points apart") from error
         normal = np.linalg.svd(points - points.mean(axis=0), full_matrices=True)[2][2]
-        hull = ConvexHull(np.concatenate([points - _THINNEST / 2 * normal, points + _THINNEST / 2 * normal]))
-    corners = hull.points[hull.vertices]
-    faces = np.searchsorted(hull.vertices, hull.simplices)
-    inward = np.einsum("fi,fi->f", face_crosses(corners[faces]), hull.equations[:, :3]) < 0
-    faces[inward] = faces[inward][:, ::-1]
-    return triangle_mesh(corners, faces)
+        return qhull(np.concatenate([points - _THINNEST / 2 * normal, points + _THINNEST / 2 * normal]))
 
 
 def _obj_bytes(mesh: TriangleMesh) -> bytes:
@@ -306,7 +301,7 @@ def _obj_bytes(mesh: TriangleMesh) -> bytes:
 
 def _with_shared_vertices(mesh: TriangleMesh) -> TriangleMesh:
     """The mesh with vertices merged that lie within a millionth of its size, because some formats store no shared vertices."""
-    grid = float(extents(mesh).max()) * 1e-6
+    grid = longest_side(mesh) * 1e-6
     _, first, index = np.unique(np.round(mesh.vertices / grid), axis=0, return_index=True, return_inverse=True)
     faces = index.reshape(-1)[mesh.faces]
     proper = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])

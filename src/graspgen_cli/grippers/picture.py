@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from graspgen_cli.geometry.collision import parts_in_base
 from graspgen_cli.geometry.meshes import face_normals
 from graspgen_cli.geometry.poses import inverse
-from graspgen_cli.grippers.export import STRAIGHT, contact_points, parts_in_base
+from graspgen_cli.grippers.export import STRAIGHT, contact_points
 from graspgen_cli.records import Floats, Gripper
 
 PANEL = (360, 400)
