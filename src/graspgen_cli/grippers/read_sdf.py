@@ -56,7 +56,7 @@ class _SdfModel(UrdfModel):
         """(4, 4) pose of a link, joint or frame. depth: number of frames on the way to this one, against circular definitions."""
         element = self.frames.get(name)
         if element is None or depth > len(self.frames):
-            raise GripperError(f"frame {name} is not there, or given by itself", path=self.source)
+            raise self.error(f"frame {name} is not there, or given by itself")
         default, given = element.findtext("child") if element.tag == "joint" else element.get("attached_to"), element.find("pose")
         relative, own = default if given is None else given.get("relative_to", default), self.pose(element)
         return own if not relative or relative == "__model__" else self._pose_in_model(relative, depth + 1) @ own

@@ -37,6 +37,10 @@ class UrdfModel:
         except (OSError, ET.ParseError) as error:
             raise GripperError(f"not readable as XML: {one_line(error)}", path=path) from error
 
+    def error(self, reason: str, advice: str = "") -> GripperError:
+        """An error about this file."""
+        return GripperError(reason, path=self.source, advice=advice)
+
     def value(self, element: ET.Element, key: str) -> str | None:
         """Text of a value of an element; None if absent."""
         return element.get(key)
@@ -108,20 +112,18 @@ class UrdfModel:
     def _shape(self, element: ET.Element) -> Shape:
         frame, geometry = self.pose(element), next(element.iterfind("geometry/*"), None)
         if geometry is None:
-            raise GripperError(f"a <{element.tag}> has no geometry", path=self.source)
+            raise self.error(f"a <{element.tag}> has no geometry")
         if geometry.tag == "mesh":
             uri = self.value(geometry, self.uri_key)
             if not uri:
-                raise GripperError("a mesh names no file", path=self.source)
+                raise self.error("a mesh names no file")
             file = self._find_mesh(uri.strip())
             self.files.append(file)
             return Shape(mjtGeom.mjGEOM_MESH, frame, mesh=self._read_mesh(file, self.numbers(self.value(geometry, "scale"), "1 1 1", 3)))
         if geometry.tag == "box":
             return Shape(mjtGeom.mjGEOM_BOX, frame, tuple((self.numbers(self.value(geometry, "size"), "", 3) / 2).tolist()))
         if geometry.tag not in _ROUND:
-            raise GripperError(
-                f"a {geometry.tag} as geometry is not known", path=self.source, advice="use box, cylinder, capsule, sphere or mesh"
-            )
+            raise self.error(f"a {geometry.tag} as geometry is not known", "use box, cylinder, capsule, sphere or mesh")
         radius = self.number(self.value(geometry, "radius")) or 0.0
         half = () if geometry.tag == "sphere" else ((self.number(self.value(geometry, "length")) or 0.0) / 2,)
         return Shape(_ROUND[geometry.tag], frame, (radius, *half))
@@ -141,14 +143,13 @@ class UrdfModel:
                 inside = root / unquote(parsed.path.lstrip("/"))
                 if root.resolve().name == parsed.netloc and inside.is_file():
                     return inside
-            raise GripperError(
+            raise self.error(
                 f"mesh {uri} is not in {folder} or any folder above it",
-                path=self.source,
-                advice=f"put the package {parsed.netloc} there, or name the folder that holds it with --package-root",
+                f"put the package {parsed.netloc} there, or name the folder that holds it with --package-root",
             )
         file = Path(unquote(parsed.path)) if parsed.scheme == "file" else folder / uri
         if not file.is_file():
-            raise GripperError(f"mesh {file} does not exist", path=self.source)
+            raise self.error(f"mesh {file} does not exist")
         return file
 
     def _read_mesh(self, path: Path, scale: Floats) -> TriangleMesh:
@@ -156,14 +157,12 @@ class UrdfModel:
         try:
             loaded = trimesh.load(path, force="mesh", process=False)
         except ImportError as error:
-            raise GripperError(
-                f"reading {path.name} needs {error.name}", path=self.source, advice=f"run {install_command('grippers')}"
-            ) from error
+            raise self.error(f"reading {path.name} needs {error.name}", f"run {install_command('grippers')}") from error
         except Exception as error:  # trimesh's parsers raise errors of many kinds
-            raise GripperError(f"mesh {path} cannot be read: {one_line(error, 120)}", path=self.source) from error
+            raise self.error(f"mesh {path} cannot be read: {one_line(error, 120)}") from error
         vertices = np.asarray(loaded.vertices, np.float64) * scale * _metres_per_unit(path)
         if len(loaded.faces) == 0 or not np.isfinite(vertices).all():
-            raise GripperError(f"mesh {path} holds no triangles, or coordinates that are no numbers", path=self.source)
+            raise self.error(f"mesh {path} holds no triangles, or coordinates that are no numbers")
         faces = np.asarray(loaded.faces)
         return triangle_mesh(vertices, faces if np.prod(scale) > 0 else faces[:, ::-1])
 
@@ -171,10 +170,8 @@ class UrdfModel:
         """The kind of a joint. Raises GripperError for other kinds."""
         kind = element.get("type", "")
         if kind not in _MOTIONS:
-            raise GripperError(
-                f"joint {element.get('name', '')} is of type {kind!r}",
-                path=self.source,
-                advice="a gripper's joints are revolute, prismatic, continuous or fixed",
+            raise self.error(
+                f"joint {element.get('name', '')} is of type {kind!r}", "a gripper's joints are revolute, prismatic, continuous or fixed"
             )
         return _MOTIONS[kind]
 
@@ -185,7 +182,7 @@ class UrdfModel:
         except ValueError:
             values = np.zeros(0)
         if values.shape != (count,) or not np.isfinite(values).all():
-            raise GripperError(f"{text!r} should be {count} numbers", path=self.source)
+            raise self.error(f"{text!r} should be {count} numbers")
         return values
 
     def number(self, text: str | None) -> float | None:
