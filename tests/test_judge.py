@@ -6,7 +6,6 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import orjson
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from graspgen_cli.app import main
 from graspgen_cli.dataset.object_map import write_object_map
 from graspgen_cli.dataset.paths import DatasetPaths
-from graspgen_cli.dataset.provenance import digest, judged_by, simulation_provenance
+from graspgen_cli.dataset.provenance import StepRecord, digest, simulation_record
 from graspgen_cli.formats.graspgen_json import encode, read_grasp_file
 from graspgen_cli.geometry.poses import pose
 from graspgen_cli.records import Floats, Measure, Outcome, TrialState
@@ -118,25 +117,25 @@ def test_the_criteria_of_these_tests_tell_trials_apart(trials: TrialState) -> No
 
 
 def test_the_record_of_relabelled_trials_is_that_of_trials_judged_so() -> None:
-    def record(**limits: float) -> dict[str, Any]:
+    def record(**limits: float) -> StepRecord:
         criterion = JudgeSettings(**limits)
-        return simulation_provenance(
+        return simulation_record(
             object_digest="o", gripper_digest="g", settings=SimulationSettings(), backend="mujoco", criterion=criterion
         )
 
     plain, strict = record(), record(max_slip=0.005)
-    assert "max_slip" not in plain["settings"] and strict["settings"]["max_slip"] == 0.005
-    assert judged_by(plain, JudgeSettings(max_slip=0.005)) == strict
-    assert judged_by(strict, JudgeSettings()) == plain
-    assert plain["digest"] == digest({key: value for key, value in plain.items() if key != "digest"})
+    assert "max_slip" not in plain.settings and strict.settings["max_slip"] == 0.005
+    assert plain.judged_by(JudgeSettings(max_slip=0.005)) == strict
+    assert strict.judged_by(JudgeSettings()) == plain
+    assert plain.digest == digest({key: value for key, value in plain.document().items() if key != "digest"})
 
 
 def measured_dataset(root: Path) -> Path:
     """Six held grasps that slid 1 to 6 mm, a collision and a dropped one."""
     made = grasp_dataset("mug.obj")
     quality = np.array([*(row(slip=0.001 * (i + 1)) for i in range(6)), [np.nan] * len(Measure), row(lost=1.2, force=0.0)])
-    record = simulation_provenance(object_digest="o", gripper_digest="g", settings=SimulationSettings(), backend="mujoco")
-    provenance = {**made.provenance, "simulation": record}
+    record = simulation_record(object_digest="o", gripper_digest="g", settings=SimulationSettings(), backend="mujoco")
+    provenance = {**made.provenance, "simulation": record.document()}
     paths = DatasetPaths(root, GRIPPER)
     paths.grasps.mkdir(parents=True)
     file = paths.grasps / "mug.1.0.grasps.json"

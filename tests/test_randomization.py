@@ -20,7 +20,7 @@ from examples import gripper_by_name
 from graspgen_cli.app import main
 from graspgen_cli.dataset.object_map import write_object_map
 from graspgen_cli.dataset.paths import DatasetPaths
-from graspgen_cli.dataset.provenance import recorded_randomization, simulation_provenance
+from graspgen_cli.dataset.provenance import StepRecord, simulation_record
 from graspgen_cli.formats.graspgen_json import encode, read_grasp_file
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.geometry.poses import pose
@@ -244,11 +244,11 @@ def test_what_diverges_as_it_is_stays_unstable(panda: Gripper) -> None:
 def test_the_record_of_randomised_trials_gives_the_settings_back() -> None:
     drawn = RandomizationSettings(randomize=True, randomize_friction=(0.5, 1.5), randomize_draws=3, seed=11)
     made: dict[str, Any] = {"object_digest": "o", "gripper_digest": "g", "settings": SETTINGS, "backend": "mujoco"}
-    record = simulation_provenance(**made, randomization=drawn)
-    found = recorded_randomization(orjson.loads(orjson.dumps(record)))
-    assert found == drawn
-    usual = simulation_provenance(**made, randomization=RandomizationSettings(seed=11))
-    assert recorded_randomization(usual) is None and not any("randomize" in name for name in usual["settings"])
+    record = simulation_record(**made, randomization=drawn)
+    found = StepRecord.parse(orjson.loads(orjson.dumps(record.document())))
+    assert found is not None and found.randomization() == drawn
+    usual = simulation_record(**made, randomization=RandomizationSettings(seed=11))
+    assert usual.randomization() is None and not any("randomize" in name for name in usual.settings)
 
 
 def drawn_dataset(root: Path) -> Path:
@@ -257,7 +257,7 @@ def drawn_dataset(root: Path) -> Path:
     quality = np.full((8, len(Measure)), np.nan)
     quality[:6, Measure.SMALLEST_FORCE], quality[:6, Measure.HELD_FRACTION] = 1.0, np.arange(6) / 5
     outcome = np.array([3, 3, 3, 1, 1, 1, 2, 0], np.int8)
-    record = simulation_provenance(
+    record = simulation_record(
         object_digest="o",
         gripper_digest="g",
         settings=SETTINGS,
@@ -269,7 +269,7 @@ def drawn_dataset(root: Path) -> Path:
     paths.grasps.mkdir(parents=True)
     file = paths.grasps / "mug.1.0.grasps.json"
     grasps = replace(made.grasps, quality=quality, outcome=outcome)
-    file.write_bytes(encode(replace(made, grasps=grasps, provenance={"simulation": record}), OFFSET))
+    file.write_bytes(encode(replace(made, grasps=grasps, provenance={"simulation": record.document()}), OFFSET))
     write_object_map(paths, {"mug.obj": file.name})
     return file
 

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from examples import gripper_by_name
 from graspgen_cli.app import main
-from graspgen_cli.dataset.provenance import simulation_provenance
+from graspgen_cli.dataset.provenance import simulation_record
 from graspgen_cli.geometry.poses import inverse, pose
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Outcome
 from graspgen_cli.settings.trials import DEFAULT_TUGS, Shake, ShakeAxis, ShakeKind, SimulationSettings
@@ -355,7 +355,7 @@ def test_tugs_come_first_and_leave_nothing_behind(panda: Gripper) -> None:
 
 def test_the_records_of_trials_without_shakes_do_not_speak_of_them() -> None:
     plain, shaken = (
-        simulation_provenance(object_digest="a", gripper_digest="b", settings=settings, backend="mujoco")["settings"]
+        simulation_record(object_digest="a", gripper_digest="b", settings=settings, backend="mujoco").settings
         for settings in (SimulationSettings(), settings_of(SHAKES[1]))
     )
     assert "shake_sequences" not in plain

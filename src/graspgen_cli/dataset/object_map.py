@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from graspgen_cli.dataset.index import DatasetIndex, current_index, grasp_stamps
+from graspgen_cli.dataset.locks import object_lock
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.files import json_map, read_json_map_if_sound, write_atomically
 from graspgen_cli.formats.format import GRASP_SUFFIX
@@ -59,6 +60,15 @@ def own_files(paths: DatasetPaths, scales: Iterable[tuple[str, float]], entries:
         if name is not None:
             own[object_id] = name
     return own
+
+
+def update_object_map(paths: DatasetPaths, made: Mapping[str, str]) -> dict[str, str]:
+    """Adds all grasp files to the map, whichever run wrote them, and returns it. made: object id -> name of the file that counts if the
+    object has files at several scales. Raises OutputError."""
+    with object_lock(paths, paths.object_map.name, wait=True):
+        entries = {**read_object_map(paths), **made}
+        write_object_map(paths, entries)
+    return entries
 
 
 def write_object_map(paths: DatasetPaths, entries: Mapping[str, str]) -> bool:

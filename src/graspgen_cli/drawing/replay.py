@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from graspgen_cli.dataset.collection import open_collection, read_entry
-from graspgen_cli.dataset.provenance import recorded_criterion, recorded_randomization, recorded_reach
+from graspgen_cli.dataset.provenance import Provenance, StepRecord
 from graspgen_cli.drawing.film import trial_film
 from graspgen_cli.drawing.plot import plot_file
 from graspgen_cli.drawing.scenes import GraspSource, in_base_frame, object_root
@@ -95,25 +95,27 @@ def run_replay(settings: ReplayCommand) -> Replay:
     if gripper is None:
         raise InputError(problem, path=entry.shown)
     chosen = _first_tried(source, grasps, entry.shown)
-    simulation, notes = _simulation(grasps, settings, entry.shown)
-    reach, reach_note = _reach(grasps, settings, entry.shown)
+    made = Provenance.of(grasps.dataset)
+    recorded = made.simulation if made else None
+    simulation, notes = _simulation(recorded, settings, entry.shown)
+    reach, reach_note = _reach(recorded, settings, entry.shown)
     target = _target(grasps, settings, simulation, GripperShape(gripper).reach(reach))
     grasp = _with_opening(in_base_frame(grasps, gripper)[np.array([chosen])], gripper, target)
-    criterion, randomization = _judged_by(grasps, entry.shown)
+    criterion, randomization = _judged_by(recorded, entry.shown)
     as_filed = grasps.dataset.grasps[np.array([chosen])]
     expected, drawn_note = _expected(as_filed, criterion, randomization, settings.replay.draw)
     grasp, variation = _draw(grasp, gripper, target, randomization, settings.replay.draw, entry.shown)
     trace = trace_trial(gripper, target, grasp, simulation, criterion=criterion, variation=variation)
-    notes = [*notes, *reach_note, *drawn_note, *_changes(grasps, gripper, target)]
+    notes = [*notes, *reach_note, *drawn_note, *_changes(recorded, gripper, target)]
     return Replay(entry.shown, chosen, Outcome(int(as_filed.outcome[0])), expected, gripper, target, simulation, trace, tuple(notes))
 
 
-def _judged_by(grasps: ObjectGrasps, path: Path) -> tuple[JudgeSettings, RandomizationSettings | None]:
+def _judged_by(recorded: StepRecord | None, path: Path) -> tuple[JudgeSettings, RandomizationSettings | None]:
     """The criterion by which the file's trials were judged, and how their physics was varied, if it was."""
-    recorded = grasps.dataset.provenance.get("simulation")
-    recorded = recorded if isinstance(recorded, dict) else {}
+    if recorded is None:
+        return JudgeSettings(), None
     try:
-        return recorded_criterion(recorded), recorded_randomization(recorded)
+        return recorded.criterion(), recorded.randomization()
     except ValueError as error:
         raise GraspFileError("what it says of how its trials were judged cannot be used", path=path) from error
 
@@ -160,23 +162,21 @@ def _first_tried(source: GraspSource, grasps: ObjectGrasps, path: Path) -> int:
     return int(tried[0] if len(tried) else chosen[0])
 
 
-def _simulation(grasps: ObjectGrasps, settings: ReplayCommand, path: Path) -> tuple[SimulationSettings, list[str]]:
+def _simulation(recorded: StepRecord | None, settings: ReplayCommand, path: Path) -> tuple[SimulationSettings, list[str]]:
     """The settings of the trial, and what has to be said of them."""
-    recorded = grasps.dataset.provenance.get("simulation")
-    recorded = recorded.get("settings") if isinstance(recorded, dict) else None
     fields = SimulationSettings.model_fields
     given = {name: getattr(settings.simulation, name) for name in settings.simulation.model_fields_set}
-    if not isinstance(recorded, dict):
+    if recorded is None:
         return SimulationSettings(**given), ["the file does not say how its grasps were tried: the settings of this command are used"]
-    values: dict[str, Any] = {name: value for name, value in recorded.items() if name in fields}
+    values: dict[str, Any] = {name: value for name, value in recorded.settings.items() if name in fields}
     try:
         simulation = SimulationSettings.model_validate({**values, **given})
     except ValidationError as error:
         raise GraspFileError(f"its simulation settings cannot be used ({error.errors()[0]['msg']})", path=path) from error
-    backend, notes = str(recorded.get("backend", REFERENCE_ENGINE))[:40], []
+    backend, notes = str(recorded.settings.get("backend", REFERENCE_ENGINE))[:40], []
     if backend != REFERENCE_ENGINE:
         notes = [f"the file's outcomes come from the backend {backend}; the trial is that of {REFERENCE_ENGINE}"]
-    changed = sorted(name for name in given if name in recorded and getattr(simulation, name) != _value(values, name))
+    changed = sorted(name for name in given if name in values and getattr(simulation, name) != _value(values, name))
     return simulation, notes + [f"{name} is not what the file says: its outcome may be another one" for name in changed]
 
 
@@ -184,17 +184,16 @@ def _value(values: dict[str, Any], name: str) -> object:
     return getattr(SimulationSettings.model_validate({name: values[name]}), name)
 
 
-def _reach(grasps: ObjectGrasps, settings: ReplayCommand, path: Path) -> tuple[Reach, list[str]]:
+def _reach(recorded: StepRecord | None, settings: ReplayCommand, path: Path) -> tuple[Reach, list[str]]:
     """What counts as out of reach: as was asked for, else as in the file's trials; and what has to be said of that."""
-    simulation = grasps.dataset.provenance.get("simulation")
-    if not isinstance(simulation, dict):
+    if recorded is None:
         return settings.reach.reach, []
     try:
-        recorded = recorded_reach(simulation)
+        reach = recorded.reach()
     except ValueError as error:
         raise GraspFileError("what it says of what was out of reach cannot be used", path=path) from error
-    if "reach" not in settings.reach.model_fields_set or settings.reach.reach is recorded:
-        return recorded, []
+    if "reach" not in settings.reach.model_fields_set or settings.reach.reach is reach:
+        return reach, []
     return settings.reach.reach, ["reach is not what the file says: its outcome may be another one"]
 
 
@@ -221,17 +220,16 @@ def _with_opening(grasp: GraspBatch, gripper: Gripper, target: TargetObject) -> 
     return replace(grasp, opening_width=fitted.opening_width)
 
 
-def _changes(grasps: ObjectGrasps, gripper: Gripper, target: TargetObject) -> list[str]:
+def _changes(recorded: StepRecord | None, gripper: Gripper, target: TargetObject) -> list[str]:
     """What the file's grasps were tried with that is not here any more."""
-    recorded = grasps.dataset.provenance.get("simulation")
-    recorded = recorded if isinstance(recorded, dict) else {}
+    if recorded is None:
+        return []
     notes = []
-    if recorded.get("object_digest", target.content_hash) != target.content_hash:
+    if recorded.object_digest not in (None, target.content_hash):
         notes.append("the mesh is not the one that the grasps were tried on")
-    if recorded.get("gripper_digest", gripper.content_hash) != gripper.content_hash:
+    if recorded.gripper_digest not in (None, gripper.content_hash):
         notes.append("the gripper is not the one that the grasps were tried with")
-    made_with = recorded.get("settings")
-    contact = made_with.get("contact") if isinstance(made_with, dict) else None
+    contact = recorded.settings.get("contact")
     if contact is not None and contact != recorded_contact(REFERENCE_ENGINE):
         notes.append("contacts were computed otherwise when the grasps were tried")
     return notes

@@ -1,7 +1,8 @@
-"""Failed grasps next to held ones: a held grasp is moved in small steps until the simulation drops it, so that a discriminator sees where
-the boundary is.
+"""Hard negatives and robustness scores.
 
-How much more than the protocol asks for a held grasp survives: the protocol again, with larger and larger forces."""
+A hard negative is a held grasp moved in small steps until the simulation drops the object: a discriminator learns the boundary from it. The
+robustness of a held grasp is the largest force with which it survives the whole protocol.
+"""
 
 from __future__ import annotations
 
@@ -18,30 +19,31 @@ from graspgen_cli.geometry.poses import about, pose
 from graspgen_cli.guess.loop import near_duplicates
 from graspgen_cli.guess.proposals import seeded_generator
 from graspgen_cli.making.rounds import ObjectState, ObjectWork
+from graspgen_cli.making.task import Counts
 from graspgen_cli.records import Floats, GraspBatch, Measure, Outcome
 from graspgen_cli.settings.trials import JudgeSettings
 from graspgen_cli.validate.engine import Variation
 from graspgen_cli.validate.trials import run_trials
 
 STEP, STEP_TURN = 0.002, math.radians(3.0)
-"""m and rad: how much farther from the held grasp each step is."""
+"""m and rad: length of a step."""
 STEPS = 10
-"""Steps after which a walk is given up: what still holds there is no neighbour."""
+"""Most steps of a walk: a grasp farther away is no neighbour."""
 WALKS = 8
-"""Most walks from each held grasp; each has a direction of its own."""
+"""Most walks from each held grasp, in different directions."""
 _SALT = "hard negatives"
-"""Keeps these draws apart from those of the guesses."""
+"""Separates the random numbers from those of the guesses."""
 
 
 def add_hard_negatives(work: ObjectWork, state: ObjectState) -> ObjectState:
-    """Adds hard negatives until the object has as many as the settings ask for, or every held grasp was walked from often enough.
+    """Adds hard negatives until the quota is full or every held grasp has had WALKS walks.
 
-    A grasp is taken where its walk first drops the object. Walks end where the gripper, at the grasp's opening, would be in collision.
+    The first dropped grasp of a walk is taken. A walk ends if the gripper, at the opening of the grasp, is in collision.
     """
     held = state.grasps[state.grasps.outcome == Outcome.HELD]
     walk = 0
-    while (missing := missing_hard_negatives(work.settings.extras.hard_negatives, state.grasps)) > 0 and walk < WALKS * len(held):
-        # One walk from each held grasp before the second from any.
+    while (missing := work.settings.extras.hard_negatives - Counts.of(state.grasps).hard_negatives) > 0 and walk < WALKS * len(held):
+        # Every held grasp has one walk before any has two.
         sources = np.arange(walk, min(walk + missing, WALKS * len(held)))
         found, tested, tested_held = _walk(work, held[sources % len(held)], sources)
         walk = int(sources[-1]) + 1
@@ -55,14 +57,9 @@ def add_hard_negatives(work: ObjectWork, state: ObjectState) -> ObjectState:
     return state
 
 
-def missing_hard_negatives(wanted: int, grasps: GraspBatch) -> int:
-    """How many are still to be found."""
-    return wanted - int((~np.isnan(grasps.measured[:, Measure.OFFSET]) & (grasps.outcome == Outcome.DROPPED)).sum())
-
-
 def _walk(work: ObjectWork, start: GraspBatch, number: NDArray[np.intp]) -> tuple[GraspBatch, int, int]:
-    """The first dropped grasps of one walk from each of `start`, in order, and how many grasps were tried and held. number: of
-    each walk, for its draws."""
+    """The first dropped grasps of one walk from each grasp of `start`, in order, and the numbers of grasps tried and held. number: (N,)
+    number of each walk, which decides its direction."""
     model = work.gripper.gripper
     direction, axis = _directions(work, number)
     opening = model.nearest_opening(start.opening_width)
@@ -85,7 +82,7 @@ def _walk(work: ObjectWork, start: GraspBatch, number: NDArray[np.intp]) -> tupl
 
 
 def _tried(work: ObjectWork, grasps: GraspBatch, step: int) -> GraspBatch:
-    """The grasps with what their trials say, and how far they are from the held ones that they were made from."""
+    """The grasps with outcomes and measures, and their offset from the held grasp."""
     assert work.backend is not None
     quality = np.full((len(grasps), len(Measure)), np.nan)
     quality[:, Measure.OFFSET], quality[:, Measure.OFFSET_TURN] = round(step * STEP, 6), round(step * STEP_TURN, 5)
@@ -102,8 +99,8 @@ def _tried(work: ObjectWork, grasps: GraspBatch, step: int) -> GraspBatch:
 
 
 def _directions(work: ObjectWork, number: NDArray[np.intp]) -> tuple[Floats, Floats]:
-    """(N, 3) unit directions to move in and (N, 3) unit axes to turn about, in the gripper's base frame; a walk's depend on the seed, the
-    object and its number, on nothing else."""
+    """(N, 3) unit directions of motion and (N, 3) unit axes of rotation, in the gripper's base frame, by the seed, the object and the
+    number of each walk."""
     content = f"{_SALT}\0{work.target.object_id}".encode()
     draws = [seeded_generator(work.settings.guess.seed, content, int(each)).normal(size=(2, 3)) for each in number]
     unit = np.array(draws) / np.linalg.norm(draws, axis=2, keepdims=True)
@@ -111,13 +108,13 @@ def _directions(work: ObjectWork, number: NDArray[np.intp]) -> tuple[Floats, Flo
 
 
 LARGEST = 32.0
-"""Times the protocol's force beyond which is not looked."""
+"""Largest force, as a multiple of the protocol's."""
 ROUNDS = 5
-"""Bisections, on a logarithmic scale: the score is known to a factor of 32^(1/32), 11 %."""
+"""Bisections on a logarithmic scale, which find the score to a factor of 32^(1/32), 11 %."""
 
 
 def add_robustness(work: ObjectWork, state: ObjectState) -> ObjectState:
-    """Gives each held grasp that has none its score."""
+    """Adds the missing scores of held grasps."""
     wanted = (state.grasps.outcome == Outcome.HELD) & np.isnan(state.grasps.measured[:, Measure.ROBUSTNESS])
     if not work.settings.extras.robustness or not wanted.any():
         return state
@@ -127,11 +124,11 @@ def add_robustness(work: ObjectWork, state: ObjectState) -> ObjectState:
 
 
 def scores(work: ObjectWork, grasps: GraspBatch) -> Floats:
-    """(N,) the largest force, in g, with which each grasp was found to survive the whole protocol, by the settings' criterion.
+    """(N,) the largest force in g with which each grasp survives the whole protocol, by the criterion of the settings.
 
-    Each bisection is one batch of trials, every grasp's with the force that is its turn, on the engine of the run.
+    Each bisection is one batch of trials on the engine of the run, with a force for each grasp.
     """
-    survived = np.zeros(len(grasps), np.int64)  # rungs of a ladder of 2**ROUNDS, the lowest of which the grasps are known to hold
+    survived = np.zeros(len(grasps), np.int64)  # rungs of a ladder of 2**ROUNDS forces; held grasps survive the lowest
     for bit in reversed(range(ROUNDS)):
         higher = survived + (1 << bit)
         survived = np.where(_holds(work, grasps, _times(higher)), higher, survived)
@@ -140,25 +137,25 @@ def scores(work: ObjectWork, grasps: GraspBatch) -> Floats:
 
 
 def robustness_record(criterion: JudgeSettings) -> dict[str, Any]:
-    """What a file says of its scores: how they were found, and by which criterion where it was not the usual one."""
+    """The record of how scores are found."""
     return {"largest": LARGEST, "rounds": ROUNDS, **criterion.model_dump(mode="json", exclude_none=True)}
 
 
 def without_scores(state: ObjectState) -> ObjectState:
-    """The grasps as if no score had been found."""
+    """The grasps without scores."""
     quality = state.grasps.measured.copy()
     quality[:, Measure.ROBUSTNESS] = np.nan
     return replace(state, grasps=replace(state.grasps, quality=quality))
 
 
 def _times(rung: NDArray[np.int64]) -> Floats:
-    """(N,) how many times the protocol's force, at rungs (N,) of the ladder."""
+    """(N,) multiples of the protocol's force at rungs (N,) of the ladder."""
     times: Floats = LARGEST ** (rung / (1 << ROUNDS))
     return times
 
 
 def _holds(work: ObjectWork, grasps: GraspBatch, strength: Floats) -> NDArray[np.bool_]:
-    """(N,) which of the grasps the protocol leaves held with so many times its force (N,)."""
+    """(N,) whether the protocol with these multiples (N,) of its force leaves each grasp held."""
     assert work.backend is not None
     settings = work.settings.updated(max_num_grasps=0)
     tried = run_trials(

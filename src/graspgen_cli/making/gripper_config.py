@@ -1,4 +1,4 @@
-"""From a gripper's name or file to a gripper that is known to work, and its files for GraspGen."""
+"""Grippers that pass their checks, and their files for GraspGen."""
 
 from __future__ import annotations
 
@@ -20,10 +20,8 @@ from graspgen_cli.settings.inputs import DatasetSettings, GraspGenSettings, Grip
 
 @dataclass(frozen=True, eq=False)
 class PreparedGripper:
-    """A gripper that passed its checks, and what became of its files.
-
-    picture: the file it was drawn into; saved: the file under which its name is known from now on; None where that was not asked for.
-    """
+    """A gripper that passed its checks, and its files. picture: its drawing; saved: the file that makes its name known; None if not asked
+    for."""
 
     gripper: Gripper
     files: tuple[ConfigFile, ...]
@@ -33,12 +31,11 @@ class PreparedGripper:
 
 @dataclass(frozen=True)
 class KnownGrippers:
-    """The names that every command knows: built in, and saved by the user."""
+    """The grippers that every command knows by name. folder: of the saved ones."""
 
     builtin: tuple[str, ...]
     saved: tuple[str, ...]
     folder: Path
-    """Where the saved ones are."""
 
 
 def known_grippers() -> KnownGrippers:
@@ -47,11 +44,10 @@ def known_grippers() -> KnownGrippers:
 
 
 def prepare_gripper(settings: GripperCommand) -> PreparedGripper | KnownGrippers:
-    """Checks the gripper and writes GraspGen's files and, as the settings say, the picture and the copy under a name. With --list: the
-    known names.
+    """Checks the gripper, writes its files for GraspGen, and saves and draws the gripper if the settings say so. With --list: the known
+    names.
 
-    A saved gripper is read back at once, so that the files are those of its new name.
-    Raises as write_gripper_config does.
+    A saved gripper is read back, so that the files describe the gripper of the new name. Raises the errors of write_gripper_config.
     """
     if settings.file.list:
         return known_grippers()
@@ -68,16 +64,16 @@ def prepare_gripper(settings: GripperCommand) -> PreparedGripper | KnownGrippers
 
 
 def write_gripper_config(settings: AllCommand) -> PreparedGripper:
-    """Checks the gripper and writes GraspGen's description of it, into its source tree where that exists, else into the dataset.
+    """Checks the gripper and writes its files for GraspGen, into GraspGen's source tree if that exists, or else into the dataset.
 
-    Raises GripperError where the gripper cannot be used, OutputError where the files cannot be written.
+    Raises GripperError if a check fails, OutputError if a file cannot be written.
     """
     gripper = checked_gripper(settings.gripper)
     return PreparedGripper(gripper, _write_files(gripper, settings.graspgen, settings.dataset))
 
 
 def checked_gripper(settings: GripperSettings) -> Gripper:
-    """The gripper of the settings, after its self-check and control trials. Raises GripperError, one line."""
+    """The gripper of the settings, after its self-check and control trials. Raises GripperError."""
     gripper = load_gripper(settings.gripper_config, options=settings)
     check_gripper(gripper)
     run_control_trials(gripper)
@@ -90,6 +86,6 @@ def _write_files(gripper: Gripper, graspgen: GraspGenSettings, dataset: DatasetS
 
 
 def gripper_config_folder(graspgen: GraspGenSettings, dataset: DatasetSettings) -> Path:
-    """Where the gripper config goes."""
+    """The folder of the gripper config."""
     checkout = graspgen.graspgen_source
     return checkout / "config" / "grippers" if checkout.is_dir() else DatasetPaths(dataset.grasp_dataset, "").config

@@ -1,8 +1,4 @@
-"""Scales for a folder of meshes: metres a mesh unit, and by how much each object is made smaller so that it can be gripped.
-
-Objects and scales as grasps of any format state them, such as GraspGen's published dataset.
-
-Makes the list of objects and scales that every other command starts from."""
+"""Makes the list of objects and scales: from a folder of meshes, or from the scales that grasp files state."""
 
 from __future__ import annotations
 
@@ -27,15 +23,16 @@ from graspgen_cli.settings.commands import ObjectScalesCommand
 from graspgen_cli.settings.datasets import NameSource
 
 FIT = 0.8
-"""Share of the widest opening that the smallest extent of an object may take: the rest is for the fingers' approach."""
+"""Largest share of the widest opening for the smallest extent of an object: the rest is clearance for the approach."""
 _MOST_FILES = 2_000_000
 
 
 @dataclass(frozen=True)
 class ScaleRule:
-    """How an object's scale follows from its size.
+    """How the scale of an object follows from its size.
 
-    metres_per_unit: m. factors: lowest and highest of the random factors. max_extent, opening: m; None where they do not matter.
+    metres_per_unit: m per mesh unit. factors: bounds of the random factor. max_extent, opening: upper bounds of the largest extent and,
+    with FIT, of the smallest, m; None: no bound.
     """
 
     metres_per_unit: float
@@ -45,8 +42,7 @@ class ScaleRule:
     opening: float | None = None
 
     def scale(self, object_id: str, extents: Floats) -> float:
-        """Metres a mesh unit of an object of these extents (3,), in mesh units: the unit, times the random factor, and no more than the
-        largest extent and the gripper's opening allow."""
+        """The scale of an object with these extents (3,) in mesh units: m per mesh unit times the random factor, within the bounds."""
         scale = self.metres_per_unit * self._factor(object_id)
         if self.max_extent is not None:
             scale = min(scale, self.max_extent / float(extents.max()))
@@ -56,7 +52,7 @@ class ScaleRule:
         return float(f"{scale:.9g}")
 
     def _factor(self, object_id: str) -> float:
-        """The object's own random factor: it depends on the seed and its id, not on which other objects there are."""
+        """The random factor, by the seed and the id of the object alone."""
         if self.factors is None:
             return 1.0
         low, high = np.log(self.factors)
@@ -79,7 +75,7 @@ def scale_meshes(folder: Path, rule: ScaleRule, *, on_start: Callable[[int], Non
 
 
 def find_meshes(folder: Path) -> list[str]:
-    """Paths, relative to the folder, of the mesh files in it and in its folders, sorted. Links to folders are not followed."""
+    """Sorted paths of the mesh files in a folder and its subfolders, relative to it. Links to folders are not followed."""
     if not folder.is_dir():
         raise InputError("no such folder", path=folder, advice="name the folder of the meshes with --object-dataset")
     known = (*MESH_SUFFIXES, *USD_SUFFIXES)
@@ -116,8 +112,8 @@ def _scale(folder: Path, object_id: str, rule: ScaleRule) -> float:
 def scales_of_grasps(
     path: Path, *, names: NameSource, suffix: str, on_start: Callable[[int], None], on_object: Callable[[str], None]
 ) -> ScalesList:
-    """The scale at which the grasps of each object were made, by id. What cannot be read or used, and objects of which the files give
-    several scales, are in `problems`. Raises InputError where there is nothing to read."""
+    """The scales that grasp files state. Unreadable files and objects with several scales are in `problems`. Raises InputError if there is
+    no file to read."""
     collection = open_collection(path)
     on_start(len(collection.entries))
     scales: dict[str, float] = {}
@@ -147,10 +143,9 @@ def _problem(name: str, scale: float, scales: dict[str, float]) -> str:
 
 
 def make_scales(settings: ObjectScalesCommand, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> ScalesList:
-    """Finds the objects, writes the scales file and returns what is in it, and what was left out.
+    """Writes the scales file and returns its content, with the objects that were left out as problems.
 
-    on_start, on_object: told the number of objects, then each one's name. Raises SettingsError, InputError or OutputError where nothing
-    is written.
+    on_start: gets the number of objects. on_object: gets each name. Raises SettingsError, InputError or OutputError if nothing is written.
     """
     if settings.scales.scales_file.exists() and not settings.scales.overwrite_scales:
         raise OutputError(

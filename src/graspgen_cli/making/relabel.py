@@ -1,4 +1,4 @@
-"""Another criterion for grasps that were tried before: new outcomes from the numbers in the files, without any simulation."""
+"""New outcomes for grasps that were tried before, by another criterion and the measures in the files, without simulation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from graspgen_cli.dataset.locks import object_lock
 from graspgen_cli.dataset.object_map import read_object_map
 from graspgen_cli.dataset.paths import DatasetPaths
-from graspgen_cli.dataset.provenance import judged_by, recorded_criterion
+from graspgen_cli.dataset.provenance import Provenance, StepRecord
 from graspgen_cli.errors import GraspFileError, InputError
 from graspgen_cli.files import write_atomically
 from graspgen_cli.formats.format import offset_pose, offset_values
@@ -27,8 +27,8 @@ from graspgen_cli.validate.judge import Rejudging
 
 @dataclass(frozen=True)
 class RelabelledObject:
-    """One object: its file's name, held grasps before and now, grasps that changed, and tried ones that could not be judged for want of
-    numbers."""
+    """One object. file: name of its file; held_before, held: held grasps before and now; changed: grasps with a new outcome;
+    without_numbers: tried grasps without the measures for the criterion."""
 
     object_id: str
     file: str
@@ -40,16 +40,16 @@ class RelabelledObject:
 
 @dataclass(frozen=True)
 class Relabelling:
-    """What became of the dataset, and what is wrong with the files that could not be read, a line each."""
+    """The relabelled objects, and a line for each unreadable file."""
 
     objects: tuple[RelabelledObject, ...]
     broken: tuple[str, ...]
 
 
 def relabel_dataset(settings: RelabelCommand, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> Relabelling:
-    """Judges the grasps of every file of the gripper's dataset again, in place; the numbers stay, so that it can be undone.
+    """Judges the grasps of every file of the gripper's dataset again, in place. The measures stay, so another call can undo the change.
 
-    Raises InputError where there is no dataset, OutputError where a file cannot be written.
+    Raises InputError if there is no dataset, OutputError if a file cannot be written.
     """
     paths = DatasetPaths(settings.dataset.grasp_dataset, load_gripper(settings.gripper.gripper_config, options=settings.gripper).name)
     entries = read_object_map(paths)
@@ -69,7 +69,7 @@ def relabel_dataset(settings: RelabelCommand, *, on_start: Callable[[int], None]
 
 
 def _relabel_file(path: Path, criterion: JudgeSettings, threshold: float) -> RelabelledObject:
-    """Writes the file with its new outcomes where anything in it changes. Raises GraspFileError where it is damaged."""
+    """Writes the file if an outcome or the record changes. Raises GraspFileError if the file is damaged."""
     document = read_document(path)
     before = decode(path, document)
     rejudging = _rejudging(path, before, criterion, threshold)
@@ -90,26 +90,29 @@ def _relabel_file(path: Path, criterion: JudgeSettings, threshold: float) -> Rel
 
 
 def _rejudging(path: Path, dataset: GraspDataset, criterion: JudgeSettings, threshold: float) -> Rejudging:
-    simulation = dataset.provenance.get("simulation")
+    simulation = _simulation(dataset)
     try:
-        by_draws = recorded_criterion(simulation if isinstance(simulation, dict) else {})
+        by_draws = JudgeSettings() if simulation is None else simulation.criterion()
     except ValueError as error:
         raise GraspFileError("the record of its trials cannot be read", path=path, advice="make it anew with --overwrite-grasps") from error
     return Rejudging(criterion, by_draws, threshold)
 
 
 def relabelled(dataset: GraspDataset, rejudging: Rejudging) -> GraspDataset:
-    """The dataset as the criterion judges it; its record of the trials then names that criterion, as if they had been judged by it, unless
-    none of them has the numbers for it."""
-    grasps, simulation = dataset.grasps, dataset.provenance.get("simulation")
-    provenance: dict[str, Any] = dict(dataset.provenance)
-    judged = rejudging.can_judge(grasps.outcome, grasps.measured).any()
-    if judged and isinstance(simulation, dict) and isinstance(simulation.get("settings"), dict):
-        provenance["simulation"] = judged_by(simulation, rejudging.criterion, rejudging.threshold)
+    """The dataset with outcomes by the criterion. The record of the trials then names the criterion, as if they had been judged by it,
+    unless no grasp has the measures for it."""
+    grasps, simulation, provenance = dataset.grasps, _simulation(dataset), dataset.provenance
+    if simulation is not None and rejudging.can_judge(grasps.outcome, grasps.measured).any():
+        provenance = {**provenance, "simulation": simulation.judged_by(rejudging.criterion, rejudging.threshold).document()}
     outcome = rejudging.judge(grasps.outcome, grasps.measured)
     return replace(dataset, grasps=replace(grasps, outcome=outcome), provenance=provenance)
 
 
+def _simulation(dataset: GraspDataset) -> StepRecord | None:
+    made = Provenance.of(dataset)
+    return made.simulation if made else None
+
+
 def _not_ours(document: dict[str, Any]) -> dict[str, Any]:
-    """What else the file says, to be written again as it was."""
+    """The other keys of the file, which stay as they are."""
     return {key: value for key, value in document.items() if key != "provenance"}

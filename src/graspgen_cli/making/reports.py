@@ -6,15 +6,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Phase(StrEnum):
-    """The part of the work that a command does."""
-
-    GUESS = "guess"
-    VALIDATE = "validate"
-    FILL = "fill"
-    ALL = "all"
-
-
 class Status(StrEnum):
     """The result of one object."""
 
@@ -35,15 +26,15 @@ class ObjectReport:
 
     object_id: str
     status: Status
-    held: int
-    failed: int
+    held: int = 0
+    failed: int = 0
     """Negatives of every kind."""
-    unvalidated: int
-    tested: int
+    unvalidated: int = 0
+    tested: int = 0
     """Grasps simulated in this run, including those left out of the file."""
-    message: str
+    message: str = ""
     """Shortfalls, warnings or the error; empty without any."""
-    seconds: float
+    seconds: float = 0.0
     tested_held: int | None = None
     """Number of `tested` that held; None if unknown."""
     traceback: str | None = None

@@ -1,7 +1,7 @@
-"""One object's grasps brought to their quotas: guess what is missing, try it, again until nothing is missing or the limit is met.
+"""Rounds of guessing and trying, until the quotas of an object are full or a limit is reached.
 
-The state of this loop is the grasps and the number of tries made, both of which the grasp file holds. So a run that is stopped after
-the guesses and taken up again ends in the same grasps as one that was not.
+The state of this loop is the grasps and the number of tries, and the grasp file holds both. So a run that stops after the guesses and a
+later run that tries them make the same grasps as one run.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ import numpy as np
 
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.guess.loop import GuessResult, make_guesses, near_duplicates
+from graspgen_cli.making.task import FAILED
 from graspgen_cli.records import GraspBatch, Measure, Outcome, TargetObject
 from graspgen_cli.settings.commands import MakingSettings
 from graspgen_cli.settings.guesses import QuotaSettings
 from graspgen_cli.validate.engine import Backend
 from graspgen_cli.validate.trials import TrialResult, run_trials
 
-FAILED = (Outcome.COLLISION, Outcome.DROPPED, Outcome.UNSTABLE)
 TRIED = (Outcome.HELD, Outcome.DROPPED, Outcome.UNSTABLE)
 LEAST_HELD_RATE = 0.1
-"""Held rate assumed where fewer are held, so that an object that nothing holds does not ask for guesses without end."""
+"""Lower bound of the held rate, which limits the guesses for an object that no grasp holds."""
 MARGIN = 2.33
-"""Deviations of the number of held grasps that a round allows for."""
+"""Standard deviations of the number of held grasps that a round allows for: 99 % confidence."""
 MOST_SPARE = 2.0
-"""How many times what is needed on average a round asks for at most."""
+"""Upper bound of the guesses of a round, as a multiple of the mean number needed."""
 REPLACEMENTS = 5
-"""Times that near-duplicates are replaced by new guesses before the round is left as it is."""
+"""Times that a round replaces near-duplicates by new guesses."""
 BARREN_ROUNDS = 10
-"""Rounds of trials in a row without one held grasp after which an object is given up."""
+"""Rounds in a row without a held grasp after which the loop ends."""
 
 
 @dataclass(frozen=True, eq=False)
 class ObjectWork:
-    """An object, a gripper and what is needed to guess and try grasps of one on the other."""
+    """An object and a gripper, with their search trees, the settings and the engine; backend: None if nothing is tried."""
 
     target: TargetObject
     shape: ObjectShape
@@ -47,12 +47,11 @@ class ObjectWork:
 
 @dataclass(frozen=True, eq=False)
 class ObjectState:
-    """Where an object stands.
+    """The state of the loop.
 
-    tries: rounds of sampling made since the object's first.
-    tested, tested_held, started_inside: grasps tried in this run, how many of them held, and how many began inside the gripper.
-    turned_down: free guesses that each rule for picking up from a table turned down in this run.
-    reason: why the last guesses fell short, in words; empty if they did not.
+    tries: rounds of sampling since the first run. tested, tested_held, started_inside: numbers of grasps that this run tried, that held,
+    and that began inside the gripper. turned_down: free guesses that each rule for picking up from a table rejected in this run. reason:
+    why the last guesses fell short, in words.
     """
 
     grasps: GraspBatch
@@ -65,10 +64,9 @@ class ObjectState:
 
 
 def guess_missing(work: ObjectWork, state: ObjectState) -> ObjectState:
-    """Adds guesses for the held and failed grasps that are missing, as many as the held rate so far calls for with some to spare;
-    near-duplicates of grasps that are there are replaced."""
+    """Adds guesses for the missing held and failed grasps, by the held rate so far, and replaces near-duplicates of other grasps."""
     grasps = state.grasps
-    # Hard negatives were made to be dropped; they say nothing of what guesses do.
+    # Hard negatives are made to drop, so they do not count in the held rate of guesses.
     guessed = grasps[np.isnan(grasps.measured[:, Measure.OFFSET])]
     tried = guessed.count(*TRIED)
     rate = max(guessed.count(Outcome.HELD) / tried, LEAST_HELD_RATE) if tried else 1.0
@@ -83,13 +81,12 @@ def guess_missing(work: ObjectWork, state: ObjectState) -> ObjectState:
 
 
 def guesses_for(held: int, rate: float) -> int:
-    """Guesses of which so many will be held but for one time in a hundred, where this share of them is: a binomial's mean less
-    MARGIN deviations, and at most MOST_SPARE times as many as on average. Each round of an object waits for the one before, so that one
-    more costs more than some trials too many."""
+    """Guesses needed to hold `held` with 99 % confidence, if each holds with probability `rate`, by the normal approximation of the
+    binomial distribution; at most MOST_SPARE times the mean. Another round costs more than some surplus trials."""
     if held == 0 or rate >= 1.0:
         return held
     spread = MARGIN * math.sqrt(rate * (1.0 - rate))
-    # n rate - spread sqrt(n) = held, solved for sqrt(n)
+    # Solves n rate - spread sqrt(n) = held for sqrt(n).
     safe = ((spread + math.sqrt(spread**2 + 4.0 * rate * held)) / (2.0 * rate)) ** 2
     return math.ceil(min(safe, MOST_SPARE * held / rate))
 
@@ -124,13 +121,13 @@ def _guess_once(work: ObjectWork, state: ObjectState, num_free: int) -> ObjectSt
 
 
 def _missing(quotas: QuotaSettings, grasps: GraspBatch) -> int:
-    # Grasps that --max-num-grasps leaves untried count as wanted ones: more guesses would not be tried either.
+    # Grasps that --max-num-grasps leaves untested count as held: more guesses would stay untested too.
     return quotas.num_collision_free_grasps - grasps.count(Outcome.HELD, Outcome.UNVALIDATED)
 
 
 def test_pending(work: ObjectWork, state: ObjectState) -> ObjectState:
-    """Tries every grasp that is still unvalidated, and leaves out held ones beyond the quota, the last first: guesses are independent
-    draws, so the first are as good a choice as any."""
+    """Tries every untested grasp, and drops held ones beyond the quota from the end: guesses are independent draws, so the first ones are
+    an unbiased choice."""
     pending = state.grasps.outcome == Outcome.UNVALIDATED
     if work.backend is None or not pending.any():
         return state
@@ -161,7 +158,7 @@ def test_pending(work: ObjectWork, state: ObjectState) -> ObjectState:
 
 
 def fill_quotas(work: ObjectWork, state: ObjectState) -> ObjectState:
-    """Rounds of guessing and trying until the quotas are full, the limit of tries is met or nothing comes of it any more."""
+    """Guesses and tries until the quotas are full, the tries are used up, or a round adds nothing."""
     state = test_pending(work, state)
     barren = 0
     while is_short(work.settings.quotas, state.grasps) and barren < BARREN_ROUNDS:
@@ -174,5 +171,5 @@ def fill_quotas(work: ObjectWork, state: ObjectState) -> ObjectState:
 
 
 def is_short(quotas: QuotaSettings, grasps: GraspBatch) -> bool:
-    """Whether held or failed grasps are missing from the quotas."""
+    """Whether held or failed grasps are missing."""
     return _missing(quotas, grasps) > 0 or grasps.count(*FAILED) < quotas.num_colliding_grasps

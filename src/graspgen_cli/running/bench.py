@@ -1,4 +1,4 @@
-"""How fast each phase is on this machine: measured on real objects, one phase after the other and then all of them as `all` runs them."""
+"""Speed of this machine: the time of each phase on real objects, and of a whole run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from graspgen_cli.files import CACHE_VARIABLE, read_bounded
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.guess.loop import make_guesses
-from graspgen_cli.making.reports import Phase, RunSummary
+from graspgen_cli.making.reports import RunSummary
 from graspgen_cli.objects.load import load_object
 from graspgen_cli.objects.scales import read_scales, resolve_object_paths
 from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject, TrialState
@@ -33,7 +33,7 @@ from graspgen_cli.running.engines import Engine, choose_engine
 from graspgen_cli.running.machine import cpu_model, gpu_names, installed_version, usable_cores
 from graspgen_cli.running.pool import Counter, SharedCores
 from graspgen_cli.running.processes import SPAWN, run_in_processes
-from graspgen_cli.running.run import run_objects
+from graspgen_cli.running.run import make_grasps
 from graspgen_cli.settings.commands import BenchCommand
 from graspgen_cli.settings.fields import command_line
 from graspgen_cli.settings.trials import JudgeSettings, SimulationSettings
@@ -47,9 +47,9 @@ LARGEST_FILE = 64 << 20
 NO_FIGURES = ("objects", "machine", "ratio_to_earlier")
 """Parts of a result that are no figures of the whole run."""
 GUESSES = 1000
-"""Guesses that are timed on each object."""
+"""Guesses timed on each object."""
 PAPER_OBJECTS, PAPER_GRASPS = 8454, 2048
-"""GraspGen's own set, for the projection: grasps tried of each object."""
+"""Objects of GraspGen's dataset, and grasps tried of each, for the projection."""
 _OF_ENGINES = tuple(name for row in ENGINES.values() for name in row.packages)
 PACKAGES = ("mujoco-core", "numpy", "manifold3d", "python-fcl", "embreex", *_OF_ENGINES)
 
@@ -58,7 +58,7 @@ Note = Callable[[str], None]
 
 @dataclass(frozen=True, eq=False)
 class _Measured:
-    """One object. preparation: s, without a cache; guesses_rate: accepted guesses a second on one core; grasps: those to be tried."""
+    """An object. grasps: to be tried; preparation: s, without a cache; guesses_rate: accepted guesses per second on one core."""
 
     target: TargetObject
     grasps: GraspBatch
@@ -68,18 +68,18 @@ class _Measured:
 
 @dataclass(frozen=True, eq=False)
 class _Tried:
-    """The trials of all objects on one engine. seconds: wall time with everything warm."""
+    """The trials of all objects on one engine. seconds: wall time after a warm-up."""
 
     states: list[TrialState]
     seconds: float
 
 
 def run_bench(settings: BenchCommand, *, on_note: Note) -> dict[str, Any]:
-    """Measures and returns plain values whose keys say the unit; `on_note` is told what is being done.
+    """Measures, and returns plain values with the unit in each key. on_note: gets a line for each step.
 
-    Preparing and guessing are timed on one core, objects prepared without a cache; trials on all workers, or the GPU, once everything
-    is warm; the whole run as `all` does it, into a folder that is thrown away.
-    Raises InputError where no object of the list can be used, and what `protocol_sequences` and `choose_engine` raise.
+    Preparation and guesses are timed on one core without a cache; trials on all workers or GPUs after a warm-up; the whole run as `all`
+    does it, into a temporary folder. Raises InputError if no object of the list can be used, and the errors of `protocol_sequences` and
+    `choose_engine`.
     """
     earlier = None if settings.bench.compare is None else read_result(settings)
     tugs, shakes = protocol_sequences(settings.protocol.protocol, settings.simulation.tug_sequences, settings.simulation.shake_sequences)
@@ -162,7 +162,7 @@ def _measure_objects(settings: BenchCommand, gripper: Gripper, on_note: Note) ->
 
 
 def _guess(target: TargetObject, gripper: GripperShape, settings: BenchCommand) -> tuple[GraspBatch, float]:
-    """Guesses free of collision, and the rate of the best of three times."""
+    """Guesses free of collision, and their rate in the best of three runs."""
     shape, best = ObjectShape(target), float("inf")
     for _ in range(3):
         start = time.perf_counter()
@@ -181,7 +181,7 @@ def _guess(target: TargetObject, gripper: GripperShape, settings: BenchCommand) 
 
 
 def _on_cores(measured: Sequence[_Measured], gripper: Gripper, engine: Engine, settings: BenchCommand) -> _Tried:
-    """An object a task, as a run does it; from when the first worker began to when the last one was done."""
+    """One object is one task, as in a run. The time is from the start of the first task to the end of the last."""
     count = min(settings.execution.workers or usable_cores(), len(measured))
     busy = SPAWN.RawValue("i", count)
 
@@ -207,8 +207,8 @@ Work = tuple[TargetObject, GraspBatch]
 def make_trials(
     gripper: Gripper, backend: str, settings: SimulationSettings, like: Work, busy: Counter
 ) -> Callable[[Work], tuple[TrialState, float, float]]:
-    """For a worker process, warm from a first trial: states of an object's trials, and when they began and ended by the machine's
-    monotonic clock (s)."""
+    """For a worker process: a handler that returns the states of an object's trials, with start and end by the monotonic clock, s. A first
+    trial warms the engine up."""
     engine = SharedCores(backend, busy)
     engine.run(gripper, like[0], like[1][:1], settings)
 
@@ -222,7 +222,7 @@ def make_trials(
 
 
 def _on_devices(measured: Sequence[_Measured], gripper: Gripper, engine: Engine, settings: BenchCommand) -> _Tried:
-    """All objects at once, twice: the first time the engine may have to compile."""
+    """All objects at once, twice: the engine may compile in the first pass."""
     trials = [ObjectTrials(number, each.target, each.grasps) for number, each in enumerate(measured)]
     devices = Devices(engine, gripper, settings.simulation)
     try:
@@ -265,10 +265,10 @@ def _figures(
 
 
 def projected_hours(cpu: float, rate: float, *, overlapping: bool) -> float:
-    """Hours for GraspGen's own set, each of whose grasps is guessed and tried once, if its objects are like those that were measured.
+    """Hours for GraspGen's dataset, with one guess and one trial for each grasp, if its objects are like the measured ones.
 
-    cpu: s of one core for an object's preparation and guesses. rate: grasps validated a second. overlapping: whether the trials leave
-    the cores to the rest of the work, so that the slower of the two decides; otherwise both take turns.
+    cpu: s on one core for the preparation and the guesses of an object. rate: grasps tried per second. overlapping: whether trials run
+    beside the other work, as on a GPU, so that the slower of the two decides; otherwise the times add up.
     """
     rest, trials = PAPER_OBJECTS * cpu / usable_cores(), PAPER_OBJECTS * PAPER_GRASPS / rate
     return (max(rest, trials) if overlapping else rest + trials) / 3600
@@ -291,12 +291,12 @@ def _whole_run(settings: BenchCommand, engine: Engine) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, _cache_in(Path(folder) / "cache"):
         chosen = settings.grasp_command().updated(grasp_dataset=Path(folder) / "dataset", backend=engine.name)
         start = time.perf_counter()
-        summary: RunSummary = run_objects(chosen, phase=Phase.ALL, on_start=lambda _: None, on_report=lambda _: None)
+        summary: RunSummary = make_grasps(chosen, on_start=lambda _: None, on_report=lambda _: None)
         seconds = time.perf_counter() - start
     return {
         "whole_run_backend": engine.name,
         "whole_run_s": round(seconds, 2),
-        "whole_run_objects_per_s": round(len(summary.reports) / seconds, 3),
+        "whole_make_grasps_per_s": round(len(summary.reports) / seconds, 3),
         "whole_run_validated_grasps_per_s": round(sum(report.tested for report in summary.reports) / seconds, 1),
         "peak_rss_mb": round(_peak_rss()),
     }
@@ -304,7 +304,7 @@ def _whole_run(settings: BenchCommand, engine: Engine) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _cache_in(folder: Path) -> Iterator[None]:
-    """A cache of convex pieces of its own and empty, for this process and its workers."""
+    """An empty cache of convex pieces for this process and its workers."""
     before = os.environ.get(CACHE_VARIABLE)
     os.environ[CACHE_VARIABLE] = str(folder)
     try:
@@ -317,13 +317,13 @@ def _cache_in(folder: Path) -> Iterator[None]:
 
 
 def _peak_rss() -> float:
-    """MB: the most memory that this process, or the largest of its workers that have ended, had at any time."""
+    """MB: peak memory of this process, or of the largest worker that has ended."""
     largest = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return largest / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _machine() -> dict[str, Any]:
-    """What a reader of the figures needs to know."""
+    """The facts that the figures depend on."""
     return {
         "cpu": cpu_model(),
         "cores": usable_cores(),

@@ -24,8 +24,9 @@ from graspgen_cli.dataset.locks import ObjectLocks, open_object_locks
 from graspgen_cli.errors import ObjectError
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.geometry.rays import keep_geometry_on_one_thread
-from graspgen_cli.making.make_object import ObjectTask, run_object
+from graspgen_cli.making.make_object import run_object
 from graspgen_cli.making.reports import ObjectReport
+from graspgen_cli.making.task import ObjectTask
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.running.devices import Devices, Results
 from graspgen_cli.running.engines import Engine

@@ -13,8 +13,9 @@ from threadpoolctl import threadpool_limits
 from graspgen_cli.dataset.locks import ObjectLocks, open_object_locks
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.geometry.rays import keep_geometry_on_one_thread
-from graspgen_cli.making.make_object import ObjectTask, failure_report, run_object
+from graspgen_cli.making.make_object import failure_report, run_object
 from graspgen_cli.making.reports import ObjectReport
+from graspgen_cli.making.task import ObjectTask
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.running.engines import Engine
 from graspgen_cli.running.machine import usable_cores
@@ -121,7 +122,7 @@ def make_worker_of_several(gripper: Gripper, like: ObjectTask, busy: Counter) ->
 
 def make_worker(gripper: Gripper, like: ObjectTask, busy: Counter) -> ObjectWorker:
     """A worker in this process; `like` is one of its tasks."""
-    return ObjectWorker(GripperShape(gripper), SharedCores(like.backend, busy), open_object_locks(like.paths))
+    return ObjectWorker(GripperShape(gripper), SharedCores(like.plan.backend, busy), open_object_locks(like.paths))
 
 
 def _lost(task: ObjectTask, result: Died | TimedOut, timeout: float) -> ObjectReport:

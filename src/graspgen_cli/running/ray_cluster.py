@@ -16,8 +16,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from graspgen_cli.errors import GraspgenError, InputError, SettingsError, install_command
-from graspgen_cli.making.make_object import ObjectTask, failure_report
+from graspgen_cli.making.make_object import failure_report
 from graspgen_cli.making.reports import ObjectReport
+from graspgen_cli.making.task import ObjectTask
 from graspgen_cli.records import Gripper
 from graspgen_cli.running.engines import FIRST_GPU, Engine
 from graspgen_cli.running.pool import run_tasks
