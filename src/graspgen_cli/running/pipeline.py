@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from threadpoolctl import threadpool_limits
 
-from graspgen_cli.dataset.locks import ObjectLocks, open_object_locks
+from graspgen_cli.dataset.locks import open_object_locks
 from graspgen_cli.errors import ObjectError
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.geometry.rays import keep_geometry_on_one_thread
@@ -105,11 +105,12 @@ class _RemoteBackend:
 
 
 class ObjectThreads:
-    """The handler of a worker: it continues one object until that waits for trials or is done."""
+    """The handler of a worker: it continues one object until that waits for trials or is done. like: one of the tasks."""
 
-    def __init__(self, gripper: Gripper, locks: ObjectLocks) -> None:
+    def __init__(self, gripper: Gripper, like: ObjectTask) -> None:
+        keep_geometry_on_one_thread()
         self._shape = GripperShape(gripper)
-        self._locks = locks
+        self._locks = open_object_locks(like.paths)
         self._backends: dict[int, _RemoteBackend] = {}
 
     def __call__(self, message: StartObject | Results) -> ObjectTrials | ObjectDone:
@@ -128,12 +129,6 @@ class ObjectThreads:
 
     def _run(self, task: ObjectTask, backend: _RemoteBackend) -> None:
         backend.answers.put(ObjectDone(backend.number, run_object(task, self._shape, backend, self._locks)))
-
-
-def make_object_threads(gripper: Gripper, like: ObjectTask) -> ObjectThreads:
-    """For a worker process; `like` is one of its tasks."""
-    keep_geometry_on_one_thread()
-    return ObjectThreads(gripper, open_object_locks(like.paths))
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +171,7 @@ class _Workers:
                 worker.dismiss()
                 del self.queues[worker]
         while len(self.queues) < self.size and len(self.waiting) > sum(not queued.objects for queued in self.queues.values()):
-            self.queues[start_worker(make_object_threads, (self.gripper, self.waiting[0][0]))] = _Queue()
+            self.queues[start_worker(ObjectThreads, (self.gripper, self.waiting[0][0]))] = _Queue()
         for worker, queued in self._idle():
             if queued.results:
                 self._give(worker, queued.results.popleft())

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Protocol
 
 from threadpoolctl import threadpool_limits
 
-from graspgen_cli.dataset.locks import ObjectLocks, open_object_locks
+from graspgen_cli.dataset.locks import open_object_locks
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.geometry.rays import keep_geometry_on_one_thread
 from graspgen_cli.making.make_object import failure_report, run_object
@@ -23,7 +22,7 @@ from graspgen_cli.running.pipeline import run_pipeline
 from graspgen_cli.running.processes import SPAWN, Died, Lifetime, TimedOut, run_in_processes
 from graspgen_cli.settings.runs import ExecutionSettings
 from graspgen_cli.settings.trials import SimulationSettings
-from graspgen_cli.validate.engine import Backend, Variation, join_states, make_backend
+from graspgen_cli.validate.engine import Variation, join_states, make_backend
 
 TRIALS_AT_ONCE = 256
 """Trials after which a worker counts its cores again."""
@@ -77,7 +76,7 @@ def _run_whole(
     count = min(settings.workers or usable_cores(), len(tasks))
     busy = SPAWN.RawValue("i", count)
     if count == 1 and not settings.object_timeout and len(tasks) <= (settings.objects_per_worker or len(tasks)):
-        with closing(make_worker(gripper, tasks[0], busy)) as worker:
+        with closing(ObjectWorker(gripper, tasks[0], busy, alone=True)) as worker:
             yield from ((task, worker(task)) for task in tasks)
         return
 
@@ -86,7 +85,7 @@ def _run_whole(
 
     yield from run_in_processes(
         tasks,
-        make_worker_of_several,
+        ObjectWorker,
         (gripper, tasks[0], busy),
         count=count,
         timeout=settings.object_timeout,
@@ -95,34 +94,25 @@ def _run_whole(
     )
 
 
-@dataclass(frozen=True, eq=False)
 class ObjectWorker:
-    """The handler of a worker: it does tasks of one dataset."""
+    """The handler of a worker: it does tasks of one dataset. like: one of them. alone: whether it has the cores to itself."""
 
-    gripper: GripperShape
-    backend: Backend
-    locks: ObjectLocks
+    def __init__(self, gripper: Gripper, like: ObjectTask, busy: Counter, *, alone: bool = False) -> None:
+        if not alone:
+            keep_geometry_on_one_thread()
+        self._gripper = GripperShape(gripper)
+        self._backend = SharedCores(like.plan.backend, busy)
+        self._locks = open_object_locks(like.paths)
 
     def __call__(self, task: ObjectTask) -> ObjectReport:
         """Does one task."""
         # The matrices are small: BLAS threads would compete for the cores, and their number would change the sums.
         with threadpool_limits(1, user_api="blas"):
-            return run_object(task, self.gripper, self.backend, self.locks)
+            return run_object(task, self._gripper, self._backend, self._locks)
 
     def close(self) -> None:
         """Closes the lock file."""
-        self.locks.close()
-
-
-def make_worker_of_several(gripper: Gripper, like: ObjectTask, busy: Counter) -> ObjectWorker:
-    """For one of several worker processes; `like` is one of its tasks."""
-    keep_geometry_on_one_thread()
-    return make_worker(gripper, like, busy)
-
-
-def make_worker(gripper: Gripper, like: ObjectTask, busy: Counter) -> ObjectWorker:
-    """A worker in this process; `like` is one of its tasks."""
-    return ObjectWorker(GripperShape(gripper), SharedCores(like.plan.backend, busy), open_object_locks(like.paths))
+        self._locks.close()
 
 
 def _lost(task: ObjectTask, result: Died | TimedOut, timeout: float) -> ObjectReport:
