@@ -76,7 +76,9 @@ def graspgen_commands(page: Path) -> Iterator[list[str]]:
             yield words[at : ended[0] if ended else None]
 
 
-ALL_COMMANDS = [pytest.param(words, id=f"{page.stem}: {' '.join(words)[:60]}") for page in PAGES for words in graspgen_commands(page)]
+FOUND = {tuple(words): page for page in reversed(PAGES) for words in graspgen_commands(page)}
+"""Each command, with the first page that gives it."""
+ALL_COMMANDS = [pytest.param(list(words), id=f"{page.stem}: {' '.join(words)[:60]}") for words, page in FOUND.items()]
 
 
 @pytest.mark.parametrize("words", ALL_COMMANDS)

@@ -15,7 +15,9 @@ from graspgen_cli.app import main
 from graspgen_cli.geometry.collision import ObjectShape
 from graspgen_cli.guess.loop import make_guesses
 from graspgen_cli.records import Outcome
+from graspgen_cli.running.engines import Engine, choose_engine
 from graspgen_cli.settings.guesses import GuessSettings
+from graspgen_cli.settings.runs import BackendSettings
 from graspgen_cli.settings.trials import DEFAULT_TUGS, RandomizationSettings, SimulationSettings
 from graspgen_cli.validate.engine import Backend, ObjectTrials, make_backend
 from graspgen_cli.validate.protocols import protocol_sequences
@@ -41,6 +43,10 @@ def gpu() -> Make:
     from graspgen_cli.validate.engines.mujoco_warp.engine import MujocoWarpBackend
 
     return lambda worlds: MujocoWarpBackend(threads=4, device="cuda:0", worlds=worlds)
+
+
+def test_auto_takes_the_first_gpu(gpu: Make) -> None:
+    assert choose_engine(BackendSettings()) == Engine("mujoco-warp", ("cuda:0",))
 
 
 @cache
