@@ -21,7 +21,7 @@ from graspgen_cli.analysis.dataset_facts import DatasetAnalysis, Thresholds, ana
 from graspgen_cli.analysis.object_facts import NEAR, TURNED, ObjectFacts, far_outliers, near_duplicates, object_facts
 from graspgen_cli.dataset.health import check_splits
 from graspgen_cli.dataset.paths import DatasetPaths
-from graspgen_cli.formats.format import Entry
+from graspgen_cli.formats.format import Entry, ObjectGrasps
 from graspgen_cli.formats.graspgen_json import encode, parse_document, read_document, read_grasp_file
 from graspgen_cli.formats.json_text import PoseText, checksum
 from graspgen_cli.geometry.poses import is_rotation, pose, rotation_angle
@@ -37,7 +37,7 @@ def analysed(*paths: Path, **settings: object) -> DatasetAnalysis:
 
 
 def facts_of(dataset: GraspDataset, *, symmetric: bool = True) -> ObjectFacts:
-    facts, _ = object_facts(dataset, entry=Entry(Path("a"), "a"), gripper="g", pose_graspgen_in_gripper=np.eye(4), symmetric=symmetric)
+    facts, _ = object_facts(ObjectGrasps(dataset, "base"), entry=Entry(Path("a"), "a"), gripper="g", symmetric=symmetric)
     return facts
 
 

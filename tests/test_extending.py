@@ -116,7 +116,7 @@ def test_a_format_is_written_listed_and_read(table_format: str, tmp_path: Path) 
     for each, other in zip(written, before, strict=True):
         one, two = each.dataset.grasps, other.dataset.grasps
         assert np.array_equal(one.outcome, two.outcome) and np.array_equal(one.opening_width, two.opening_width)
-        assert np.allclose(one.pose_gripper_in_object, two.pose_gripper_in_object @ other.trainer_frame, atol=1e-15)
+        assert np.allclose(one.pose_gripper_in_object, other.pose_graspgen_in_object, atol=1e-15)
 
 
 def test_a_format_is_analysed_and_its_broken_files_are_named(table_format: str, tmp_path: Path, capsys: Streams) -> None:

@@ -19,6 +19,7 @@ from graspgen_cli.app import main
 from graspgen_cli.dataset.collection import open_collection, read_entry
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.errors import ExitCode, SettingsError
+from graspgen_cli.formats.format import ObjectGrasps
 from graspgen_cli.formats.graspgen_json import encode, read_grasp_file
 from graspgen_cli.records import GraspBatch, Outcome
 from graspgen_cli.settings.datasets import BalanceSettings, FilterSettings
@@ -102,8 +103,8 @@ def test_conditions(settings: dict[str, object], places: list[int]) -> None:
     poses = row_of_poses(8)
     poses[7, :3, :3] = [[0, 0, 1], [0, 1, 0], [-1, 0, 0]]  # approach along +x
     widths = [0.01, 0.02, math.nan, 0.03, 0.04, 0.05, 0.06, 0.07]
-    grasps = made("a", [HELD] * 6 + [COLLISION, DROPPED], poses=poses, width=widths).grasps
-    assert matching(conditions(FilterSettings(**settings)), grasps, np.eye(4)).tolist() == places
+    found = ObjectGrasps(made("a", [HELD] * 6 + [COLLISION, DROPPED], poses=poses, width=widths), "base")
+    assert matching(conditions(FilterSettings(**settings)), found).tolist() == places
 
 
 @pytest.mark.parametrize("text", ["", ",", "a", "-1", "1-3", "1:2:3", "5 6", "1e3"])

@@ -56,13 +56,7 @@ class Analyzer:
             return EntryResult(None, (unread_finding(error, gripper=entry.gripper),), {})
         name = entry.gripper or grasps.dataset.gripper_name or "unknown"
         gripper = self._gripper(name)
-        facts, found = object_facts(
-            grasps.dataset,
-            entry=entry,
-            gripper=name,
-            pose_graspgen_in_gripper=grasps.trainer_frame,
-            symmetric=gripper is None or gripper.gripper.symmetric,
-        )
+        facts, found = object_facts(grasps, entry=entry, gripper=name, symmetric=gripper is None or gripper.gripper.symmetric)
         if self.meshes is not None:
             try:
                 facts, found = with_surface(facts, found, grasps, _read_target(facts, self.meshes), gripper)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -235,8 +234,3 @@ def thumbnail(mesh: TriangleMesh) -> bytes:
     content = io.BytesIO()
     Image.fromarray(pixels.astype(np.uint8)).quantize(32).save(content, "PNG", optimize=True)
     return content.getvalue()
-
-
-def data_uri(png: bytes) -> str:
-    """The address of an <img> that holds the picture."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -15,7 +15,7 @@ from graspgen_cli.analysis.analyze import LOST_WORKER, worker
 from graspgen_cli.analysis.counts import OutcomeCounts, count_grasps, rate_interval
 from graspgen_cli.dataset.collection import Collection, open_collection, read_entry
 from graspgen_cli.errors import GraspFileError, GripperError, SettingsError
-from graspgen_cli.formats.format import Entry, ObjectGrasps
+from graspgen_cli.formats.format import Entry
 from graspgen_cli.grippers.export import gripper_document
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.records import Floats, Outcome
@@ -117,9 +117,6 @@ class _Key(NamedTuple):
     scale: float
 
 
-_Pair = tuple[Entry, Entry]
-
-
 def compare_datasets(settings: CompareCommand, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> Comparison:
     """Compares the objects of both collections. on_start gets the number of files, on_object the name of each.
 
@@ -169,9 +166,9 @@ def _read_key(entry: Entry) -> _Key | str:
     return _Key(entry.gripper or dataset.gripper_name, dataset.object_id, dataset.scale)
 
 
-def _compare(pair: _Pair) -> ObjectComparison:
+def _compare(pair: tuple[Entry, Entry]) -> ObjectComparison:
     found, other = (read_entry(entry) for entry in pair)
-    left, right = match_poses(_trainer_poses(found), _trainer_poses(other))
+    left, right = match_poses(found.pose_graspgen_in_object, other.pose_graspgen_in_object)
     first, second = found.dataset, other.dataset
     return ObjectComparison(
         object_id=first.object_id,
@@ -181,11 +178,6 @@ def _compare(pair: _Pair) -> ObjectComparison:
         gripper_second=second.gripper_name,
         confusion=confusion_of(first.grasps.outcome[left], second.grasps.outcome[right]),
     )
-
-
-def _trainer_poses(grasps: ObjectGrasps) -> Floats:
-    """Poses of GraspGen's frame, in which different grippers can be compared."""
-    return grasps.dataset.grasps.pose_gripper_in_object @ grasps.trainer_frame
 
 
 def match_poses(first: Floats, second: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

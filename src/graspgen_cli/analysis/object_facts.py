@@ -96,15 +96,10 @@ class ObjectFacts:
         return sum(count > 0 for count in self.directions) / len(self.directions)
 
 
-def object_facts(
-    dataset: GraspDataset, *, entry: Entry, gripper: str, pose_graspgen_in_gripper: Floats, symmetric: bool
-) -> tuple[ObjectFacts, list[Finding]]:
-    """The facts and findings of one object without its mesh.
-
-    pose_graspgen_in_gripper: (4, 4), GraspGen's frame (approach axis +Z, closing direction X) in the frame of the file's poses.
-    """
-    grasps = dataset.grasps
-    poses = np.clip(grasps.pose_gripper_in_object, -FARTHEST, FARTHEST) @ pose_graspgen_in_gripper
+def object_facts(found: ObjectGrasps, *, entry: Entry, gripper: str, symmetric: bool) -> tuple[ObjectFacts, list[Finding]]:
+    """The facts and findings of one object without its mesh. symmetric: a half turn about the approach axis gives the same grasp."""
+    dataset, grasps = found.dataset, found.dataset.grasps
+    poses = np.clip(grasps.pose_gripper_in_object, -FARTHEST, FARTHEST) @ found.trainer_frame
     good = np.isin(grasps.outcome, (Outcome.HELD, Outcome.UNVALIDATED))
     approach = poses[good, :3, 2]
     facts = ObjectFacts(
@@ -250,7 +245,7 @@ def _surface_facts(grasps: ObjectGrasps, target: TargetObject, gripper: GripperS
     if gripper is None or frame is None:
         # Only the sizes of the gripper are known.
         depth, width = np.nan_to_num([dataset.gripper_depth, dataset.gripper_width])
-        fingertips = transform_points(poses @ grasps.trainer_frame, np.array([[0.0, 0.0, depth]]))[:, 0]
+        fingertips = transform_points(grasps.pose_graspgen_in_object, np.array([[0.0, 0.0, depth]]))[:, 0]
         return SurfaceFacts(None, None, int(out_of_reach(target.mesh, fingertips, max(float(width), 0.1)).sum()))
     hand = gripper.gripper
     batch = replace(dataset.grasps, pose_gripper_in_object=poses @ frame @ hand.pose_base_in_graspgen)

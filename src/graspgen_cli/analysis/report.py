@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import html
 import math
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 from string import Template
-from typing import Any
 
 import orjson
 
 from graspgen_cli import __version__
 from graspgen_cli.analysis.analyze import analyze_collections
-from graspgen_cli.analysis.charts import ObjectView, charts, data_uri, object_view, thumbnail, view_chart, worst_and_best
+from graspgen_cli.analysis.charts import ObjectView, charts, object_view, thumbnail, view_chart, worst_and_best
 from graspgen_cli.analysis.counts import OUTCOMES, compared_rate, reference_rates, total_counts
 from graspgen_cli.analysis.dataset_facts import DatasetAnalysis, analysis_document, csv_text, reference_of
 from graspgen_cli.analysis.object_facts import FARTHEST, ObjectFacts
@@ -35,23 +35,17 @@ MOST_PICTURES = 400
 
 
 def analyze_dataset(settings: AnalyzeCommand, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> DatasetAnalysis:
-    """Analyses every object and writes every --output. Raises as `analyze_collections` does, and OutputError."""
-    require_report_package(settings)
-    analysis = analyze_collections(settings, on_start=on_start, on_object=on_object)
-    write_outputs(analysis, settings)
-    return analysis
+    """Analyses every object and writes every --output in the form of its suffix.
 
-
-def require_report_package(settings: AnalyzeCommand) -> None:
-    """Raises InputError if a report needs a missing package, before the long work."""
-    if any(path.suffix.lower() == ".html" for path in settings.analyze.output) and find_spec("plotly") is None:
+    Raises as `analyze_collections` does, InputError if a report needs a missing package, OutputError.
+    """
+    outputs = {path: path.suffix.lower() for path in settings.analyze.output}
+    if ".html" in outputs.values() and find_spec("plotly") is None:
         raise InputError("a report needs the package plotly", advice=f"run {install_command('report')}")
-
-
-def write_outputs(analysis: DatasetAnalysis, settings: AnalyzeCommand) -> None:
-    """Writes every --output in the form of its suffix. Raises OutputError."""
-    for path in settings.analyze.output:
-        write_atomically(path, _content(path.suffix.lower(), analysis, settings))
+    analysis = analyze_collections(settings, on_start=on_start, on_object=on_object)
+    for path, form in outputs.items():
+        write_atomically(path, _content(form, analysis, settings))
+    return analysis
 
 
 def _content(form: str, analysis: DatasetAnalysis, settings: AnalyzeCommand) -> bytes:
@@ -82,9 +76,9 @@ def _mesh(facts: ObjectFacts, meshes: Path) -> TriangleMesh | None:
 
 
 def _view(facts: ObjectFacts, meshes: Path) -> ObjectView:
-    grasps = read_entry(facts.entry)
-    dataset = grasps.dataset
-    batch = replace(dataset.grasps, pose_gripper_in_object=dataset.grasps.pose_gripper_in_object @ grasps.trainer_frame)
+    found = read_entry(facts.entry)
+    dataset = found.dataset
+    batch = replace(dataset.grasps, pose_gripper_in_object=found.pose_graspgen_in_object)
     # The sizes of a common hand, m, if the file has none or an impossible one.
     width, depth = (
         size if abs(size) < FARTHEST else usual for size, usual in ((dataset.gripper_width, 0.08), (dataset.gripper_depth, 0.12))
@@ -222,7 +216,7 @@ def _row(facts: ObjectFacts, thumbnails: Mapping[tuple[str, float], bytes], anal
     """A row of the sortable table; each cell has its text and the key by which it is sorted."""
     counts, surface = facts.counts, facts.surface
     picture = thumbnails.get((facts.object_id, facts.scale))
-    image = f'<img alt="" width="72" height="72" src="{data_uri(picture)}">' if picture else ""
+    image = f'<img alt="" width="72" height="72" src="data:image/png;base64,{b64encode(picture).decode()}">' if picture else ""
     cells: dict[str, tuple[str, float | str]] = {
         "object": (facts.object_id, facts.object_id),
         "gripper": (facts.gripper, facts.gripper),
@@ -255,11 +249,8 @@ def _card(name: str, view: ObjectView) -> str:
 def _settings(analysis: DatasetAnalysis) -> str:
     if not analysis.settings:
         return "<p>The files do not say how they were made.</p>"
+    records = {digest: orjson.dumps(dict(record), option=orjson.OPT_INDENT_2).decode() for digest, record in analysis.settings.items()}
     return "".join(
-        f"<details><summary>{record['files']} files: {_text(digest)}</summary><pre>{_text(_readable(record))}</pre></details>"
-        for digest, record in analysis.settings.items()
+        f"<details><summary>{analysis.settings[digest]['files']} files: {_text(digest)}</summary><pre>{_text(record)}</pre></details>"
+        for digest, record in records.items()
     )
-
-
-def _readable(record: Mapping[str, Any]) -> str:
-    return orjson.dumps(dict(record), option=orjson.OPT_INDENT_2).decode()

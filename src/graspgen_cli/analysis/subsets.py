@@ -79,7 +79,7 @@ def filter_dataset(settings: FilterCommand, *, on_start: Callable[[int], None], 
     """Copies the grasps that meet the conditions. Raises SettingsError for malformed conditions."""
     wanted = conditions(settings.conditions)
     how = {"command": "filter", **settings.conditions.model_dump(mode="json")}
-    return _copy(settings, lambda grasps: matching(wanted, grasps.dataset.grasps, grasps.trainer_frame), how, on_start, on_object)
+    return _copy(settings, lambda grasps: matching(wanted, grasps), how, on_start, on_object)
 
 
 # --- choices -----------------------------------------------------------------------------------------------------------------------------
@@ -107,9 +107,9 @@ def _in_ratio(most_held: int, most_failed: int, failed_per_held: float | None) -
     return held, min(most_failed, math.floor(failed_per_held * held + 0.5))
 
 
-def matching(wanted: Sequence[Condition], grasps: GraspBatch, pose_graspgen_in_gripper: Floats) -> Indices:
-    """The grasps that meet all conditions, in the file's order. pose_graspgen_in_gripper: (4, 4)."""
-    approach = (grasps.pose_gripper_in_object @ pose_graspgen_in_gripper)[:, :3, 2]
+def matching(wanted: Sequence[Condition], found: ObjectGrasps) -> Indices:
+    """The grasps that meet all conditions, in the file's order."""
+    grasps, approach = found.dataset.grasps, found.pose_graspgen_in_object[:, :3, 2]
     return np.flatnonzero(np.all([np.ones(len(grasps), bool), *(condition(grasps, approach) for condition in wanted)], axis=0))
 
 

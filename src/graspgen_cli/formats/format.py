@@ -84,6 +84,11 @@ class ObjectGrasps:
         """(4, 4): `pose_graspgen_in_gripper`, or the identity: a file without an offset counts as written in GraspGen's frame."""
         return np.eye(4) if self.pose_graspgen_in_gripper is None else self.pose_graspgen_in_gripper
 
+    @property
+    def pose_graspgen_in_object(self) -> Floats:
+        """(N, 4, 4): poses of GraspGen's frame, in which the grasps of different grippers can be compared."""
+        return self.dataset.grasps.pose_gripper_in_object @ self.trainer_frame
+
 
 Listing = tuple[list[Entry], list[GraspFileError]]
 """The objects in files, and the files or archives that cannot be listed."""
