@@ -80,6 +80,13 @@ def external(session: nox.Session) -> None:
 
 
 @nox.session
+def physx(session: nox.Session) -> None:
+    """The physx engine on NVIDIA's PhysX (ovphysx), on a CPU."""
+    install(session, ["physx"], "test")
+    session.run("pytest", *SIDE_BY_SIDE, "tests/test_physx.py", *session.posargs)
+
+
+@nox.session
 def gpu(session: nox.Session) -> None:
     """Tests on an NVIDIA GPU; each skips where there is none."""
     install(session, ["gpu"], "test")
@@ -110,8 +117,7 @@ def unlocked(session: nox.Session, resolution: str) -> None:
 def lock(session: nox.Session) -> None:
     """Writes constraints.txt anew: the newest stable versions of all that the sessions install, with hashes, for every Python."""
     session.install(*nox.project.dependency_groups(PROJECT, "lock"))
-    # Isaac Lab 2.3 takes NumPy 1.26 only, and no session installs that extra.
-    wanted = [f"--extra={name}" for name in PROJECT["project"]["optional-dependencies"] if name != "isaaclab"]
+    wanted = [f"--extra={name}" for name in PROJECT["project"]["optional-dependencies"]]
     wanted += [f"--group={name}" for name in PROJECT["dependency-groups"]]
     # A package of Ray's has no release but pre-releases.
     form = ["--universal", "--python-version=3.11", "--prerelease=if-necessary", "--generate-hashes", "--no-annotate"]

@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
-# Builds an image: graspgen:cpu, graspgen:gpu or graspgen:isaaclab, each also tagged with the version.
+# Builds an image: graspgen:cpu or graspgen:gpu, each also tagged with the version.
 set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-usage: docker/build.sh [cpu|gpu|isaaclab] [--dry-run] [-- ARGUMENTS OF docker build]
+usage: docker/build.sh [cpu|gpu] [--dry-run] [-- ARGUMENTS OF docker build]
 
   cpu        slim image, the default
   gpu        with CUDA, for trials on an NVIDIA GPU
-  isaaclab   on NVIDIA's Isaac Lab image, for trials in PhysX
   --dry-run  print the command instead
 TEXT
 }
@@ -22,7 +21,7 @@ kind=cpu
 dry_run=false
 while [ $# -gt 0 ]; do
     case "$1" in
-        cpu | gpu | isaaclab) kind=$1 ;;
+        cpu | gpu) kind=$1 ;;
         --dry-run | --dry_run) dry_run=true ;;
         -h | --help)
             usage

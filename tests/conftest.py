@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -16,7 +14,6 @@ from examples import EXAMPLES, OBJECTS, example_object, gripper_by_name
 from graspgen_cli.app import main
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.records import TargetObject
-from isaac_stand_in import STAND_IN
 
 # The same examples on every machine and in every run: what is red here is red everywhere.
 settings.register_profile("same", derandomize=True, deadline=None, max_examples=40)
@@ -45,21 +42,6 @@ def gripper_shape() -> Callable[[str], GripperShape]:
 def example() -> Callable[..., TargetObject]:
     """An example object by id; `pieces=True` with its convex pieces."""
     return example_object
-
-
-@pytest.fixture
-def isaac_lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The stand-in for Isaac Lab and torch, with the app started, in this process and in those that it starts."""
-    monkeypatch.syspath_prepend(STAND_IN)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(STAND_IN), *(path for path in sys.path if path)]))
-    before = dict(sys.modules)
-    import isaaclab._physics
-
-    isaaclab._physics.started = True
-    yield isaaclab
-    for name in set(sys.modules) - set(before):
-        if name.partition(".")[0] in ("isaaclab", "isaacsim", "torch"):
-            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

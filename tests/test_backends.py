@@ -1,4 +1,4 @@
-"""Every backend that can be run here keeps the contract; isaaclab does so in test_isaaclab.py."""
+"""The reference engine keeps the contract of engines; test_mujoco_warp.py and test_physx.py have the other engines."""
 
 from __future__ import annotations
 

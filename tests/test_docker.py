@@ -93,7 +93,7 @@ def calls(at: Path) -> list[tuple[list[str], list[str]]]:
         ),
         (["--object-dataset", f"{at}/my meshes"], [*mounted(at / "my meshes", *MESHES), "graspgen:cpu", "bash"]),
         (["--gpus", "all", "--image", "graspgen:gpu", "--", "nvidia-smi"], ["--gpus", "all", "graspgen:gpu", "nvidia-smi"]),
-        (["--gpus=device=1", "--image=graspgen:isaaclab"], ["--gpus", "device=1", "graspgen:isaaclab", "bash"]),
+        (["--gpus=device=1", "--image=graspgen:gpu"], ["--gpus", "device=1", "graspgen:gpu", "bash"]),
         (["--grasp_dataset", "a,b"], [*mounted(at / "a,b", *OUT), "graspgen:cpu", "bash"]),
         (
             ["--grasp_dataset", 'say "hi"', "--object_dataset", "./-dash"],
@@ -163,9 +163,7 @@ def test_without_docker_one_line_says_so(tmp_path: Path, script: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("arguments", "file", "kind"), [([], "", "cpu"), (["gpu"], ".gpu", "gpu"), (["isaaclab"], ".isaaclab", "isaaclab")]
-)
+@pytest.mark.parametrize(("arguments", "file", "kind"), [([], "", "cpu"), (["gpu"], ".gpu", "gpu")])
 def test_what_an_image_is_built_with(engine: Engine, tmp_path: Path, arguments: list[str], file: str, kind: str) -> None:
     called, done = engine.call("build.sh", *arguments, "--", "--no-cache", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

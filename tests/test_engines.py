@@ -60,11 +60,13 @@ def test_devices_are_different_and_named(devices: str, engine: Callable[[EngineR
         choose_engine(BackendSettings(devices=devices))
 
 
-def test_isaac_lab_is_one_process_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ENGINES, "isaaclab", replace(ENGINES["isaaclab"], module="json", first_device="cpu"))
-    engine = choose_engine(BackendSettings(backend="isaaclab", headed=True), ExecutionSettings(objects_per_worker=2))
-    assert engine == Engine("isaaclab", ("cpu",))
-    assert engine.options == {"headed": True, "objects_per_worker": 2}
+def test_an_engine_may_run_in_the_workers_or_on_named_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = EngineRow(place="no_such_engine:Engine", module="json", takes_devices=True, options=("backend", "objects_per_worker"))
+    monkeypatch.setitem(ENGINES, "physx", row)
+    assert choose_engine(BackendSettings(backend="physx")) == Engine("physx")
+    engine = choose_engine(BackendSettings(backend="physx", device="cpu"), ExecutionSettings(objects_per_worker=2))
+    assert engine == Engine("physx", ("cpu",))
+    assert engine.options == {"backend": "physx", "objects_per_worker": 2}
     assert not choose_engine(BackendSettings(backend="mujoco")).options
 
 

@@ -14,10 +14,10 @@ PINNED = [Requirement(line.removesuffix(" \\")) for line in (ROOT / "constraints
 
 
 def wanted() -> list[Requirement]:
-    """The requirements of the package, of its extras but the one of Isaac Lab 2.3, and of the dependency groups."""
+    """The requirements of the package, of its extras and of the dependency groups."""
     document = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project = document["project"]
-    optional = [lines for extra, lines in project["optional-dependencies"].items() if extra != "isaaclab"]
+    optional = project["optional-dependencies"].values()
     return [Requirement(line) for lines in (project["dependencies"], *optional, *document["dependency-groups"].values()) for line in lines]
 
 

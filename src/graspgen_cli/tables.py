@@ -17,6 +17,7 @@ class EngineRow:
     first_device: where the engine simulates if the user names no device. Such an engine tries the grasps of many objects at once, in one
         process a device (`validate.engine.Simulator`); a device whose name begins with "cuda" needs an NVIDIA GPU. None: no devices; each
         worker process has the engine to itself.
+    takes_devices: whether an engine without a first device simulates on the devices that the user names, as engines with a first device do.
     preferred: whether `--backend auto` takes the engine where `module` is installed and the device exists.
     options: names of settings of the groups `backend` and `execution`, besides the device, that the engine's `open_simulator` takes.
     has_our_contacts: whether `validate.scene.ContactModel` sets its contacts, so that the provenance records that model.
@@ -27,6 +28,7 @@ class EngineRow:
     extra: str | None = None
     packages: tuple[str, ...] = ()
     first_device: str | None = None
+    takes_devices: bool = False
     preferred: bool = False
     options: tuple[str, ...] = ()
     has_our_contacts: bool = False
@@ -56,13 +58,12 @@ ENGINES = {
         preferred=True,
         has_our_contacts=True,
     ),
-    "isaaclab": EngineRow(
-        place="graspgen_cli.validate.engines.isaaclab.backend:IsaacLabBackend",
-        module="isaaclab",
-        extra="isaaclab",
-        packages=("isaaclab",),
-        first_device="cuda:0",
-        options=("headed", "objects_per_worker"),
+    "physx": EngineRow(
+        place="graspgen_cli.validate.engines.physx.engine:PhysxBackend",
+        module="ovphysx",
+        extra="physx",
+        packages=("ovphysx",),
+        takes_devices=True,
     ),
 }
 """The engines by the name that `--backend` takes."""

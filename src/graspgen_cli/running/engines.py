@@ -46,9 +46,9 @@ def choose_engine(settings: BackendSettings, execution: ExecutionSettings | None
     if row.module and not _is_installed(row.module):
         advice = f"; run {install_command(row.extra)}" if row.extra else ""
         raise SettingsError(f"--backend {name} needs {row.module}, which is not installed{advice}")
-    if row.first_device is None:
+    if row.first_device is None and not (row.takes_devices and (settings.device or settings.devices)):
         return Engine(name)
-    devices = _devices(settings, row.first_device)
+    devices = _devices(settings, row.first_device or "cpu")
     lacking = execution.executor is Executor.LOCAL and not gpus()
     if lacking and any(map(_is_gpu, devices)):
         raise SettingsError(

@@ -97,9 +97,10 @@ class BackendSettings(Group):
     backend: BackendName = Field(
         AUTO, description="Engine; auto takes mujoco-warp where there is an NVIDIA GPU and that is installed, else mujoco."
     )
-    device: str | None = Field(None, min_length=1, description="GPU, such as cuda:1; default: cuda:0. The backend mujoco needs none.")
+    device: str | None = Field(
+        None, min_length=1, description="GPU, such as cuda:1; default: cuda:0 with mujoco-warp, none with mujoco and physx."
+    )
     devices: str | None = Field(None, min_length=1, description="Several GPUs, with commas: cuda:0,cuda:1. Each has a process of its own.")
-    headed: bool = Field(False, description="With the backend isaaclab: show the trials in a window.")
 
     @model_validator(mode="after")
     def _one_way_to_name_devices(self) -> Self:

@@ -104,7 +104,7 @@ def build_scene(
     _strip(spec)
     _set_options(spec, settings, contact)
     _set_drive(spec, gripper)
-    mass = settings.object_mass if settings.object_density is None else settings.object_density * target.volume
+    mass = object_mass(target, settings)
     _add_object(spec, in_body_frame(target), settings, contact, mass)
     for finger in gripper.finger_bodies:
         fields = [mujoco.mjtConDataField.mjCONDATA_FOUND, mujoco.mjtConDataField.mjCONDATA_FORCE]
@@ -112,6 +112,11 @@ def build_scene(
     if sees_distance:
         _add_contact_sensor(spec, _DISTANCE, OBJECT, [mujoco.mjtConDataField.mjCONDATA_DIST], _SMALLEST_DISTANCE)
     return _scene(spec.compile(), gripper, mass, pose_object_in_body(target))
+
+
+def object_mass(target: TargetObject, settings: SimulationSettings) -> float:
+    """kg."""
+    return settings.object_mass if settings.object_density is None else settings.object_density * target.volume
 
 
 def pose_object_in_body(target: TargetObject) -> Floats:
