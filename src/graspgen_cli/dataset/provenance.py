@@ -228,7 +228,7 @@ def _versions(packages: tuple[str, ...]) -> Record:
 def _version(package: str) -> str:
     try:
         return version(package)
-    except PackageNotFoundError:  # Isaac Lab may be a checkout on the path.
+    except PackageNotFoundError:  # A source folder may be on the path.
         return "unknown"
 
 
