@@ -31,7 +31,7 @@ from graspgen_cli.console import MOST_NAMED, Console, LineProgress, printable, r
 from graspgen_cli.errors import ExitCode, GripperError, InputError, OutputError
 from graspgen_cli.making.reports import ObjectReport, RunSummary, Status
 from graspgen_cli.settings.commands import COMMAND_CLASSES, AllCommand, CompareCommand, GuessCommand
-from graspgen_cli.settings.fields import command_line, flag, known_fields, off_flag
+from graspgen_cli.settings.fields import Setting, command_line, flag, known_settings
 from graspgen_cli.settings.guesses import GuessSettings
 from graspgen_cli.settings.runs import ModeSettings
 from stand_in_checkout import make_checkout, make_run
@@ -548,8 +548,8 @@ def test_version(capsys: Streams) -> None:
 
 
 def test_off_flags() -> None:
-    assert off_flag(GuessSettings, "center_finger_opening") == "--do-not-center-finger-opening"
-    assert off_flag(ModeSettings, "guess_only") == "--no-guess-only"
+    assert Setting(GuessSettings, "center_finger_opening").off_flag == "--do-not-center-finger-opening"
+    assert Setting(ModeSettings, "guess_only").off_flag == "--no-guess-only"
 
 
 # --- documentation -------------------------------------------------------------------------------------------------------------
@@ -562,7 +562,7 @@ def test_documentation_is_up_to_date() -> None:
 
 def test_documentation_names_every_flag_and_exit_code() -> None:
     page = document()
-    assert all(f"`{flag(name)}`" in page for name in known_fields())
+    assert all(f"`{flag(name)}`" in page for name in known_settings())
     assert set(EXIT_CODES) == set(ExitCode)
     assert all(line.count("|") == line.replace("\\|", "").count("|") for line in page.splitlines())
 

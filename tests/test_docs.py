@@ -17,7 +17,7 @@ import yaml
 
 import graspgen_cli
 from graspgen_cli.app import main
-from graspgen_cli.settings.fields import flag, known_fields, off_flag
+from graspgen_cli.settings.fields import Setting, flag, known_settings
 from graspgen_cli.settings.guesses import GuessSettings
 
 ROOT = Path(__file__).parents[1]
@@ -173,7 +173,7 @@ def test_the_flags_that_are_said_to_be_the_same_are_here() -> None:
     same = re.findall(r"`(--[a-z_]+)`", page.partition("The same here as there")[2].partition("\n\n")[0])
     table = page.partition("| flag there | here | |")[2].partition("\n\n")[0].splitlines()[2:]
     new = [name for row in table for name in re.findall(r"(--[a-z-]+)", row.split("|")[2])]
-    known = {flag(name) for name in known_fields()} | {off_flag(GuessSettings, "center_finger_opening")}
+    known = {flag(name) for name in known_settings()} | {Setting(GuessSettings, "center_finger_opening").off_flag}
     assert len(same) > 30 and {name.replace("_", "-") for name in same} | set(new) <= known
 
 

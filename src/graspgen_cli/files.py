@@ -220,4 +220,6 @@ def load_plain_yaml(content: bytes, *, deepest: int = DEEPEST) -> Any:
                 raise ValueError(f"nested more than {deepest} deep, or more than {MOST_VALUES} values")
         return loader(text).get_single_data()
     except (yaml.YAMLError, RecursionError, MemoryError) as error:
-        raise ValueError(f"not valid YAML: {one_line(error, 160)}") from error
+        mark = getattr(error, "problem_mark", None)
+        reason = f"line {mark.line + 1}: {getattr(error, 'problem', None)}" if mark else one_line(error, 160)
+        raise ValueError(f"not valid YAML: {reason}") from error

@@ -21,7 +21,7 @@ from graspgen_cli.errors import ExitCode, SettingsError
 from graspgen_cli.files import read_bounded
 from graspgen_cli.settings.base import CommandSettings
 from graspgen_cli.settings.cascade import Resolved, resolve, settings_document, settings_text
-from graspgen_cli.settings.fields import Kind, flag, kind, off_flag
+from graspgen_cli.settings.fields import Kind, flag, settings_of
 from graspgen_cli.settings.options import keyword, option_parameters, typed_flags
 from graspgen_cli.settings.sources import MAX_FILE_BYTES
 
@@ -56,7 +56,7 @@ class Command(Generic[S, R]):
     @property
     def takes_several(self) -> bool:
         """Whether the argument may be given several times."""
-        return self.argument is not None and kind(self.settings.names()[self.argument], self.argument) is Kind.PATHS
+        return self.argument is not None and settings_of(self.settings)[self.argument].kind is Kind.PATHS
 
     def run(self, settings: S, console: Console) -> R:
         """The result of the work, whose progress the console shows."""
@@ -164,8 +164,8 @@ def _with_argument(command: Command[Any, Any], arguments: dict[str, Any]) -> dic
 
 def _about_switches(settings: type[CommandSettings]) -> list[str]:
     """How to turn off a setting that a file or the environment turned on, for a command with such a setting."""
-    off = [(group, name) for name, group in settings.names().items() if group.model_fields[name].default is False]
-    return [f"{flag(name)} and its like have a counterpart such as {off_flag(group, name)}." for group, name in off[:1]]
+    off = [setting for setting in settings_of(settings).values() if setting.field.default is False]
+    return [f"{setting.flag} and its like have a counterpart such as {setting.off_flag}." for setting in off[:1]]
 
 
 def execute(name: str, command: Command[S, R], arguments: dict[str, Any], common: CommonOptions) -> ExitCode:

@@ -10,8 +10,7 @@ from typing import Any
 from graspgen_cli.commands import COMMANDS, load_command
 from graspgen_cli.commands.command import COMMON_HELP, Command, argument_name
 from graspgen_cli.errors import ExitCode
-from graspgen_cli.settings.base import Group
-from graspgen_cli.settings.fields import ENVIRONMENT_ALIASES, Kind, allowed, default_text, fields_by_group, flag, heading, kind, off_flag
+from graspgen_cli.settings.fields import ENVIRONMENT_ALIASES, Kind, Setting, flag, grouped
 
 EXIT_CODES = {
     ExitCode.OK: "Success. An object below its quota is named in the summary and does not change the code.",
@@ -83,19 +82,19 @@ def _variables() -> str:
 
 
 def _flags(commands: dict[str, Command[Any, Any]]) -> str:
-    """One row a flag, under the headings of the sections; the last column names the commands that take the flag."""
-    takers: dict[type[Group], list[str]] = {}
-    fields: dict[type[Group], list[str]] = {}
+    """One row a flag, under the headings of the groups; the last column names the commands that take the flag."""
+    takers: dict[str, list[str]] = {}
+    groups: dict[str, list[Setting]] = {}
     for name, command in commands.items():
-        for section, names in fields_by_group(command.settings):
-            takers.setdefault(section, []).append(name)
-            fields[section] = names
+        for heading, settings in grouped(command.settings):
+            takers.setdefault(heading, []).append(name)
+            groups[heading] = settings
     lines = ["## Flags", "", "The last column names the commands that take the flag; `all` is `graspgen all`.", ""]
     lines += ["| flag | takes | default | meaning | commands |", "|---|---|---|---|---|"]
     lines += ["| **All commands** | | | | |", *_common_rows()]
-    for section, names in fields.items():
-        lines.append(f"| **{heading(section)}** | | | | |")
-        lines += [_row(section, name, ", ".join(takers[section])) for name in names]
+    for heading, settings in groups.items():
+        lines.append(f"| **{heading}** | | | | |")
+        lines += [_row(setting, ", ".join(takers[heading])) for setting in settings]
     return "\n".join([*lines, ""])
 
 
@@ -104,20 +103,16 @@ def _common_rows() -> list[str]:
     return [f"| `{flag(name)}` |{takes.get(name, '')} | | {text} | all commands |" for name, text in COMMON_HELP.items()]
 
 
-def _row(section: type[Group], name: str, commands: str) -> str:
-    description = section.model_fields[name].description
-    if kind(section, name) is Kind.BOOLEAN:
-        default = "on" if section.model_fields[name].default else "off"
-        return f"| `{flag(name)}`, `{off_flag(section, name)}` | | {default} | {description} | {commands} |"
-    default = default_text(section, name)
-    return f"| `{flag(name)}` | {_takes(section, name)} |{f' `{default}`' if default else ''} | {description} | {commands} |"
+def _row(setting: Setting, commands: str) -> str:
+    description, default = setting.field.description, setting.default_text
+    if setting.kind is Kind.BOOLEAN:
+        return f"| `{setting.flag}`, `{setting.off_flag}` | | {'on' if setting.field.default else 'off'} | {description} | {commands} |"
+    return f"| `{setting.flag}` | {_takes(setting)} |{f' `{default}`' if default else ''} | {description} | {commands} |"
 
 
-def _takes(section: type[Group], name: str) -> str:
+def _takes(setting: Setting) -> str:
     """The values of a flag in few words: the description gives the form of JSON, and a bound of 10⁹ only guards against typing errors."""
-    if kind(section, name) is Kind.JSON:
-        return "JSON"
-    return allowed(section, name).removeprefix("a ").removesuffix(f" to {10**9}")
+    return "JSON" if setting.kind is Kind.JSON else setting.allowed.removeprefix("a ").removesuffix(f" to {10**9}")
 
 
 def _section(name: str, summary: str, command: Command[Any, Any]) -> str:

@@ -17,8 +17,8 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from graspgen_cli.errors import GripperError, OutputError, one_line
-from graspgen_cli.files import write_atomically
-from graspgen_cli.settings.sources import check_nesting
+from graspgen_cli.files import load_plain_yaml, write_atomically
+from graspgen_cli.settings.sources import MAX_FILE_DEPTH
 
 if TYPE_CHECKING:
     from graspgen_cli.records import Gripper
@@ -66,10 +66,9 @@ class GripperFile(BaseModel):
 def parse_gripper_file(text: str, *, source: str) -> GripperFile:
     """Parse a gripper file's text. Raises GripperError, one line, for a wrong value or an unknown key."""
     try:
-        check_nesting(text)
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise GripperError(f"not valid YAML: {one_line(error)}", path=source) from error
+        content = load_plain_yaml(text.encode(), deepest=MAX_FILE_DEPTH)
+    except ValueError as error:
+        raise GripperError(str(error), path=source) from error
     if not isinstance(content, dict):
         raise GripperError("a gripper file is a mapping of keys such as name and model", path=source)
     known = list(GripperFile.model_fields)

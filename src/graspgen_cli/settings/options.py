@@ -1,6 +1,6 @@
-"""The command-line options of a subcommand, made from its settings' fields.
+"""The command-line options of a subcommand, made from its settings.
 
-Every option is handed on as it was typed: what is allowed is decided once, for all sources, by the cascade.
+Every option is passed on as it was typed; the cascade checks the values of all sources.
 """
 
 from __future__ import annotations
@@ -13,57 +13,46 @@ import typer
 from rich.markup import escape
 
 from graspgen_cli.errors import SettingsError
-from graspgen_cli.settings.base import CommandSettings, Group
-from graspgen_cli.settings.fields import Kind, choices, default_text, fields_by_group, flag, heading, kind, off_flag
+from graspgen_cli.settings.base import CommandSettings
+from graspgen_cli.settings.fields import Kind, Setting, grouped, settings_of
 
 OFF = "turn_off_"
-"""What the parameter of a flag that turns a boolean off has before the field's name."""
+"""Start of the parameter name of a flag that turns a boolean off."""
+_TYPES: dict[Kind, Any] = {Kind.PATHS: list[str], Kind.BOOLEAN: bool}
+"""What Typer passes on, if not the text as it was typed."""
 
 
 def option_parameters(command_class: type[CommandSettings]) -> list[inspect.Parameter]:
-    """Keyword-only parameters for a function that Typer makes a command of; each is None where its flag was not given."""
+    """Keyword-only parameters for a function that becomes a Typer command; each is None without its flag."""
     parameters = []
-    for group, names in fields_by_group(command_class):
-        for name in names:
-            parameters.append(_parameter(group, name))
-            if kind(group, name) is Kind.BOOLEAN:
-                parameters.append(_off_parameter(group, name))
+    for heading, settings in grouped(command_class):
+        for setting in settings:
+            parameters.append(_parameter(setting, heading))
+            if setting.kind is Kind.BOOLEAN:  # The help of the first flag names the second, since both would fill a line.
+                parameters.append(keyword(OFF + setting.name, bool | None, typer.Option(setting.off_flag, hidden=True)))
     return parameters
 
 
-def _parameter(group: type[Group], name: str) -> inspect.Parameter:
-    field_kind = kind(group, name)
-    is_switch = field_kind is Kind.BOOLEAN
+def _parameter(setting: Setting, heading: str) -> inspect.Parameter:
+    placeholders = {Kind.BOOLEAN: "", Kind.PATHS: Kind.PATH.value}
     option = typer.Option(
-        flag(name),
-        help=escape(_help_text(group, name)),
-        metavar="" if is_switch else (Kind.PATH if field_kind is Kind.PATHS else field_kind).value,
+        setting.flag,
+        help=escape(_help_text(setting)),
+        metavar=placeholders.get(setting.kind, setting.kind.value),
         show_default=False,
-        rich_help_panel=heading(group),
-        autocompletion=_completion(group, name) if field_kind is Kind.CHOICE else None,
+        rich_help_panel=heading,
+        autocompletion=_completion(setting) if setting.kind is Kind.CHOICE else None,
     )
-    return keyword(name, _typed_as(field_kind) | None, option)
+    return keyword(setting.name, _TYPES.get(setting.kind, str) | None, option)
 
 
-def _typed_as(field_kind: Kind) -> Any:
-    """What Typer hands on: the text as it was typed, a list of texts for a flag that may be repeated."""
-    if field_kind is Kind.PATHS:
-        return list[str]
-    return bool if field_kind is Kind.BOOLEAN else str
-
-
-def _completion(group: type[Group], name: str) -> Callable[[str], list[str]]:
-    """What a shell offers for a field that takes one of several names."""
+def _completion(setting: Setting) -> Callable[[str], list[str]]:
+    """What a shell offers for a setting that takes one of several names."""
 
     def offer(incomplete: str) -> list[str]:
-        return [choice for choice in choices(group, name) if choice.startswith(incomplete)]
+        return [choice for choice in setting.choices if choice.startswith(incomplete)]
 
     return offer
-
-
-def _off_parameter(group: type[Group], name: str) -> inspect.Parameter:
-    """The flag that turns a boolean off: named in the help of the flag that turns it on, for side by side they fill a line."""
-    return keyword(OFF + name, bool | None, typer.Option(off_flag(group, name), hidden=True))
 
 
 def keyword(name: str, annotation: Any, option: Any, *, default: object = None) -> inspect.Parameter:
@@ -71,27 +60,24 @@ def keyword(name: str, annotation: Any, option: Any, *, default: object = None) 
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, option])
 
 
-def _help_text(group: type[Group], name: str) -> str:
-    """Description, choices and default: all that a user needs to know on one line."""
-    text = group.model_fields[name].description or ""
-    field_kind = kind(group, name)
-    if field_kind is Kind.BOOLEAN:
-        return f"{text} [default: on; off with {off_flag(group, name)}]" if group.model_fields[name].default else text
-    if field_kind is Kind.CHOICE:
-        text += f" One of {', '.join(choices(group, name))}."
-    default = default_text(group, name)
-    return f"{text} [default: {default}]" if default else text
+def _help_text(setting: Setting) -> str:
+    """Description, choices and default on one line."""
+    text = setting.field.description or ""
+    if setting.kind is Kind.BOOLEAN:
+        return f"{text} [default: on; off with {setting.off_flag}]" if setting.field.default else text
+    if setting.kind is Kind.CHOICE:
+        text += f" One of {', '.join(setting.choices)}."
+    return f"{text} [default: {setting.default_text}]" if setting.default_text else text
 
 
 def typed_flags(command_class: type[CommandSettings], arguments: Mapping[str, Any]) -> dict[str, object]:
-    """Field name to value for the flags that were typed; SettingsError where a boolean is turned both on and off."""
+    """Name -> value of the settings whose flags were typed; SettingsError if a boolean is turned both on and off."""
     flags: dict[str, object] = {}
-    for group, names in fields_by_group(command_class):
-        for name in names:
-            on, off = arguments[name], arguments.get(OFF + name)
-            if on is not None and off is not None:
-                raise SettingsError(f"{flag(name)} and {off_flag(group, name)} exclude each other; give one of them")
-            # Typer gives an empty list for a repeatable flag that was not typed.
-            if (on is not None and on != []) or off is not None:
-                flags[name] = on if off is None else False
+    for name, setting in settings_of(command_class).items():
+        on, off = arguments[name], arguments.get(OFF + name)
+        if on is not None and off is not None:
+            raise SettingsError(f"{setting.flag} and {setting.off_flag} exclude each other; give one of them")
+        # Typer gives an empty list for a repeatable flag that was not typed.
+        if (on is not None and on != []) or off is not None:
+            flags[name] = on if off is None else False
     return flags
