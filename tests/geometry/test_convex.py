@@ -266,6 +266,7 @@ def test_coacd_is_asked_for_only_when_wanted(monkeypatch: pytest.MonkeyPatch) ->
         convex_pieces(ring(), Approximation.COACD)
 
 
+@pytest.mark.slow
 def test_coacd_pieces_are_convex(capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("coacd", reason="coacd is not installed")
     convex = convex_pieces(table(), Approximation.COACD)
