@@ -236,7 +236,7 @@ def test_shards_that_are_none(tmp_path: Path) -> None:
         ({"grasps/qualities/flex/object_in_gripper": np.arange(10)}, "not 0 or 1"),
         ({"object/scale": -1.0}, "not positive"),
         ({"object/scale": np.ones(3)}, "not one value"),
-        ({"object/file": 3}, "not text"),
+        ({"object/file": 3}, "not the name of a file"),
     ],
 )
 def test_broken_acronym(tmp_path: Path, changed: dict[str, Any], message: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from graspgen_cli.dataset.paths import gripper_names
 from graspgen_cli.errors import GraspFileError, InputError
 from graspgen_cli.files import read_ahead
 from graspgen_cli.formats.format import Entry, GraspFormat, Listing, ObjectGrasps, formats_by_suffix
@@ -62,16 +63,10 @@ def fetch_entry(entry: Entry) -> None:
 
 
 def _gripper_folders(root: Path, gripper: str | None) -> dict[str, Path]:
-    try:
-        folders = [folder for folder in sorted((root / "grasp_data").iterdir()) if folder.is_dir() and not folder.name.startswith(".")]
-    except OSError as error:
-        raise InputError(
-            f"cannot be read ({error.strerror})", path=root / "grasp_data", advice="check the path and its permissions"
-        ) from error
-    if gripper is not None and gripper not in {folder.name for folder in folders}:
-        there = ", ".join(folder.name for folder in folders) or "none"
-        raise InputError(f"no grasps of the gripper {gripper}; there is {there}", path=root)
-    return {folder.name: folder for folder in folders if gripper in (None, folder.name)}
+    names = gripper_names(root, "grasp_data")
+    if gripper is not None and gripper not in names:
+        raise InputError(f"no grasps of the gripper {gripper}; there is {', '.join(names) or 'none'}", path=root)
+    return {name: root / "grasp_data" / name for name in names if gripper in (None, name)}
 
 
 def _in_folder(root: Path, gripper: str, formats: dict[str, GraspFormat]) -> Listing:

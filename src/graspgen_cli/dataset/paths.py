@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from graspgen_cli.errors import InputError
 from graspgen_cli.formats.format import GRASP_SUFFIX
 
 LONGEST_STEM = 120
@@ -66,6 +67,15 @@ class DatasetPaths:
     def run_log(self) -> Path:
         """Log of the runs: times, paths, failures."""
         return self.root / "runs.jsonl"
+
+
+def gripper_names(root: Path, *parts: str) -> list[str]:
+    """The grippers with a folder in one of these folders of a dataset, sorted. Raises InputError for a folder that cannot be read."""
+    try:
+        folders = [folder for part in parts if (root / part).is_dir() for folder in (root / part).iterdir() if folder.is_dir()]
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})", path=root, advice="check the path and its permissions") from error
+    return sorted({folder.name for folder in folders if not folder.name.startswith(".")})
 
 
 def grasp_file_names(scales: Iterable[tuple[str, float]], taken: Mapping[str, str]) -> dict[str, str]:

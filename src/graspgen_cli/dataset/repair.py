@@ -21,7 +21,7 @@ from graspgen_cli.dataset.health import (
 from graspgen_cli.dataset.index import DatasetIndex, GraspEntry, grasp_stamps, load_index, write_index
 from graspgen_cli.dataset.locks import owned
 from graspgen_cli.dataset.object_map import listed_entries, object_map, write_object_map
-from graspgen_cli.dataset.paths import DatasetPaths
+from graspgen_cli.dataset.paths import DatasetPaths, gripper_names
 from graspgen_cli.errors import InputError, OutputError
 
 REPAIRABLE = UNUSABLE | {
@@ -58,7 +58,10 @@ def inspect_dataset(
     on_start gets the number of grasp files, on_file the name of each. Raises InputError if there is no dataset or, with `repair`, a run is
     active in it; OutputError if a repair cannot be written.
     """
-    grippers = _grippers(root)
+    grippers = gripper_names(root, "grasp_data", "splits")
+    if not grippers:
+        advice = "name the folder that --grasp-dataset named"
+        raise InputError("no dataset, it has no folder grasp_data/<gripper>", path=root, advice=advice)
     all_paths = [DatasetPaths(root, gripper) for gripper in grippers]
     files = sum(len(grasp_stamps(paths)) for paths in all_paths)
     on_start(files)
@@ -75,19 +78,6 @@ def inspect_dataset(
                 found = [finding for finding in found if finding.kind not in REPAIRABLE]
             findings += [*found, *_check_lists(paths, entries)]
     return Inspection(tuple(grippers), files, tuple(findings), tuple(repaired))
-
-
-def _grippers(root: Path) -> list[str]:
-    """The grippers of which the dataset has grasps or lists."""
-    folders = [root / "grasp_data", root / "splits"]
-    try:
-        names = {entry.name for folder in folders if folder.is_dir() for entry in folder.iterdir() if entry.is_dir()}
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})", path=root, advice="check the path and its permissions") from error
-    if not names:
-        advice = "name the folder that --grasp-dataset named"
-        raise InputError("no dataset, it has no folder grasp_data/<gripper>", path=root, advice=advice)
-    return sorted(name for name in names if not name.startswith("."))
 
 
 def _check_files(

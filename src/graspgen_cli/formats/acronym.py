@@ -16,7 +16,7 @@ import numpy as np
 
 from graspgen_cli.errors import GraspFileError, InputError, install_command, one_line
 from graspgen_cli.files import LARGEST_FILE
-from graspgen_cli.formats.format import MALFORMED, Entry, GraspFormat, ObjectGrasps, finite
+from graspgen_cli.formats.format import MALFORMED, Entry, GraspFormat, ObjectGrasps, object_name, positive
 from graspgen_cli.geometry.poses import is_rotation
 from graspgen_cli.records import GraspBatch, GraspDataset, Outcome
 
@@ -58,13 +58,10 @@ def _decoded(file: Any) -> GraspDataset:
         raise ValueError(f"grasp {wrong[0]} is no rigid transform")
     if not np.isin(flags, (0, 1)).all():
         raise ValueError("object_in_gripper is not 0 or 1 for each grasp")
-    scale = finite(_scalar(file, "object/scale"), "object/scale")
-    if scale <= 0:
-        raise ValueError("object/scale is not positive")
     outcome = np.where(flags != 0, Outcome.HELD, Outcome.DROPPED).astype(np.int8)
     return GraspDataset(
-        object_id=_text(file, "object/file"),
-        scale=scale,
+        object_id=object_name(_scalar(file, "object/file"), "object/file"),
+        scale=positive(_scalar(file, "object/scale"), "object/scale"),
         gripper_name="franka_panda",
         gripper_width=WIDTH,
         gripper_depth=DEPTH,
@@ -88,15 +85,8 @@ def _scalar(file: Any, name: str) -> object:
     if stored.size != 1 or stored.dtype.itemsize > _LONGEST_TEXT:
         raise ValueError(f"{name} is not one value")
     value = np.asarray(stored[()]).reshape(-1)[0]
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _text(file: Any, name: str) -> str:
-    value = _scalar(file, name)
-    text = value.decode() if isinstance(value, bytes) else value
-    if not isinstance(text, str) or not text:
-        raise ValueError(f"{name} is not text")
-    return text
+    value = value.item() if isinstance(value, np.generic) else value
+    return value.decode() if isinstance(value, bytes) else value
 
 
 FORMAT = GraspFormat(suffixes=(".h5", ".hdf5"), read=_read)

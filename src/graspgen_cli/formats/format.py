@@ -175,3 +175,19 @@ def finite(value: object, what: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{what} is not finite")
     return number
+
+
+def positive(value: object, what: str) -> float:
+    """A finite number above 0. Raises ValueError, naming `what`, for any other value."""
+    number = finite(value, what)
+    if number <= 0:
+        raise ValueError(f"{what} is not positive")
+    return number
+
+
+def object_name(value: object, what: str) -> str:
+    """The id of an object. Raises ValueError, naming `what`, for any other value."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{what} is not the name of a file")
+    value.encode()  # raises for half of a surrogate pair, which no file can hold
+    return value

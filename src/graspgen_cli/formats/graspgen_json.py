@@ -27,9 +27,10 @@ from graspgen_cli.formats.format import (
     IsaacFields,
     Listing,
     ObjectGrasps,
-    finite,
+    object_name,
     offset_pose,
     offset_values,
+    positive,
 )
 from graspgen_cli.formats.json_text import CHECKSUM, PoseText, checksum, parse_json
 from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Gripper, Measure, Outcome
@@ -163,8 +164,8 @@ def _decoded(document: Mapping[str, Any]) -> GraspDataset:
     if not isinstance(provenance, dict):
         raise ValueError("provenance is not an object")
     return GraspDataset(
-        object_id=_object_id(document["object"]["file"]),
-        scale=_scale(document["object"]["scale"]),
+        object_id=object_name(document["object"]["file"], "object.file"),
+        scale=positive(document["object"]["scale"], "object.scale"),
         gripper_name=str(gripper.get("name", "")),
         gripper_width=_length(gripper.get("width")),
         gripper_depth=_length(gripper.get("depth")),
@@ -175,20 +176,6 @@ def _decoded(document: Mapping[str, Any]) -> GraspDataset:
 
 class _NotFinite(ValueError):
     """A number that is not finite."""
-
-
-def _object_id(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError("object.file is not the name of a file")
-    value.encode()  # raises for half of a surrogate pair, which no file can hold
-    return value
-
-
-def _scale(value: object) -> float:
-    scale = finite(value, "object.scale")
-    if scale <= 0:
-        raise ValueError("object.scale is not positive")
-    return scale
 
 
 def _length(value: object) -> float:

@@ -19,7 +19,19 @@ import numpy as np
 from graspgen_cli import __version__
 from graspgen_cli.errors import GraspFileError, MalformedFileError, one_line
 from graspgen_cli.files import load_plain_yaml, read_bounded
-from graspgen_cli.formats.format import MALFORMED, Entry, GraspFormat, IsaacFields, ObjectGrasps, Values, finite, offset_pose, offset_values
+from graspgen_cli.formats.format import (
+    MALFORMED,
+    Entry,
+    GraspFormat,
+    IsaacFields,
+    ObjectGrasps,
+    Values,
+    finite,
+    object_name,
+    offset_pose,
+    offset_values,
+    positive,
+)
 from graspgen_cli.geometry.poses import is_rotation, pose, quaternion_wxyz, rotation_from_wxyz
 from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Gripper, Outcome
 
@@ -121,17 +133,12 @@ def _dataset(header: Values, own: Values, listed: Sequence[Values], path: Path) 
     if not object_id:
         object_id = path.stem
         notes.append(f"names no object_file; the object is called {object_id} after the file")
-    if not isinstance(object_id, str):
-        raise ValueError("object_file is not the name of a file")
-    object_id.encode()  # raises for half of a surrogate pair
     if scale is None:
         scale = 1.0
         notes.append("gives no object_scale; 1 is assumed")
-    if _number(scale, "object_scale") <= 0:
-        raise ValueError("object_scale is not positive")
     dataset = GraspDataset(
-        object_id=object_id,
-        scale=_number(scale, "object_scale"),
+        object_id=object_name(object_id, "object_file"),
+        scale=positive(_number(scale, "object_scale"), "object_scale"),
         gripper_name=str(gripper.get("name") or PurePosixPath(str(header.get("gripper_file") or "")).stem),
         gripper_width=_number_or_nan(gripper, "width"),
         gripper_depth=_number_or_nan(gripper, "depth"),
