@@ -154,7 +154,8 @@ def test_objects_of_which_nothing_is_left_are_named_and_leave_the_lists(tmp_path
 
 def test_what_a_file_says_of_each_grasp_goes_with_it(tmp_path: Path) -> None:
     dataset = made("a.obj", [HELD, DROPPED, HELD, HELD])
-    earlier = [{"outcome": ["held", "held", "dropped"]}]  # the fourth grasp came later
+    records = {"guess": None, "simulation": None}
+    earlier = [{**records, "outcome": ["held", "held", "dropped"]}]  # the fourth grasp came later
     dataset = replace(dataset, provenance={**dataset.provenance, "earlier": earlier})
     folder = tmp_path / "in"
     folder.mkdir()
@@ -163,7 +164,7 @@ def test_what_a_file_says_of_each_grasp_goes_with_it(tmp_path: Path) -> None:
     (entry,) = open_collection(tmp_path / "o").entries
     document = json.loads(entry.path.read_text())
     assert document["grasps"]["score"] == [2, 3, 4] and document["grasps"]["unit"] == "x"
-    assert document["provenance"]["earlier"] == [{"outcome": ["held", "dropped"]}]
+    assert document["provenance"]["earlier"] == [{**records, "outcome": ["held", "dropped"]}]
     assert document["provenance"]["subset"][0] | {"command": "filter", "indices": "1,2:", "of": 4} == document["provenance"]["subset"][0]
     assert read_grasp_file(entry.path).grasps.outcome.tolist() == [DROPPED, HELD, HELD]
 

@@ -13,6 +13,7 @@ from graspgen_cli.analysis.object_facts import ObjectFacts, object_facts, with_s
 from graspgen_cli.dataset.collection import Collection, fetch_entry, open_collection, read_entry
 from graspgen_cli.dataset.health import Finding, FindingKind, ObjectFile, SplitFacts, check_splits, duplicate_findings, unread_finding
 from graspgen_cli.dataset.paths import DatasetPaths
+from graspgen_cli.dataset.provenance import recorded_steps
 from graspgen_cli.errors import GraspFileError, GripperError, InputError, ObjectError
 from graspgen_cli.formats.format import Entry, ObjectGrasps
 from graspgen_cli.geometry.collision import GripperShape
@@ -91,11 +92,8 @@ def _read_target(facts: ObjectFacts, meshes: Path) -> TargetObject:
 
 def _record(grasps: ObjectGrasps) -> dict[str, Any]:
     """The records of guesses and trials, without the digest of the object."""
-    provenance = grasps.dataset.provenance
-    parts = {name: dict(record) for name in ("guess", "simulation") if isinstance(record := provenance.get(name), dict)}
-    for record in parts.values():
-        record.pop("object_digest", None)
-    return parts
+    documents = {name: step.document() for name, step in recorded_steps(grasps.dataset).items()}
+    return {name: {key: value for key, value in document.items() if key != "object_digest"} for name, document in documents.items()}
 
 
 def open_inputs(settings: AnalyzeCommand | BalanceCommand | FilterCommand) -> list[Collection]:

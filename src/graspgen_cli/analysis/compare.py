@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 from graspgen_cli.analysis.analyze import LOST_WORKER, worker
 from graspgen_cli.analysis.counts import OutcomeCounts, count_grasps, rate_interval
 from graspgen_cli.dataset.collection import Collection, open_collection, read_entry
+from graspgen_cli.dataset.provenance import recorded_steps
 from graspgen_cli.errors import GraspFileError, GripperError, SettingsError
 from graspgen_cli.formats.format import Entry
 from graspgen_cli.grippers.export import gripper_document
@@ -228,9 +229,9 @@ def _differing(first: Entry, second: Entry) -> tuple[_Difference, ...]:
     if one.gripper_name != other.gripper_name:
         found += _gripper_rows(one.gripper_name, other.gripper_name)
     for part in ("guess", "simulation"):
-        records = _part(one.provenance, part), _part(other.provenance, part)
-        for section in ("settings", "versions"):
-            found += sorted(_rows(f"{part}: ", *(_part(record, section) for record in records)))
+        steps = [recorded_steps(each).get(part) for each in (one, other)]
+        found += sorted(_rows(f"{part}: ", *(step.settings if step else {} for step in steps)))
+        found += sorted(_rows(f"{part}: ", *(step.versions if step else {} for step in steps)))
     return tuple(found)
 
 
@@ -249,12 +250,6 @@ def _rows(prefix: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> l
     pairs = {name: (first.get(name), second.get(name)) for name in {**first, **second}}
     shown = {name: (_shown(one), _shown(other)) for name, (one, other) in pairs.items() if one != other}
     return [(f"{prefix}{name}", *texts) for name, texts in shown.items() if texts != (_UNKNOWN, _UNKNOWN)]
-
-
-def _part(record: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A part of a record; a file can hold any value in its place."""
-    found = record.get(name)
-    return found if isinstance(found, dict) else {}
 
 
 def _shown(value: object) -> str:

@@ -15,6 +15,7 @@ from scipy.spatial import cKDTree
 from graspgen_cli.analysis.counts import OutcomeCounts, count_grasps
 from graspgen_cli.analysis.drift import Draws, Drift, draws_of, drift_of
 from graspgen_cli.dataset.health import Finding, FindingKind, check_grasps
+from graspgen_cli.dataset.provenance import Provenance, recorded_steps
 from graspgen_cli.formats.format import Entry, ObjectGrasps
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape, in_collision
 from graspgen_cli.geometry.meshes import face_areas
@@ -115,7 +116,7 @@ def object_facts(found: ObjectGrasps, *, entry: Entry, gripper: str, symmetric: 
         drift=drift_of(grasps),
         draws=draws_of(grasps),
         settings=_settings_digest(dataset),
-        chosen="subset" in dataset.provenance,
+        chosen=bool((Provenance.of(dataset) or Provenance()).subset),
     )
     depth = dataset.gripper_depth if abs(dataset.gripper_depth) < FARTHEST else 0.0
     fingertips = poses[:, :3, 3] + depth * poses[:, :3, 2]
@@ -123,8 +124,7 @@ def object_facts(found: ObjectGrasps, *, entry: Entry, gripper: str, symmetric: 
 
 
 def _settings_digest(dataset: GraspDataset) -> str:
-    records = (dataset.provenance.get(part) for part in ("guess", "simulation"))
-    return " ".join(str(record.get("digest", ""))[:12] for record in records if isinstance(record, dict))
+    return " ".join((step.digest or "")[:12] for step in recorded_steps(dataset).values())
 
 
 def _opening_classes(widths: Floats) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from graspgen_cli.analysis.analyze import open_inputs
 from graspgen_cli.dataset.collection import Collection, read_entry
 from graspgen_cli.dataset.paths import DatasetPaths, grasp_file_names
+from graspgen_cli.dataset.provenance import Provenance
 from graspgen_cli.dataset.splits import TRAIN_FILE, VALID_FILE, listed_objects
 from graspgen_cli.errors import GraspFileError, OutputError, SettingsError
 from graspgen_cli.files import write_atomically, write_json_map
@@ -241,23 +242,11 @@ def _copy_lists(collection: Collection, output: Path, objects: Sequence[KeptObje
 def _subset(found: ObjectGrasps, index: Indices, how: Mapping[str, Any]) -> ObjectGrasps:
     """Some of an object's grasps, with all their values in the file. A file with a provenance records the choice."""
     count, rows = len(found.dataset.grasps), index.tolist()
-    provenance = dict(found.dataset.provenance)
-    if provenance:
-        earlier, choices = provenance.get("earlier"), provenance.get("subset")
-        if isinstance(earlier, list):
-            provenance["earlier"] = [_chosen_outcomes(record, rows) for record in earlier]
-        provenance["subset"] = [*(choices if isinstance(choices, list) else []), {**how, "of": count}]
+    made = Provenance.of(found.dataset)
+    provenance = {} if made is None else made.of_rows(rows, {**how, "of": count}).document()
     dataset = replace(found.dataset, grasps=found.dataset.grasps[index], provenance=provenance)
     isaac = found.isaac and IsaacFields(found.isaac.header, tuple(found.isaac.grasps[row] for row in rows))
     return replace(found, dataset=dataset, isaac=isaac, document=_chosen_lists(found.document, count, rows))
-
-
-def _chosen_outcomes(record: object, rows: Sequence[int]) -> object:
-    """A record of earlier trials with the outcomes of the kept grasps; newer grasps have none."""
-    outcomes = record.get("outcome") if isinstance(record, dict) else None
-    if not isinstance(record, dict) or not isinstance(outcomes, list):
-        return record
-    return {**record, "outcome": [outcomes[row] for row in rows if row < len(outcomes)]}
 
 
 def _chosen_lists(document: Mapping[str, Any], count: int, rows: Sequence[int]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import orjson
 
 from graspgen_cli import __version__
 from graspgen_cli.dataset.paths import DatasetPaths
+from graspgen_cli.dataset.provenance import recorded_steps
 from graspgen_cli.errors import GraspFileError, ObjectError, OutputError
 from graspgen_cli.files import read_json_map, write_atomically
 from graspgen_cli.formats.format import GRASP_SUFFIX
@@ -147,29 +148,21 @@ def _read_entry(path: Path, stamp: Stamp) -> GraspEntry | None:
 
 def grasp_entry(stamp: Stamp, dataset: GraspDataset) -> GraspEntry:
     """The entry of a file that was read. The stamp is older than the read, so that a change meanwhile shows."""
-    guess, simulation = (_record(dataset.provenance, part) for part in ("guess", "simulation"))
-    versions = [_record(record, "versions").get("graspgen-cli") for record in (guess, simulation)]
+    steps = recorded_steps(dataset)
+    latest_first = [steps[name] for name in ("simulation", "guess") if name in steps]
+    versions = [step.versions.get("graspgen-cli") for step in latest_first]
     return GraspEntry(
         stamp=stamp,
         object_id=dataset.object_id,
         scale=dataset.scale,
-        guess=_text(guess.get("digest")),
-        simulation=_text(simulation.get("digest")),
-        object_digest=_text(simulation.get("object_digest")) or _text(guess.get("object_digest")),
-        gripper_digest=_text(simulation.get("gripper_digest")) or _text(guess.get("gripper_digest")),
+        guess=steps["guess"].digest if "guess" in steps else None,
+        simulation=steps["simulation"].digest if "simulation" in steps else None,
+        object_digest=next((step.object_digest for step in latest_first if step.object_digest), None),
+        gripper_digest=next((step.gripper_digest for step in latest_first if step.gripper_digest), None),
         versions=tuple(sorted({version for version in versions if isinstance(version, str)})),
         own=bool(dataset.provenance),
         counts={outcome.label: count for outcome in Outcome if (count := dataset.grasps.count(outcome))},
     )
-
-
-def _record(values: Mapping[str, object], name: str) -> dict[str, object]:
-    found = values.get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def mesh_entries(index: DatasetIndex, scales: Iterable[tuple[str, float]], root: Path) -> dict[str, MeshEntry]:

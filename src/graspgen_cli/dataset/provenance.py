@@ -17,7 +17,6 @@ from graspgen_cli.settings.guesses import GuessSettings, PickUpSettings, Reach, 
 from graspgen_cli.settings.inputs import GripperSettings
 from graspgen_cli.settings.trials import JudgeSettings, RandomizationSettings, SimulationSettings
 from graspgen_cli.tables import ENGINES
-from graspgen_cli.validate.scene import recorded_contact
 
 GUESS_PACKAGES = ("numpy", "python-fcl", "embreex", "trimesh", "manifold3d")
 SIMULATION_PACKAGES = ("mujoco-core", "numpy", "manifold3d")
@@ -47,13 +46,13 @@ class StepRecord:
 
     @classmethod
     def parse(cls, value: object) -> StepRecord | None:
-        """The record in a file; None if it has no settings."""
-        if not isinstance(value, dict) or not isinstance(value.get("settings"), dict):
+        """The record in a file; None if it is no JSON object, or empty."""
+        if not isinstance(value, dict) or not value:
             return None
         texts = {
             name: found if isinstance(found := value.get(name), str) else None for name in ("object_digest", "gripper_digest", "digest")
         }
-        return cls(settings=value["settings"], versions=_mapping(value.get("versions")), **texts)
+        return cls(settings=_mapping(value.get("settings")), versions=_mapping(value.get("versions")), **texts)
 
     def document(self) -> Record:
         """The record as JSON values."""
@@ -152,6 +151,13 @@ class Provenance:
         return replace(self, earlier=tuple(earlier), subset=(*self.subset, how))
 
 
+def recorded_steps(dataset: GraspDataset) -> dict[str, StepRecord]:
+    """The records of a file, by "guess" and "simulation"."""
+    made = Provenance.of(dataset) or Provenance()
+    steps = {"guess": made.guess, "simulation": made.simulation}
+    return {name: step for name, step in steps.items() if step is not None}
+
+
 def guess_record(
     *,
     object_digest: str,
@@ -178,6 +184,8 @@ def simulation_record(
     randomization: RandomizationSettings | None = None,
 ) -> StepRecord:
     """The record of trials. Optional features are recorded only where they are used, so that older files keep their digests."""
+    from graspgen_cli.validate.scene import recorded_contact  # MuJoCo, which readers of a provenance do not need
+
     contact = recorded_contact(backend)
     made_with: Record = {"backend": backend, **({"contact": contact} if contact else {})}
     made_with |= {name: value for name, value in _sorted(settings).items() if name not in _NOT_PHYSICS}

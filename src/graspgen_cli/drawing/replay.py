@@ -166,7 +166,7 @@ def _simulation(recorded: StepRecord | None, settings: ReplayCommand, path: Path
     """The settings of the trial, and what has to be said of them."""
     fields = SimulationSettings.model_fields
     given = {name: getattr(settings.simulation, name) for name in settings.simulation.model_fields_set}
-    if recorded is None:
+    if recorded is None or not recorded.settings:
         return SimulationSettings(**given), ["the file does not say how its grasps were tried: the settings of this command are used"]
     values: dict[str, Any] = {name: value for name, value in recorded.settings.items() if name in fields}
     try:

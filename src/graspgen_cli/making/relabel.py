@@ -102,7 +102,7 @@ def relabelled(dataset: GraspDataset, rejudging: Rejudging) -> GraspDataset:
     """The dataset with outcomes by the criterion. The record of the trials then names the criterion, as if they had been judged by it,
     unless no grasp has the measures for it."""
     grasps, simulation, provenance = dataset.grasps, _simulation(dataset), dataset.provenance
-    if simulation is not None and rejudging.can_judge(grasps.outcome, grasps.measured).any():
+    if simulation is not None and simulation.settings and rejudging.can_judge(grasps.outcome, grasps.measured).any():
         provenance = {**provenance, "simulation": simulation.judged_by(rejudging.criterion, rejudging.threshold).document()}
     outcome = rejudging.judge(grasps.outcome, grasps.measured)
     return replace(dataset, grasps=replace(grasps, outcome=outcome), provenance=provenance)
