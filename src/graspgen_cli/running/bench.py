@@ -296,7 +296,7 @@ def _whole_run(settings: BenchCommand, engine: Engine) -> dict[str, Any]:
     return {
         "whole_run_backend": engine.name,
         "whole_run_s": round(seconds, 2),
-        "whole_make_grasps_per_s": round(len(summary.reports) / seconds, 3),
+        "whole_run_objects_per_s": round(len(summary.reports) / seconds, 3),
         "whole_run_validated_grasps_per_s": round(sum(report.tested for report in summary.reports) / seconds, 1),
         "peak_rss_mb": round(_peak_rss()),
     }
