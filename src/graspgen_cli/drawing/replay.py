@@ -1,24 +1,21 @@
-"""What `replay` does: finds the grasp, tries it again as the file says it was tried, and shows what happens."""
+"""`replay`: runs the trial of one grasp of a file again under its recorded conditions, and writes the video, the plot and the numbers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from graspgen_cli.dataset.collection import open_collection, read_entry
 from graspgen_cli.dataset.provenance import Provenance, StepRecord
 from graspgen_cli.drawing.film import trial_film
 from graspgen_cli.drawing.plot import plot_file
 from graspgen_cli.drawing.scenes import GraspSource, in_base_frame, object_root
-from graspgen_cli.errors import GraspFileError, InputError, ObjectError
+from graspgen_cli.errors import GraspFileError, InputError, ObjectError, one_line
 from graspgen_cli.files import default_cache, write_atomically
 from graspgen_cli.formats.format import ObjectGrasps
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
-from graspgen_cli.geometry.finger_reach import FingerReach
 from graspgen_cli.guess.place import fit_openings
 from graspgen_cli.objects.load import load_object
 from graspgen_cli.objects.scales import id_problem
@@ -38,10 +35,10 @@ _TRIED = (Outcome.HELD, Outcome.DROPPED, Outcome.UNSTABLE)
 
 @dataclass(frozen=True, eq=False)
 class Replay:
-    """One grasp, tried again.
+    """The repeated trial of one grasp.
 
-    path: the file. grasp: its index there. recorded: the outcome in the file. expected: how the trial should end by what the file says;
-    None where it does not say. notes: what is not as it was, a line each.
+    path: the grasp file; grasp: index in the file. recorded: the outcome in the file. expected: the outcome of the repeated trial according
+    to the file; None if the file does not tell. notes: differences from the recorded trial, a line each.
     """
 
     path: Path
@@ -56,7 +53,7 @@ class Replay:
 
     @property
     def title(self) -> str:
-        """What is shown, in a line."""
+        """Object, gripper and grasp on one line."""
         return f"{self.target.object_id}  ·  {self.gripper.name}  ·  grasp {self.grasp}"
 
     @property
@@ -66,65 +63,111 @@ class Replay:
 
     @property
     def agrees(self) -> bool:
-        """Whether the trial ends as the file says, which it may leave open."""
+        """Whether the trial has the expected outcome, or none is expected."""
         return self.expected is None or self.expected is self.trace.outcome
 
 
-def replay_trial(settings: ReplayCommand) -> Replay:
-    """Tries the grasp of the settings again, and writes the video and the plot that they name.
+@dataclass(frozen=True)
+class _Conditions:
+    """Settings of a trial. randomization: None for trials without randomised physics; notes: differences from the recorded settings."""
 
-    Raises as `run_replay` does, and OutputError.
+    simulation: SimulationSettings
+    reach: Reach
+    criterion: JudgeSettings
+    randomization: RandomizationSettings | None
+    notes: tuple[str, ...]
+
+
+def replay_trial(settings: ReplayCommand) -> Replay:
+    """Run the trial of the selected grasp again, and write the video and the plot of the settings.
+
+    The file's simulation settings apply; settings that the user gives replace them. Raises InputError, GraspFileError, GripperError or
+    ObjectError if the file, the gripper or the object cannot be used, OutputError if a file cannot be drawn or written.
     """
-    replay, wanted = run_replay(settings), settings.replay
-    if wanted.video is not None:
-        write_video(replay, wanted.video, slow_motion=wanted.slow_motion)
-    if wanted.plot is not None:
-        write_plot(replay, wanted.plot)
+    replay, video, plot = _run(settings), settings.replay.video, settings.replay.plot
+    trace, title = replay.trace, replay.title
+    if video is not None:
+        form, slow = video.suffix.lower(), settings.replay.slow_motion
+        write_atomically(video, trial_film(trace, replay.gripper, replay.target, title=title, form=form, slow_motion=slow))
+    if plot is not None:
+        form = plot.suffix.lower()
+        write_atomically(plot, _trace_table(replay) if form == ".csv" else plot_file(trace, title=title, form=form[1:]))
     return replay
 
 
-def run_replay(settings: ReplayCommand) -> Replay:
-    """Tries the grasp of the settings again: on the file's own simulation settings but for those that were given anew.
-
-    Raises InputError, GraspFileError, GripperError or ObjectError where the file, the gripper or the object cannot be used.
-    """
-    source = GraspSource(open_collection(settings.dataset.grasp_dataset), settings)
+def _run(settings: ReplayCommand) -> Replay:
+    source, draw = GraspSource(open_collection(settings.dataset.grasp_dataset), settings), settings.replay.draw
     entry = source.collection.entries[source.first()]
-    grasps = read_entry(entry)
+    grasps, path = read_entry(entry), entry.shown
     gripper, problem = source.gripper(entry, grasps)
     if gripper is None:
-        raise InputError(problem, path=entry.shown)
-    chosen = _first_tried(source, grasps, entry.shown)
-    made = Provenance.of(grasps.dataset)
-    recorded = made.simulation if made else None
-    simulation, notes = _simulation(recorded, settings, entry.shown)
-    reach, reach_note = _reach(recorded, settings, entry.shown)
-    target = _target(grasps, settings, simulation, GripperShape(gripper).reach(reach))
+        raise InputError(problem, path=path)
+    # The first selected grasp with a trial; without one the first selected grasp.
+    selected = source.chosen(grasps, path)
+    tried = selected[np.isin(grasps.dataset.grasps.outcome[selected], _TRIED)]
+    chosen = int(tried[0] if len(tried) else selected[0])
+    provenance = Provenance.of(grasps.dataset)
+    recorded = provenance.simulation if provenance else None
+    conditions = _conditions(recorded, settings, path)
+    target = _target(grasps, settings, conditions, gripper)
     grasp = _with_opening(in_base_frame(grasps, gripper)[np.array([chosen])], gripper, target)
-    criterion, randomization = _judged_by(recorded, entry.shown)
     as_filed = grasps.dataset.grasps[np.array([chosen])]
-    expected, drawn_note = _expected(as_filed, criterion, randomization, settings.replay.draw)
-    grasp, variation = _draw(grasp, gripper, target, randomization, settings.replay.draw, entry.shown)
-    trace = trace_trial(gripper, target, grasp, simulation, criterion=criterion, variation=variation)
-    notes = [*notes, *reach_note, *drawn_note, *_changes(recorded, gripper, target)]
-    return Replay(entry.shown, chosen, Outcome(int(as_filed.outcome[0])), expected, gripper, target, simulation, trace, tuple(notes))
+    expected, drawn_note = _expected(as_filed, conditions, draw)
+    grasp, variation = _drawn(grasp, gripper, target, conditions.randomization, draw, path)
+    trace = trace_trial(gripper, target, grasp, conditions.simulation, criterion=conditions.criterion, variation=variation)
+    notes = (*conditions.notes, *drawn_note, *_changes(recorded, gripper, target))
+    return Replay(path, chosen, Outcome(int(as_filed.outcome[0])), expected, gripper, target, conditions.simulation, trace, notes)
 
 
-def _judged_by(recorded: StepRecord | None, path: Path) -> tuple[JudgeSettings, RandomizationSettings | None]:
-    """The criterion by which the file's trials were judged, and how their physics was varied, if it was."""
-    if recorded is None:
-        return JudgeSettings(), None
+def _conditions(recorded: StepRecord | None, settings: ReplayCommand, path: Path) -> _Conditions:
+    given = {name: getattr(settings.simulation, name) for name in settings.simulation.model_fields_set}
+    if recorded is None or not recorded.settings:
+        note = "the file does not say how its grasps were tried: the settings of this command are used"
+        return _Conditions(SimulationSettings(**given), settings.reach.reach, JudgeSettings(), None, (note,))
+    values = {name: value for name, value in recorded.settings.items() if name in SimulationSettings.model_fields}
     try:
-        return recorded.criterion(), recorded.randomization()
+        filed = SimulationSettings.model_validate(values)
+        simulation = SimulationSettings.model_validate({**values, **given})
+        reach, criterion, randomization = recorded.reach(), recorded.criterion(), recorded.randomization()
     except ValueError as error:
-        raise GraspFileError("what it says of how its trials were judged cannot be used", path=path) from error
+        raise GraspFileError(f"its simulation settings cannot be used ({one_line(error)})", path=path) from error
+    changed = sorted(name for name in given if name in values and getattr(simulation, name) != getattr(filed, name))
+    if "reach" in settings.reach.model_fields_set and settings.reach.reach is not reach:
+        reach = settings.reach.reach
+        changed.append("reach")
+    backend = str(recorded.settings.get("backend", REFERENCE_ENGINE))[:40]
+    notes = [f"{name} is not what the file says: its outcome may be another one" for name in changed]
+    if backend != REFERENCE_ENGINE:
+        notes.insert(0, f"the file's outcomes come from the backend {backend}; the trial is that of {REFERENCE_ENGINE}")
+    return _Conditions(simulation, reach, criterion, randomization, tuple(notes))
 
 
-def _expected(
-    grasp: GraspBatch, criterion: JudgeSettings, randomization: RandomizationSettings | None, draw: int | None
-) -> tuple[Outcome | None, list[str]]:
-    """How the trial of one grasp should end by the file, and what is to be said of that."""
-    recorded, measured = Outcome(int(grasp.outcome[0])), grasp.measured
+def _target(grasps: ObjectGrasps, settings: ReplayCommand, conditions: _Conditions, gripper: Gripper) -> TargetObject:
+    dataset, simulation = grasps.dataset, conditions.simulation
+    if problem := id_problem(dataset.object_id):
+        raise ObjectError(f"{dataset.object_id[:80]!r} {problem}")
+    return load_object(
+        dataset.object_id,
+        dataset.scale,
+        root=object_root(settings.objects),
+        approximation=simulation.collision_approximation,
+        cache=default_cache(),
+        max_surface_gap=simulation.max_surface_gap,
+        reach=GripperShape(gripper).reach(conditions.reach),
+    )
+
+
+def _with_opening(grasp: GraspBatch, gripper: Gripper, target: TargetObject) -> GraspBatch:
+    """The grasp; if the file has no opening, at the opening that `validate` would choose."""
+    if np.isfinite(grasp.opening_width).all():
+        return grasp
+    fitted = fit_openings(ObjectShape(target), GripperShape(gripper), grasp)
+    return replace(grasp, opening_width=fitted.opening_width)
+
+
+def _expected(grasp: GraspBatch, conditions: _Conditions, draw: int | None) -> tuple[Outcome | None, list[str]]:
+    """The outcome of the repeated trial according to the file's grasp, and notes. draw: number of the randomised draw; None or 0: none."""
+    recorded, measured, randomization = Outcome(int(grasp.outcome[0])), grasp.measured, conditions.randomization
     fraction = float(measured[0, Measure.HELD_FRACTION])
     if recorded not in _TRIED:
         return None, []
@@ -137,91 +180,26 @@ def _expected(
         return None, [note]
     if recorded is Outcome.UNSTABLE:
         return recorded, [note]
-    held_as_it_is = np.isnan(measured[0, Measure.LOSS_TIME]) and meets(measured, criterion)[0]
-    return (Outcome.HELD if held_as_it_is else Outcome.DROPPED), [note]
+    held_undisturbed = np.isnan(measured[0, Measure.LOSS_TIME]) and meets(measured, conditions.criterion)[0]
+    return (Outcome.HELD if held_undisturbed else Outcome.DROPPED), [note]
 
 
-def _draw(
+def _drawn(
     grasp: GraspBatch, gripper: Gripper, target: TargetObject, randomization: RandomizationSettings | None, draw: int | None, path: Path
 ) -> tuple[GraspBatch, Variation | None]:
-    """The trial of the draw that was asked for, or the grasp as it is."""
+    """The grasp and the physics of a randomised draw; without a draw the grasp alone."""
     if not draw:
         return grasp, None
     if randomization is None:
         raise InputError("its grasps were not tried with randomised physics", path=path, advice="leave --draw out")
     if draw > randomization.randomize_draws:
-        raise InputError(f"there is no draw {draw}", path=path, advice=f"the last is {randomization.randomize_draws}")
+        raise InputError(f"there is no draw {draw}; the last is {randomization.randomize_draws}", path=path)
     trials, variation = drawn_trials(gripper, target.object_id, grasp, randomization)
     return trials[np.array([draw])], variation[np.array([draw])]
 
 
-def _first_tried(source: GraspSource, grasps: ObjectGrasps, path: Path) -> int:
-    """The first grasp that the settings leave, of those that were tried if there is one."""
-    chosen = source.chosen(grasps, path)
-    tried = chosen[np.isin(grasps.dataset.grasps.outcome[chosen], _TRIED)]
-    return int(tried[0] if len(tried) else chosen[0])
-
-
-def _simulation(recorded: StepRecord | None, settings: ReplayCommand, path: Path) -> tuple[SimulationSettings, list[str]]:
-    """The settings of the trial, and what has to be said of them."""
-    fields = SimulationSettings.model_fields
-    given = {name: getattr(settings.simulation, name) for name in settings.simulation.model_fields_set}
-    if recorded is None or not recorded.settings:
-        return SimulationSettings(**given), ["the file does not say how its grasps were tried: the settings of this command are used"]
-    values: dict[str, Any] = {name: value for name, value in recorded.settings.items() if name in fields}
-    try:
-        simulation = SimulationSettings.model_validate({**values, **given})
-    except ValidationError as error:
-        raise GraspFileError(f"its simulation settings cannot be used ({error.errors()[0]['msg']})", path=path) from error
-    backend, notes = str(recorded.settings.get("backend", REFERENCE_ENGINE))[:40], []
-    if backend != REFERENCE_ENGINE:
-        notes = [f"the file's outcomes come from the backend {backend}; the trial is that of {REFERENCE_ENGINE}"]
-    changed = sorted(name for name in given if name in values and getattr(simulation, name) != _value(values, name))
-    return simulation, notes + [f"{name} is not what the file says: its outcome may be another one" for name in changed]
-
-
-def _value(values: dict[str, Any], name: str) -> object:
-    return getattr(SimulationSettings.model_validate({name: values[name]}), name)
-
-
-def _reach(recorded: StepRecord | None, settings: ReplayCommand, path: Path) -> tuple[Reach, list[str]]:
-    """What counts as out of reach: as was asked for, else as in the file's trials; and what has to be said of that."""
-    if recorded is None:
-        return settings.reach.reach, []
-    try:
-        reach = recorded.reach()
-    except ValueError as error:
-        raise GraspFileError("what it says of what was out of reach cannot be used", path=path) from error
-    if "reach" not in settings.reach.model_fields_set or settings.reach.reach is reach:
-        return reach, []
-    return settings.reach.reach, ["reach is not what the file says: its outcome may be another one"]
-
-
-def _target(grasps: ObjectGrasps, settings: ReplayCommand, simulation: SimulationSettings, reach: FingerReach | None) -> TargetObject:
-    dataset = grasps.dataset
-    if problem := id_problem(dataset.object_id):
-        raise ObjectError(f"{dataset.object_id[:80]!r} {problem}")
-    return load_object(
-        dataset.object_id,
-        dataset.scale,
-        root=object_root(settings.objects),
-        approximation=simulation.collision_approximation,
-        cache=default_cache(),
-        max_surface_gap=simulation.max_surface_gap,
-        reach=reach,
-    )
-
-
-def _with_opening(grasp: GraspBatch, gripper: Gripper, target: TargetObject) -> GraspBatch:
-    """The grasp at the opening that `validate` would give it where the file does not say."""
-    if np.isfinite(grasp.opening_width).all():
-        return grasp
-    fitted = fit_openings(ObjectShape(target), GripperShape(gripper), grasp)
-    return replace(grasp, opening_width=fitted.opening_width)
-
-
 def _changes(recorded: StepRecord | None, gripper: Gripper, target: TargetObject) -> list[str]:
-    """What the file's grasps were tried with that is not here any more."""
+    """Notes on the recorded mesh, gripper and contact model that differ from today's."""
     if recorded is None:
         return []
     notes = []
@@ -235,27 +213,13 @@ def _changes(recorded: StepRecord | None, gripper: Gripper, target: TargetObject
     return notes
 
 
-def write_video(replay: Replay, path: Path, *, slow_motion: float) -> None:
-    """Writes the trial as a video or a strip. Raises OutputError where that cannot be drawn or written."""
-    form = path.suffix.lower()
-    film = trial_film(replay.trace, replay.gripper, replay.target, title=replay.title, form=form, slow_motion=slow_motion)
-    write_atomically(path, film)
-
-
-def write_plot(replay: Replay, path: Path) -> None:
-    """Writes the plot, or the numbers behind it. Raises OutputError where that cannot be drawn or written."""
-    form = path.suffix.lower()
-    content = trace_table(replay).encode() if form == ".csv" else plot_file(replay.trace, title=replay.title, form=form[1:])
-    write_atomically(path, content)
-
-
-def trace_table(replay: Replay) -> str:
-    """The numbers of every step as CSV: SI units, the object's pose in the gripper's base as position and rotation matrix rows."""
+def _trace_table(replay: Replay) -> bytes:
+    """CSV of all steps: SI units, the object's pose in the gripper's base as position and rows of the rotation matrix."""
     trace, joints = replay.trace, replay.gripper.joint_names
     rotation = [f"object_r{i}{j}" for i in range(3) for j in range(3)]
     names = ["time_s", "force_1_N", "force_2_N", "slip_m", "slip_rad", "object_x_m", "object_y_m", "object_z_m", *rotation, *joints]
     poses = trace.pose_object_in_gripper
     columns = [trace.time, trace.finger_contact_force, trace.slip, poses[:, :3, 3], poses[:, :3, :3].reshape(-1, 9), trace.joint_position]
-    rows = np.column_stack(columns)
-    lines = [",".join("" if np.isnan(value) else repr(float(value)) for value in row) for row in rows]
-    return "\n".join([",".join(f'"{name}"' if "," in name or '"' in name else name for name in names), *lines, ""])
+    lines = [",".join("" if np.isnan(value) else repr(float(value)) for value in row) for row in np.column_stack(columns)]
+    head = ",".join(f'"{name}"' if "," in name or '"' in name else name for name in names)
+    return "\n".join([head, *lines, ""]).encode()
