@@ -122,7 +122,7 @@ def test_several_outputs_at_once(tmp_path: Path) -> None:
 
 def test_an_unknown_form_is_refused_before_anything_is_read(tmp_path: Path, capsys: Streams) -> None:
     assert main(["analyze", "/no/such", "--output", str(tmp_path / "r.pdf")]) == ExitCode.USAGE
-    assert "r.pdf has no form that is known; end it in one of .json, .csv, .html" in capsys.readouterr().err
+    assert "r.pdf' is not allowed; give a path that ends in .json, .csv or .html" in capsys.readouterr().err
 
 
 def test_an_output_that_cannot_be_written_is_an_error_of_its_own(tmp_path: Path, capsys: Streams) -> None:

@@ -130,7 +130,7 @@ def test_a_file_that_is_there_is_kept(meshes: Path, capsys: pytest.CaptureFixtur
     [
         (["nowhere"], 3, "no such folder"),
         (["."], 3, "no meshes"),
-        ([".", "--random-scale", "[2, 1]"], 2, "give the lower factor first"),
+        ([".", "--random-scale", "[2, 1]"], 2, "the lower one first"),
         ([".", "--random-scale", "[0, 1]"], 2, "--random-scale"),
         (["--from-graspgen", "nowhere"], 3, "no such file or folder"),
         ([".", "--unit", "yard"], 2, "one of m, cm, mm, inch"),

@@ -150,7 +150,7 @@ def test_every_form_of_export_of_a_gripper(tmp_path: Path, suffix: str) -> None:
         (["nowhere"], 3, "nowhere: no such dataset, grasp file or gripper; grippers are franka_panda"),
         (["franka_pandas"], 3, "no such dataset, grasp file or gripper"),
         (["hand.urdf"], 3, "gripper model hand.urdf does not exist"),
-        (["results", "--export", "a.jpg"], 2, "export a.jpg: the form of the file is not known; end its name in .png, .glb, .html"),
+        (["results", "--export", "a.jpg"], 2, "--export: 'a.jpg' is not allowed; give a path that ends in .png, .glb, .html"),
         (["results", "--figure", "hand"], 2, "--figure: 'hand' is not allowed; give one of lines, gripper"),
         (["results", "--port", "0"], 2, "--port: '0' is not allowed"),
     ],

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from graspgen_cli.dataset.collection import open_collection, read_entry
-from graspgen_cli.errors import GraspFileError, InputError, ObjectError, OutputError, SettingsError
+from graspgen_cli.errors import GraspFileError, InputError, ObjectError, OutputError
 from graspgen_cli.files import write_atomically
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.guess.proposals import seeded_generator
@@ -170,14 +170,11 @@ def make_scales(settings: ObjectScalesCommand, *, on_start: Callable[[int], None
 
 
 def _rule(settings: ObjectScalesCommand) -> ScaleRule:
-    factors = settings.scales.random_scale
-    if factors is not None and factors[0] > factors[1]:
-        raise SettingsError(f"--random-scale: {list(factors)} is not [low, high]; give the lower factor first")
     gripper = load_gripper(settings.gripper.gripper_config, options=settings.gripper) if settings.scales.fit_to_gripper else None
     return ScaleRule(
         metres_per_unit=settings.scales.unit.metres,
         seed=settings.random.seed,
-        factors=factors,
+        factors=settings.scales.random_scale,
         max_extent=settings.scales.max_extent,
         opening=None if gripper is None else gripper.width,
     )

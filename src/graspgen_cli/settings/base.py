@@ -1,8 +1,8 @@
-"""What settings are made of: groups of fields, and the types that several groups share.
+"""Groups of fields, which settings are made of, and the types that several groups share.
 
-A group is a frozen pydantic model: one description, unit and default a field. A command's settings hold groups as fields, and a function
-takes the group that it reads. Flags, environment variables, YAML keys and API keywords are the names of the groups' fields, all in one
-flat list; `CommandSettings.of` and `CommandSettings.flat` lead from the one view to the other.
+A group is a frozen pydantic model: one description, unit and default a field. The settings of a command hold groups as fields, and a
+function takes the group that it reads. Flags, environment variables, YAML keys and API keywords are the names of the groups' fields, in one
+flat list; `CommandSettings.of` and `CommandSettings.flat` convert between both views.
 """
 
 from __future__ import annotations
@@ -14,23 +14,35 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_validator
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 
 @dataclass(frozen=True)
-class OneOf:
-    """Marks a text field that takes one of the names that `names` gives, at the time when it is asked."""
+class Rule:
+    """Marks the type of a field with its allowed values.
 
-    names: Callable[[], list[str]]
+    text: the values in words that finish "give …". holds: a test of a value. names: the choices of a field that takes a name.
+    """
 
-    def check(self, name: str) -> str:
-        """The name. Raises PydanticCustomError for any other."""
-        if name not in self.names():
-            raise PydanticCustomError("one_of", "not one of the names")
-        return name
+    text: str = ""
+    holds: Callable[[Any], bool] = lambda _: True
+    names: Callable[[], list[str]] | None = None
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values now, in words."""
+        return "one of " + ", ".join(self.names()) if self.names else self.text
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def _checked(self, value: Any) -> Any:
+        if not (value in self.names() if self.names else self.holds(value)):
+            raise PydanticCustomError("not_allowed", "not allowed")
+        return value
 
 
 def _compiled(pattern: str) -> str:
@@ -51,39 +63,34 @@ def _home_expanded(path: Path) -> Path:
         raise ValueError(f"the home folder in {path} is not known") from error
 
 
-def _checked_shard(shard: str) -> str:
+def _is_shard(shard: str) -> bool:
     number, _, count = shard.partition("/")
-    if not (number.isdecimal() and count.isdecimal() and int(number) < int(count) <= 10**6):
-        raise ValueError(f"{shard!a} is not allowed; give {SHARD_ALLOWED}")
-    return shard
+    return number.isdecimal() and count.isdecimal() and int(number) < int(count) <= 10**6
 
 
-def _direction(vector: tuple[float, float, float]) -> tuple[float, float, float]:
-    if not 0 < math.hypot(*vector) < math.inf:
-        raise ValueError("a direction must not be zero")
-    return vector
-
-
-def _ascending(factors: tuple[float, float]) -> tuple[float, float]:
-    if factors[0] > factors[1]:
-        raise ValueError(f"the least factor comes first: [{factors[1]:g}, {factors[0]:g}]")
-    return factors
+def ending(*suffixes: str) -> Rule:
+    """The rule for a file whose name ends in one of the suffixes."""
+    return Rule(f"a path that ends in {', '.join(suffixes)}", lambda path: path.suffix.lower() in suffixes)
 
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
-Axis = Annotated[tuple[float, float, float], AfterValidator(_direction)]
+Axis = Annotated[
+    tuple[float, float, float], Rule("a JSON list [x, y, z] that is not zero", lambda vector: 0 < math.hypot(*vector) < math.inf)
+]
 PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-Factors = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_ascending)]
+Factors = Annotated[
+    tuple[PositiveFloat, PositiveFloat], Rule("a JSON list of two factors above 0, the lower one first", lambda pair: pair[0] <= pair[1])
+]
 Count = Annotated[int, Field(ge=0, le=10**9)]
 PositiveCount = Annotated[int, Field(ge=1, le=10**6)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
-LONGEST_REGEX = 200
-REGEX_ALLOWED = f"a regular expression of 1 to {LONGEST_REGEX} characters"
-Regex = Annotated[str, AfterValidator(_compiled)]
-SHARD_ALLOWED = "i/n with i from 0 to n - 1, such as 0/3"
-Shard = Annotated[str, AfterValidator(_checked_shard)]
+Text = Annotated[str, Field(min_length=1)]
+REGEX_ALLOWED = "a regular expression of 1 to 200 characters"
+Regex = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_compiled), Rule(REGEX_ALLOWED)]
+Shard = Annotated[str, Rule("i/n with i from 0 to n - 1, such as 0/3", _is_shard)]
+GripperName = Annotated[str, Rule("a gripper's name or the path of a gripper file", bool)]
 UserPath = Annotated[Path, AfterValidator(_home_expanded)]
 
 
@@ -91,6 +98,16 @@ class Group(BaseModel):
     """Base of the groups. Its docstring, without the full stop, is its heading in the help."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    exclusive: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Pairs of fields that exclude each other."""
+
+    @model_validator(mode="after")
+    def _exclude(self) -> Self:
+        for pair in self.exclusive:
+            if all(getattr(self, name) is not None and getattr(self, name) is not False for name in pair):
+                first, second = (name.replace("_", "-") for name in pair)
+                raise ValueError(f"{first} and {second} exclude each other; set one of them")
+        return self
 
 
 class Origin(StrEnum):
@@ -106,20 +123,20 @@ class Origin(StrEnum):
 class SeedSettings(Group):
     """The one source of every random choice."""
 
-    seed: Seed = Field(0, description="Every random choice derives from it, per object; order and worker count do not matter.")
+    seed: Seed = Field(0, description="Every random choice derives from it and the object; order and number of workers do not matter.")
 
 
 class CommandSettings(BaseModel):
-    """Base of what a command, or a part of its work, is told: groups as fields, nothing else.
+    """Base of the settings of a command, or of a part of its work: groups as fields.
 
-    A setting that several groups have, such as the seed, has one value in all of them.
+    A setting in several groups, such as the seed, has one value in all of them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     origins: Mapping[str, Origin] = Field({}, exclude=True)
-    """Name -> origin of every setting with another origin than its default; empty for settings that a program made."""
+    """Name -> origin of every setting that a source gives; empty for settings from `of`."""
     config: Path | None = Field(None, exclude=True)
-    """The settings file, which may hold settings of other commands too."""
+    """The settings file, which may hold settings of other commands as well."""
 
     @model_validator(mode="after")
     def _one_value_a_name(self) -> Self:
@@ -144,9 +161,9 @@ class CommandSettings(BaseModel):
 
     @classmethod
     def of(cls, values: Mapping[str, object] | None = None, /, **more: object) -> Self:
-        """The settings with these values, by the settings' flat names; the others have their defaults.
+        """The settings with these values by flat name, and the defaults of the other settings.
 
-        Raises ValueError for a name that is no setting, pydantic's ValidationError for a value that is not allowed.
+        Raises ValueError for an unknown name, pydantic's ValidationError for a value that is not allowed.
         """
         given = {**(values or {}), **more}
         if unknown := sorted(set(given) - set(cls.names())):
@@ -160,7 +177,7 @@ class CommandSettings(BaseModel):
         return {key: value for group in self.model_dump(mode="json").values() for key, value in group.items()}
 
     def updated(self, **values: object) -> Self:
-        """A copy in which the settings of these flat names have other values, which are not checked."""
+        """A copy with other values by flat name, without a check."""
         assert values.keys() <= self.names().keys(), f"no such setting: {values.keys() - self.names().keys()}"
         return self.model_copy(
             update={

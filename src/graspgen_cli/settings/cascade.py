@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -119,6 +119,8 @@ def _problems(known: Mapping[str, Setting], error: ValidationError, given: Mappi
             continue
         setting = known[str(detail["loc"][1])]
         found = given.get(setting.name) or Given(setting.field.default, Origin.DEFAULT, setting.flag)
+        if isinstance(found.value, list) and len(detail["loc"]) > 2:  # one of several paths
+            found = replace(found, value=found.value[int(detail["loc"][2])])
         lines.setdefault(setting.name, f"{found.place}: {reason}" if reason else _not_allowed(setting, found))
     return list(lines.values())
 
@@ -126,7 +128,7 @@ def _problems(known: Mapping[str, Setting], error: ValidationError, given: Mappi
 def _not_allowed(setting: Setting, found: Given) -> str:
     value = found.value
     text = as_text(value) if value is None or isinstance(value, bool) else ascii(value)
-    shown = text if len(text) <= 60 else f"{text[:40]} … ({len(text)} characters)"
+    shown = text if len(text) <= 200 else f"{text[:40]} … ({len(text)} characters)"
     return f"{found.place}: {shown} is not allowed; give {setting.allowed}"
 
 

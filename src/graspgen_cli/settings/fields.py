@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, cached_property
@@ -12,7 +12,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from graspgen_cli.settings.base import CommandSettings, Group, OneOf, Origin
+from graspgen_cli.settings.base import CommandSettings, Group, Origin, Rule
 from graspgen_cli.settings.commands import COMMAND_CLASSES
 
 ENVIRONMENT_ALIASES = {
@@ -63,7 +63,7 @@ class Setting:
     def kind(self) -> Kind:
         """The values that it takes."""
         plain = _plain_type(self.field.annotation)
-        if self._one_of:
+        if self._rule and self._rule.names:
             return Kind.CHOICE
         if get_origin(plain) is tuple and _plain_type(get_args(plain)[0]) is Path:
             return Kind.PATHS
@@ -75,20 +75,20 @@ class Setting:
     @property
     def choices(self) -> list[str]:
         """The names that a setting of kind CHOICE takes."""
-        return self._one_of.names() if self._one_of else [str(member) for member in _plain_type(self.field.annotation)]
+        return self._rule.names() if self._rule and self._rule.names else [str(member) for member in _plain_type(self.field.annotation)]
 
-    @property
-    def _one_of(self) -> OneOf | None:
-        return next((each for each in self.field.metadata if isinstance(each, OneOf)), None)
+    @cached_property
+    def _rule(self) -> Rule | None:
+        return next((each for each in _metadata(self.field.annotation, self.field.metadata) if isinstance(each, Rule)), None)
 
     @property
     def allowed(self) -> str:
         """The allowed values, in words that finish "give …": ``a whole number from 50 to 10000``."""
-        schema = _schema(self.group)["properties"][self.name]
-        if "allowed" in schema:
-            return str(schema["allowed"])
+        if self._rule:
+            return self._rule.allowed
         if self.kind is Kind.CHOICE:
             return "one of " + ", ".join(self.choices)
+        schema = _schema(self.group)["properties"][self.name]
         branch = next(branch for branch in schema.get("anyOf", [schema]) if branch.get("type") != "null")
         nouns = {"boolean": "true or false", "integer": "a whole number", "number": "a number"}
         return nouns.get(branch["type"], "a path" if branch.get("format") == "path" else "text") + _bounds(branch)
@@ -116,6 +116,14 @@ def _plain_type(annotation: Any) -> Any:
     if get_origin(annotation) in (Union, UnionType):
         return _plain_type(next(part for part in get_args(annotation) if part is not type(None)))
     return annotation
+
+
+def _metadata(annotation: Any, metadata: Iterable[Any]) -> Iterator[Any]:
+    """The metadata of a type, and of the type under `| None`."""
+    yield from metadata
+    if get_origin(annotation) in (Union, UnionType):
+        for part in get_args(annotation):
+            yield from part.__metadata__ if get_origin(part) is Annotated else ()
 
 
 def _bounds(branch: dict[str, Any]) -> str:

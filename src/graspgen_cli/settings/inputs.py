@@ -1,4 +1,4 @@
-"""The groups that say what is worked on: objects, gripper, dataset, GraspGen's source."""
+"""The groups for the inputs of a run: objects, gripper, dataset, GraspGen's source."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from graspgen_cli.settings.base import Axis, FiniteFloat, Group, PositiveFloat, UserPath
+from graspgen_cli.settings.base import Axis, FiniteFloat, GripperName, Group, PositiveFloat, Rule, Text, UserPath
 
 
 class MeshSettings(Group):
     """Where the meshes are."""
 
-    object_dataset: UserPath = Field(Path("objects"), description="Folder that the paths of the scales file start from.")
+    object_dataset: UserPath = Field(Path("objects"), description="Folder of the meshes; the paths of the scales file start here.")
 
 
 class ObjectSettings(MeshSettings):
@@ -27,53 +27,40 @@ class ObjectSettings(MeshSettings):
 class GripperSettings(Group):
     """Which gripper."""
 
-    gripper_config: str = Field(
+    gripper_config: GripperName = Field(
         "robotiq_2f_85",
-        min_length=1,
-        description="A built-in or saved gripper's name, or the path of a gripper file or of a model (MJCF, URDF, SDF, USD).",
-        json_schema_extra={"allowed": "a gripper's name or the path of a gripper file"},
+        description="Name of a built-in or saved gripper, or path of a gripper file or of a model (MJCF, URDF, SDF, USD).",
     )
-    base_frame: str | None = Field(
-        None, min_length=1, description="Body whose frame is the grasp frame; all that does not hang on it is left out."
-    )
+    base_frame: Text | None = Field(None, description="Body whose frame is the grasp frame; only bodies attached to it are kept.")
     package_root: UserPath | None = Field(
-        None, description="Folder in which the packages lie whose meshes a URDF or SDF names by package:// or model://; default: searched."
+        None, description="Folder of the packages that a URDF or SDF names by package:// or model://; default: searched."
     )
-    finger_colliders: tuple[str, str] | None = Field(
-        None,
-        description='JSON list of the two bodies that carry the pads, ["left", "right"]; default: found.',
-        json_schema_extra={"allowed": "a JSON list of two names"},
+    finger_colliders: Annotated[tuple[str, str], Rule("a JSON list of two names")] | None = Field(
+        None, description='JSON list of the two bodies with the pads, ["left", "right"]; default: found.'
     )
     approach_axis: Axis | None = Field(
-        None,
-        description="JSON list [x, y, z]: direction in which the gripper moves towards an object, in the base's frame; default: found.",
-        json_schema_extra={"allowed": "a JSON list [x, y, z] that is not zero"},
+        None, description="JSON list [x, y, z]: approach direction of the gripper in its base frame; default: found."
     )
-    open_configuration: dict[str, FiniteFloat] | None = Field(
-        None,
-        description='JSON {"joint": value}: joint positions (m or rad) at which the gripper counts as open; default: the joints\' limits.',
-        json_schema_extra={"allowed": 'a JSON mapping {"joint": value}'},
+    open_configuration: Annotated[dict[str, FiniteFloat], Rule('a JSON mapping {"joint": value}')] | None = Field(
+        None, description='JSON {"joint": value}: joint positions (m or rad) of the open gripper; default: the limits of the joints.'
     )
-    grip_force: PositiveFloat | None = Field(None, description="Force (N) with which each pad presses; default: the gripper's.")
+    grip_force: PositiveFloat | None = Field(None, description="Force (N) of each pad; default: the gripper's.")
     closing_speed: PositiveFloat | None = Field(None, description="Rate (m/s) at which the opening shrinks; default: the gripper's.")
-    measure_convergence: bool = Field(False, description="Measure how well the mechanism's constraints are met.")
+    measure_convergence: bool = Field(False, description="Measure the error of the mechanism's constraints.")
     convergence_iterations: Annotated[int, Field(ge=1, le=1000)] = Field(
-        50, description="Most iterations for each position of the mechanism."
+        50, description="Iterations for each position of the mechanism, at most."
     )
 
 
 class GripperFileSettings(Group):
     """What to do with the gripper."""
 
-    gripper_file: UserPath | None = Field(None, description="The gripper's file, in the place of a name.")
-    draw_picture: bool = Field(True, description="Draw the gripper, open to closed, into a PNG beside the config.")
-    save: str | None = Field(
-        None,
-        min_length=1,
-        description="Keep the gripper under this name in the user's config folder; every command then knows it.",
-        json_schema_extra={"allowed": "a name of letters, digits, _ and -"},
+    gripper_file: UserPath | None = Field(None, description="File of the gripper, instead of a name.")
+    draw_picture: bool = Field(True, description="Draw the gripper, from open to closed, into a PNG beside the config.")
+    save: Annotated[str, Rule("a name of letters, digits, _ and -", bool)] | None = Field(
+        None, description="Save the gripper under this name in the user's config folder, where every command finds it."
     )
-    list: bool = Field(False, description="Name the built-in and the saved grippers, and stop.")
+    list: bool = Field(False, description="Print the names of the built-in and the saved grippers, and stop.")
 
 
 class DatasetSettings(Group):
@@ -88,7 +75,7 @@ class CheckoutSettings(Group):
     graspgen_source: UserPath = Field(
         Path("~/github/GraspGen"),
         validate_default=True,
-        description="GraspGen checkout; the gripper config goes to its config/grippers, or to the dataset where it does not exist.",
+        description="GraspGen checkout; the gripper config goes to its config/grippers, or to the dataset if there is no checkout.",
     )
 
 
