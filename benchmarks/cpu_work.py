@@ -29,13 +29,12 @@ from graspgen_cli.formats.graspgen_json import encode
 from graspgen_cli.geometry.collision import GripperShape, ObjectShape
 from graspgen_cli.grippers.export import graspgen_offset
 from graspgen_cli.grippers.find import load_gripper
-from graspgen_cli.making.reports import Phase
 from graspgen_cli.making.rounds import ObjectState, ObjectWork, guess_missing
 from graspgen_cli.objects.load import load_object
 from graspgen_cli.objects.scales import read_scales
 from graspgen_cli.records import GraspBatch, GraspDataset, Gripper, TrialState
 from graspgen_cli.running.machine import usable_cores
-from graspgen_cli.running.run import run_objects
+from graspgen_cli.running.run import make_grasps
 from graspgen_cli.settings.commands import GraspCommand, MakingSettings
 from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.tables import ENGINES, EngineRow
@@ -78,7 +77,7 @@ class InstantEngine:
 
     @staticmethod
     def open_simulator(gripper: Gripper, settings: SimulationSettings, *, device: str) -> InstantSimulator:
-        """See `execution.simulators`."""
+        """See `running.devices`."""
         return InstantSimulator()
 
 
@@ -124,7 +123,7 @@ def whole_run(scales: Path, gripper_name: str, workers: int) -> dict[str, Any]:
             run_controls=False,
         )
         busy, start = _core_seconds(), time.perf_counter()
-        summary = run_objects(settings, phase=Phase.ALL, on_start=lambda _: None, on_report=lambda _: None)
+        summary = make_grasps(settings, on_start=lambda _: None, on_report=lambda _: None)
         seconds, busy = time.perf_counter() - start, _core_seconds() - busy
     count = len(summary.reports)
     return {
