@@ -13,9 +13,10 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
-from graspgen_cli.errors import GraspgenError, InputError, SettingsError, install_command
+from graspgen_cli.errors import GraspgenError, InputError, SettingsError, install_command, one_line
 from graspgen_cli.making.make_object import failure_report
 from graspgen_cli.making.reports import ObjectReport
 from graspgen_cli.making.task import ObjectTask
@@ -50,7 +51,7 @@ def run_on_ray(
         slots = TASKS_AHEAD * max(1, int(ray.cluster_resources().get("GPU" if "num_gpus" in need else "CPU", 1)))
         do = ray.remote(max_retries=MOST_RETRIES, **need)(_do)
         on_node = settings.model_copy(update={"executor": Executor.LOCAL, "workers": workers(settings, need)})
-        node_engine = Engine(engine.name, (FIRST_GPU,) if engine.devices else ())
+        node_engine = replace(engine, devices=(FIRST_GPU,) if engine.devices else ())
         shared = ray.put((gripper, node_engine, on_node))
         waiting, running = list(reversed(lists)), dict[Any, list[ObjectTask]]()
         while waiting or running:
@@ -74,7 +75,7 @@ def _connected(address: str | None) -> Any:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         where = address or "this machine"
-        raise InputError(f"--ray-address {where}: no Ray cluster can be reached ({_line(error)}); see `ray status`") from error
+        raise InputError(f"--ray-address {where}: no Ray cluster can be reached ({one_line(error)}); see `ray status`") from error
     return ray
 
 
@@ -131,9 +132,5 @@ def _why(error: Exception) -> str:
     """The cause of a failed task, without Ray's traceback."""
     cause = getattr(error, "cause", None) or error
     if isinstance(cause, GraspgenError):
-        return f"{_line(cause)} (from a node of the Ray cluster)"
-    return f"lost on the Ray cluster ({f'{type(cause).__name__}: {_line(cause)}'[:200]})"
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+        return f"{one_line(cause, 1000)} (from a node of the Ray cluster)"
+    return f"lost on the Ray cluster ({f'{type(cause).__name__}: {one_line(cause)}'[:200]})"
