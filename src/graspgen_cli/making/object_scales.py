@@ -20,11 +20,14 @@ from graspgen_cli.objects.read_usd import USD_SUFFIXES
 from graspgen_cli.objects.scales import ScalesList, id_problem, scale_problem
 from graspgen_cli.records import Floats
 from graspgen_cli.settings.commands import ObjectScalesCommand
-from graspgen_cli.settings.datasets import NameSource
+from graspgen_cli.settings.datasets import NameSource, ScalesSettings
 
 FIT = 0.8
 """Largest share of the widest opening for the smallest extent of an object: the rest is clearance for the approach."""
 _MOST_FILES = 2_000_000
+
+OnStart = Callable[[int], None]
+OnObject = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,8 @@ class ScaleRule:
         return float(np.exp(seeded_generator(self.seed, object_id.encode()).uniform(low, high)))
 
 
-def scale_meshes(folder: Path, rule: ScaleRule, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> ScalesList:
-    """The scale of every mesh under a folder, by id, which is the path in it. Raises InputError where there is no mesh."""
+def scale_meshes(folder: Path, rule: ScaleRule, *, on_start: OnStart, on_object: OnObject) -> ScalesList:
+    """The scales of all meshes in a folder. The id of an object is its path in the folder. Raises InputError if there is no mesh."""
     object_ids = find_meshes(folder)
     on_start(len(object_ids))
     entries: list[tuple[str, float]] = []
@@ -109,9 +112,7 @@ def _scale(folder: Path, object_id: str, rule: ScaleRule) -> float:
     return scale
 
 
-def scales_of_grasps(
-    path: Path, *, names: NameSource, suffix: str, on_start: Callable[[int], None], on_object: Callable[[str], None]
-) -> ScalesList:
+def scales_of_grasps(path: Path, settings: ScalesSettings, *, on_start: OnStart, on_object: OnObject) -> ScalesList:
     """The scales that grasp files state. Unreadable files and objects with several scales are in `problems`. Raises InputError if there is
     no file to read."""
     collection = open_collection(path)
@@ -119,10 +120,10 @@ def scales_of_grasps(
     scales: dict[str, float] = {}
     problems = [(Path(error.path or "").name, error.summary) for error in collection.damaged]
     for entry in collection.entries:
-        name = _named(entry.name, suffix)
+        name = _with_suffix(entry.name, settings)
         try:
             dataset = read_entry(entry).dataset
-            name = _named(entry.name if names is NameSource.UUID else dataset.object_id, suffix)
+            name = _with_suffix(entry.name if settings.object_names is NameSource.UUID else dataset.object_id, settings)
             if reason := _problem(name, dataset.scale, scales):
                 raise GraspFileError(f"{name!a} {reason}", path=entry.shown)
             scales[name] = dataset.scale
@@ -132,8 +133,8 @@ def scales_of_grasps(
     return ScalesList(tuple(sorted(scales.items())), tuple(problems))
 
 
-def _named(name: str, suffix: str) -> str:
-    return name if PurePosixPath(name).suffix else name + suffix
+def _with_suffix(name: str, settings: ScalesSettings) -> str:
+    return name if PurePosixPath(name).suffix else name + (settings.mesh_suffix or "")
 
 
 def _problem(name: str, scale: float, scales: dict[str, float]) -> str:
@@ -142,30 +143,22 @@ def _problem(name: str, scale: float, scales: dict[str, float]) -> str:
     return id_problem(name) or scale_problem(scale) or different
 
 
-def make_scales(settings: ObjectScalesCommand, *, on_start: Callable[[int], None], on_object: Callable[[str], None]) -> ScalesList:
+def make_scales(settings: ObjectScalesCommand, *, on_start: OnStart, on_object: OnObject) -> ScalesList:
     """Writes the scales file and returns its content, with the objects that were left out as problems.
 
     on_start: gets the number of objects. on_object: gets each name. Raises SettingsError, InputError or OutputError if nothing is written.
     """
-    if settings.scales.scales_file.exists() and not settings.scales.overwrite_scales:
-        raise OutputError(
-            "exists", path=settings.scales.scales_file, advice="choose another --scales-file, or replace it with --overwrite-scales"
-        )
-    if settings.scales.from_graspgen is not None:
-        listed = scales_of_grasps(
-            settings.scales.from_graspgen,
-            names=settings.scales.object_names,
-            suffix=settings.scales.mesh_suffix or "",
-            on_start=on_start,
-            on_object=on_object,
-        )
+    chosen, file = settings.scales, settings.scales.scales_file
+    if file.exists() and not chosen.overwrite_scales:
+        raise OutputError("exists", path=file, advice="choose another --scales-file, or replace it with --overwrite-scales")
+    source = chosen.from_graspgen or settings.meshes.object_dataset
+    if chosen.from_graspgen is not None:
+        listed = scales_of_grasps(source, chosen, on_start=on_start, on_object=on_object)
     else:
-        listed = scale_meshes(settings.meshes.object_dataset, _rule(settings), on_start=on_start, on_object=on_object)
+        listed = scale_meshes(source, _rule(settings), on_start=on_start, on_object=on_object)
     if not listed.entries:
-        raise InputError(
-            f"no object can be used, {listed.problems[0][1]}", path=settings.scales.from_graspgen or settings.meshes.object_dataset
-        )
-    write_atomically(settings.scales.scales_file, orjson.dumps(dict(listed.entries), option=orjson.OPT_INDENT_2) + b"\n")
+        raise InputError(f"no object can be used, {listed.problems[0][1]}", path=source)
+    write_atomically(file, orjson.dumps(dict(listed.entries), option=orjson.OPT_INDENT_2) + b"\n")
     return listed
 
 
