@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import mujoco
 import numpy as np
@@ -64,20 +63,15 @@ def require_controls(gripper: Gripper, settings: SimulationSettings) -> None:
     kept = _kept_settings(settings).model_dump(mode="json")
     recipe = orjson.dumps([__version__, mujoco.__version__, gripper.content_hash, kept], option=orjson.OPT_SORT_KEYS)
     known = default_cache() / "controls" / hashlib.sha256(recipe).hexdigest()
-    if not _exists(known):
-        try:
-            run_control_trials(gripper, settings, basic=False)
-        except GripperError as error:
-            raise GripperError(f"{error}; --do-not-run-controls runs all the same") from error
-        with contextlib.suppress(OutputError):
-            write_atomically(known, b"passed\n")
-
-
-def _exists(path: Path) -> bool:
+    with contextlib.suppress(OSError):  # There is no note, or the cache is unreadable.
+        known.stat()
+        return
     try:
-        return path.exists()
-    except OSError:
-        return False
+        run_control_trials(gripper, settings, basic=False)
+    except GripperError as error:
+        raise GripperError(f"{error}; --do-not-run-controls runs all the same") from error
+    with contextlib.suppress(OutputError):
+        write_atomically(known, b"passed\n")
 
 
 def run_control_trials(gripper: Gripper, settings: SimulationSettings | None = None, *, basic: bool = True) -> None:
@@ -106,7 +100,8 @@ def _kept_settings(settings: SimulationSettings) -> SimulationSettings:
 def controls(gripper: Gripper, settings: SimulationSettings) -> list[Control]:
     """The trials for a gripper; the first two show whether it grips at all."""
     limit = 2 * _FRICTION * gripper.grip_force / STANDARD_GRAVITY
-    box, between = _control_box(gripper), _between(gripper)
+    thickness = float(gripper.opening_width[_control_opening(gripper)])
+    box, between = _box(gripper, thickness, "control box"), _between(gripper)
     across = np.cross(gripper.approach_axis_in_base, gripper.closing_axis_in_base)
     light = _with(settings, mass=min(_HEAVIEST, _LIGHT * limit))
     heavy = _with(settings, mass=_HEAVY * limit)
@@ -171,22 +166,16 @@ def _plate(gripper: Gripper) -> tuple[TargetObject, Floats]:
     half, closing = gripper.width / 2, gripper.closing_axis_in_base
     k = int(gripper.nearest_opening(np.array([gripper.width * (1 - _PLATE)]))[0])
     place = gripper.fingertip_in_base[k, 0] - gripper.bite * gripper.approach_axis_in_base + 0.5 * _PLATE * half * closing
-    box = _box(gripper, _PLATE * half)
-    return replace(box, object_id="control plate", content_hash="control plate"), place
+    return _box(gripper, _PLATE * half, "control plate"), place
 
 
-def _control_box(gripper: Gripper) -> TargetObject:
-    """A box as large as a pad and as thick as the control opening."""
-    return _box(gripper, float(gripper.opening_width[_control_opening(gripper)]))
-
-
-def _box(gripper: Gripper, thickness: float) -> TargetObject:
+def _box(gripper: Gripper, thickness: float, name: str) -> TargetObject:
     """A box at the origin in the axes of the gripper's base: pad-sized, with its thickness along the closing axis."""
     along = min(float(gripper.pad_size[0]), 2 * gripper.bite)
     size = np.maximum([thickness, gripper.pad_size[1], along], _SMALLEST_EDGE)
     solid = trimesh.creation.box(size)
     mesh = triangle_mesh(solid.vertices @ gripper.pose_base_in_graspgen[:3, :3], solid.faces)
-    return convex_object("control box", mesh)
+    return convex_object(name, mesh)
 
 
 def _control_opening(gripper: Gripper) -> int:

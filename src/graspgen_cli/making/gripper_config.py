@@ -38,11 +38,6 @@ class KnownGrippers:
     folder: Path
 
 
-def known_grippers() -> KnownGrippers:
-    """The built-in and the saved grippers."""
-    return KnownGrippers(builtin_grippers(), saved_grippers(), config_folder() / "grippers")
-
-
 def prepare_gripper(settings: GripperCommand) -> PreparedGripper | KnownGrippers:
     """Checks the gripper, writes its files for GraspGen, and saves and draws the gripper if the settings say so. With --list: the known
     names.
@@ -50,15 +45,15 @@ def prepare_gripper(settings: GripperCommand) -> PreparedGripper | KnownGrippers
     A saved gripper is read back, so that the files describe the gripper of the new name. Raises the errors of write_gripper_config.
     """
     if settings.file.list:
-        return known_grippers()
-    gripper, saved, name = checked_gripper(settings.chosen()), None, settings.file.save
-    if name is not None:
-        saved = save_gripper(gripper, name, taken=builtin_grippers(), overwrite=settings.graspgen.overwrite_gripper_config)
-        gripper = load_gripper(name)
-    files = _write_files(gripper, settings.graspgen, settings.dataset)
-    picture = None
-    if settings.file.draw_picture:
-        picture = gripper_config_folder(settings.graspgen, settings.dataset) / f"{gripper.name}.png"
+        return KnownGrippers(builtin_grippers(), saved_grippers(), config_folder() / "grippers")
+    gripper, saved, overwrite = _checked(settings.chosen()), None, settings.graspgen.overwrite_gripper_config
+    if settings.file.save is not None:
+        saved = save_gripper(gripper, settings.file.save, taken=builtin_grippers(), overwrite=overwrite)
+        gripper = load_gripper(settings.file.save)
+    folder = _config_folder(settings.graspgen, settings.dataset)
+    files = write_graspgen_config(gripper, folder, overwrite=overwrite)
+    picture = folder / f"{gripper.name}.png" if settings.file.draw_picture else None
+    if picture is not None:
         write_atomically(picture, gripper_picture(gripper))
     return PreparedGripper(gripper, files, picture, saved)
 
@@ -68,11 +63,11 @@ def write_gripper_config(settings: AllCommand) -> PreparedGripper:
 
     Raises GripperError if a check fails, OutputError if a file cannot be written.
     """
-    gripper = checked_gripper(settings.gripper)
-    return PreparedGripper(gripper, _write_files(gripper, settings.graspgen, settings.dataset))
+    gripper, folder = _checked(settings.gripper), _config_folder(settings.graspgen, settings.dataset)
+    return PreparedGripper(gripper, write_graspgen_config(gripper, folder, overwrite=settings.graspgen.overwrite_gripper_config))
 
 
-def checked_gripper(settings: GripperSettings) -> Gripper:
+def _checked(settings: GripperSettings) -> Gripper:
     """The gripper of the settings, after its self-check and control trials. Raises GripperError."""
     gripper = load_gripper(settings.gripper_config, options=settings)
     check_gripper(gripper)
@@ -80,12 +75,6 @@ def checked_gripper(settings: GripperSettings) -> Gripper:
     return gripper
 
 
-def _write_files(gripper: Gripper, graspgen: GraspGenSettings, dataset: DatasetSettings) -> tuple[ConfigFile, ...]:
-    folder = gripper_config_folder(graspgen, dataset)
-    return write_graspgen_config(gripper, folder, overwrite=graspgen.overwrite_gripper_config)
-
-
-def gripper_config_folder(graspgen: GraspGenSettings, dataset: DatasetSettings) -> Path:
-    """The folder of the gripper config."""
+def _config_folder(graspgen: GraspGenSettings, dataset: DatasetSettings) -> Path:
     checkout = graspgen.graspgen_source
     return checkout / "config" / "grippers" if checkout.is_dir() else DatasetPaths(dataset.grasp_dataset, "").config
