@@ -23,13 +23,11 @@ from graspgen_cli.app import main
 from graspgen_cli.geometry.collision import GripperShape
 from graspgen_cli.geometry.poses import pose
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
-from graspgen_cli.running.machine import usable_cores
-from graspgen_cli.running.pool import TRIALS_AT_ONCE, SharedCores
 from graspgen_cli.running.processes import resident_bytes
 from graspgen_cli.running.run import is_mine
 from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.tables import ENGINES, EngineRow
-from graspgen_cli.validate.engine import Variation
+from graspgen_cli.validate.engine import TRIALS_AT_ONCE, SharedCores, Variation
 from graspgen_cli.validate.engines.mujoco import MujocoBackend
 from made_datasets import contents
 
@@ -162,11 +160,11 @@ def grasps_in_a_row(count: int) -> GraspBatch:
 
 def test_the_last_busy_worker_takes_over_the_cores(monkeypatch: pytest.MonkeyPatch, gripper_shape: Callable[[str], GripperShape]) -> None:
     monkeypatch.setitem(ENGINES, "mujoco", EngineRow(place=f"{__name__}:Recorder"))
-    grasps, cores = grasps_in_a_row(600), usable_cores()
-    state = SharedCores("mujoco", Recorder.busy).run(
+    grasps = grasps_in_a_row(600)
+    state = SharedCores("mujoco", 16, Recorder.busy).run(
         gripper_shape("franka_panda").gripper, shapes.box(1, 1, 1), grasps, SimulationSettings()
     )
-    assert Recorder.calls == [(max(1, cores // 8), 256), (max(1, cores // 2), 256), (cores, 88)]
+    assert Recorder.calls == [(2, 256), (8, 256), (16, 88)]
     np.testing.assert_array_equal(state.pose_object_in_gripper, grasps.pose_gripper_in_object)
 
 
@@ -175,7 +173,7 @@ def test_trials_in_portions_end_as_those_at_once(gripper_shape: Callable[[str], 
     grasps = grasps_in_a_row(TRIALS_AT_ONCE + 10)
     settings = SimulationSettings(initial_grasp_duration=0.04, tug_sequences=())
     whole = MujocoBackend(threads=1).run(gripper, target, grasps, settings)
-    portions = SharedCores("mujoco", SimpleNamespace(value=1)).run(gripper, target, grasps, settings)
+    portions = SharedCores("mujoco", 2, SimpleNamespace(value=1)).run(gripper, target, grasps, settings)
     for name in TrialState.__dataclass_fields__:
         np.testing.assert_array_equal(getattr(portions, name), getattr(whole, name))
 

@@ -23,6 +23,7 @@ import orjson
 
 from graspgen_cli.dataset.paths import DatasetPaths
 from graspgen_cli.errors import InputError, OutputError, one_line
+from graspgen_cli.files import remove_leftovers
 
 PATIENCE = 5.0
 """s to wait for another run that starts or ends."""
@@ -61,6 +62,12 @@ def object_lock(paths: DatasetPaths, object_id: str, *, wait: bool) -> Iterator[
     """The lock of one object, for a process without other locks."""
     with contextlib.closing(open_object_locks(paths)) as locks, locks.held(object_id, wait=wait) as mine:
         yield mine
+
+
+def remove_remains(paths: DatasetPaths) -> None:
+    """Removes the temporary files of killed runs."""
+    for folder in (paths.grasps, paths.splits, paths.config, paths.index.parent):
+        remove_leftovers(folder)
 
 
 @contextlib.contextmanager

@@ -31,14 +31,13 @@ from graspgen_cli.records import GraspBatch, Gripper, Outcome, TargetObject, Tri
 from graspgen_cli.running.devices import Devices
 from graspgen_cli.running.engines import Engine, choose_engine
 from graspgen_cli.running.machine import cpu_model, gpu_names, installed_version, usable_cores
-from graspgen_cli.running.pool import Counter, SharedCores
 from graspgen_cli.running.processes import SPAWN, run_in_processes
 from graspgen_cli.running.run import make_grasps
 from graspgen_cli.settings.commands import BenchCommand
 from graspgen_cli.settings.fields import command_line
 from graspgen_cli.settings.trials import JudgeSettings, SimulationSettings
 from graspgen_cli.tables import DEFAULT_PROTOCOL, ENGINES, REFERENCE_ENGINE
-from graspgen_cli.validate.engine import ObjectFailed, ObjectTrials
+from graspgen_cli.validate.engine import Counter, ObjectFailed, ObjectTrials, SharedCores
 from graspgen_cli.validate.judge import judge
 from graspgen_cli.validate.protocols import protocol_sequences
 
@@ -209,7 +208,7 @@ def make_trials(
 ) -> Callable[[Work], tuple[TrialState, float, float]]:
     """For a worker process: a handler that returns the states of an object's trials, with start and end by the monotonic clock, s. A first
     trial warms the engine up."""
-    engine = SharedCores(backend, busy)
+    engine = SharedCores(backend, usable_cores(), busy)
     engine.run(gripper, like[0], like[1][:1], settings)
 
     def work(task: Work) -> tuple[TrialState, float, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from typing import Protocol
 
 from threadpoolctl import threadpool_limits
 
@@ -15,43 +14,13 @@ from graspgen_cli.geometry.rays import keep_geometry_on_one_thread
 from graspgen_cli.making.make_object import failure_report, run_object
 from graspgen_cli.making.reports import ObjectReport
 from graspgen_cli.making.task import ObjectTask
-from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
+from graspgen_cli.records import Gripper
 from graspgen_cli.running.engines import Engine
 from graspgen_cli.running.machine import usable_cores
 from graspgen_cli.running.pipeline import run_pipeline
 from graspgen_cli.running.processes import SPAWN, Died, Lifetime, TimedOut, run_in_processes
 from graspgen_cli.settings.runs import ExecutionSettings
-from graspgen_cli.settings.trials import SimulationSettings
-from graspgen_cli.validate.engine import Variation, join_states, make_backend
-
-TRIALS_AT_ONCE = 256
-"""Trials after which a worker counts its cores again."""
-
-
-class Counter(Protocol):
-    """A number in shared memory."""
-
-    value: int
-
-
-class SharedCores:
-    """An engine that shares the cores with the engines of other workers: near the end of a run, the workers of the last objects take over
-    the cores of idle ones. Trials are independent, so the results stay the same. busy: number of busy workers."""
-
-    def __init__(self, backend: str, busy: Counter) -> None:
-        self._backend, self._busy = backend, busy
-
-    def run(
-        self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings, variation: Variation | None = None
-    ) -> TrialState:
-        """See `Backend.run`."""
-        states = []
-        for first in range(0, len(grasps), TRIALS_AT_ONCE):
-            threads = max(1, usable_cores() // max(1, self._busy.value))
-            rows = slice(first, first + TRIALS_AT_ONCE)
-            backend = make_backend(self._backend, threads=threads)
-            states.append(backend.run(gripper, target, grasps[rows], settings, variation and variation[rows]))
-        return join_states(states, len(gripper.joint_names))
+from graspgen_cli.validate.engine import Counter, SharedCores
 
 
 def run_tasks(
@@ -101,7 +70,7 @@ class ObjectWorker:
         if not alone:
             keep_geometry_on_one_thread()
         self._gripper = GripperShape(gripper)
-        self._backend = SharedCores(like.plan.backend, busy)
+        self._backend = SharedCores(like.plan.backend, usable_cores(), busy)
         self._locks = open_object_locks(like.paths)
 
     def __call__(self, task: ObjectTask) -> ObjectReport:

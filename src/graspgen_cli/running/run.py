@@ -16,12 +16,12 @@ import orjson
 from graspgen_cli.dataset.collection import open_collection
 from graspgen_cli.dataset.convert import plan_conversion
 from graspgen_cli.dataset.index import current_index, mesh_entries, updated, write_index
-from graspgen_cli.dataset.locks import object_lock, owned
+from graspgen_cli.dataset.locks import object_lock, owned, remove_remains
 from graspgen_cli.dataset.object_map import own_files, read_object_map, update_object_map
 from graspgen_cli.dataset.paths import DatasetPaths, grasp_file_names
 from graspgen_cli.dataset.splits import SplitPlan, update_splits
 from graspgen_cli.errors import InputError, OutputError, SettingsError
-from graspgen_cli.files import append_line, remove_leftovers, require_writable
+from graspgen_cli.files import append_line, require_writable
 from graspgen_cli.formats.format import Entry
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.making.controls import require_controls
@@ -84,7 +84,7 @@ def make_grasps(command: GuessCommand | FillCommand, *, on_start: OnStart, on_re
         require_controls(gripper, settings.simulation)
     paths = DatasetPaths(settings.dataset.grasp_dataset, gripper.name)
     require_writable(paths.grasps)
-    with owned(paths, _deciding(settings, plan), clean=partial(_clean, paths)):
+    with owned(paths, _deciding(settings, plan), clean=partial(remove_remains, paths)):
         tasks = _tasks(objects, paths, plan, settings)
         refused = [
             ObjectReport(object_id=object_id, status=Status.FAILED, message=message)
@@ -150,12 +150,6 @@ def _deciding(settings: GraspCommand, plan: Plan) -> dict[str, Any]:
     """The settings that decide the content of the files: runs that differ in them must not share a dataset at the same time."""
     deciding = {name: value for name, value in settings.making().flat().items() if name not in _NOT_DECIDING}
     return {**({"backend": plan.backend} if plan.simulates else {}), **deciding}
-
-
-def _clean(paths: DatasetPaths) -> None:
-    """Removes the temporary files of killed runs."""
-    for folder in (paths.grasps, paths.splits, paths.config, paths.index.parent):
-        remove_leftovers(folder)
 
 
 def _tasks(objects: _Objects, paths: DatasetPaths, plan: Plan, settings: GraspCommand) -> list[ObjectTask]:

@@ -129,6 +129,35 @@ def make_backend(name: str, *, threads: int) -> Backend:
     return backend
 
 
+class Counter(Protocol):
+    """A number in shared memory."""
+
+    value: int
+
+
+TRIALS_AT_ONCE = 256
+"""Trials after which `SharedCores` divides the cores again."""
+
+
+class SharedCores:
+    """An engine that shares `cores` cores with the engines of other workers: near the end of a run, the workers of the last objects take
+    over the cores of idle ones. Trials are independent, so the results stay the same. busy: number of busy workers."""
+
+    def __init__(self, name: str, cores: int, busy: Counter) -> None:
+        self._name, self._cores, self._busy = name, cores, busy
+
+    def run(
+        self, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings, variation: Variation | None = None
+    ) -> TrialState:
+        """See `Backend.run`."""
+        states = []
+        for first in range(0, len(grasps), TRIALS_AT_ONCE):
+            part = slice(first, first + TRIALS_AT_ONCE)
+            backend = make_backend(self._name, threads=max(1, self._cores // max(1, self._busy.value)))
+            states.append(backend.run(gripper, target, grasps[part], settings, variation and variation[part]))
+        return join_states(states, len(gripper.joint_names))
+
+
 def join_states(states: list[TrialState], joints: int) -> TrialState:
     """The states of consecutive trials as one; an empty state, of a gripper with `joints` joints, for an empty list."""
     if not states:
