@@ -27,7 +27,7 @@ from graspgen_cli.app import main
 from graspgen_cli.commands import COMMANDS, load_command
 from graspgen_cli.commands.command import Command, gripper_values, report_line
 from graspgen_cli.commands.document import EXIT_CODES, document
-from graspgen_cli.console import MOST_NAMED, Console, LineProgress, printable, rates_text
+from graspgen_cli.console import MOST_NAMED, Console, Progress, printable, rates_text
 from graspgen_cli.errors import ExitCode, GripperError, InputError, OutputError
 from graspgen_cli.making.reports import ObjectReport, RunSummary, Status
 from graspgen_cli.settings.commands import COMMAND_CLASSES, AllCommand, CompareCommand, GuessCommand
@@ -282,7 +282,7 @@ def test_tables_are_not_cut_where_nobody_sets_a_width(capsys: Streams) -> None:
 
 def test_line_progress_counts() -> None:
     stream = io.StringIO()
-    progress = LineProgress(stream)
+    progress = Progress(stream)
     progress.start(3)
     progress.advance("a", validated=1, failed=False)
     progress.advance("b", validated=1, failed=False)
@@ -296,7 +296,7 @@ def test_printable_keeps_text_and_escapes_the_rest() -> None:
 
 def test_a_line_is_one_line_whatever_the_name_of_the_object() -> None:
     stream = io.StringIO()
-    LineProgress(stream).advance(report_line(report("a\nb\x1b[31m.obj", Status.FAILED, "not a mesh")), failed=True)
+    Progress(stream).advance(report_line(report("a\nb\x1b[31m.obj", Status.FAILED, "not a mesh")), failed=True)
     assert stream.getvalue() == "[1/0] a\\nb\\x1b[31m.obj: failed, 64 held, 16 failed (2.1 s): not a mesh\n"
 
 

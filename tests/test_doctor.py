@@ -278,7 +278,7 @@ def test_the_table_names_file_finding_and_cure(paths: DatasetPaths, capsys: Stre
     streams = capsys.readouterr()
     assert f"grasp_data/{GRIPPER}/a.1.0.grasps.json" in streams.out and "duplicate poses" in streams.out
     assert "grasp files: 5, grippers: 1, findings: 2\n" in streams.out
-    assert "--repair mends 1 of them" in streams.err
+    assert "--repair corrects 1 of them" in streams.err
     assert main(["doctor", str(paths.root), "--repair", "--quiet"]) == ExitCode.FAILED
     assert f"made {paths.object_map} anew" in capsys.readouterr().out
 

@@ -1,6 +1,6 @@
 """From object meshes and a two-finger gripper to the dataset that GraspGen trains on.
 
-Everything that other programs may use can be imported from here; docs/api.md describes it. Nothing is loaded before it is used.
+All public names are imported from here; docs/api.md describes them. Nothing is loaded before it is used.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""The ``graspgen`` command: its table of contents, and the one place that turns an error into a line and an exit code."""
+"""The ``graspgen`` command. Only this module turns an error into a line and an exit code."""
 
 from __future__ import annotations
 
@@ -19,22 +19,21 @@ from graspgen_cli.console import printable
 from graspgen_cli.errors import ExitCode, GraspgenError, SettingsError
 
 _NAMES: dict[str, Any] = {"token_normalize_func": lambda name: name.replace("_", "-"), "help_option_names": ["-h", "--help"]}
-"""Underscores are as good as dashes in the names of options and commands; values are left alone."""
-
+"""In names of options and commands, underscores count as dashes."""
 _PASS_ON: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 def build_app(*, lazy: bool = True) -> typer.Typer:
     """The Typer app.
 
-    lazy: hand a subcommand's arguments on to an app of its own, which is made when it is called, so that ``graspgen --help`` need not
-    wait for seven times forty options; shell completion needs them all at once.
+    lazy: make the options of a subcommand when it is called, in an app of its own, so that ``graspgen --help`` is quick. Shell completion
+    needs the options of all subcommands.
     """
     app = _new_app(no_args_is_help=True)
     app.callback()(_top)
     for name, (_, summary) in COMMANDS.items():
         if lazy:
-            app.command(name, help=summary, add_help_option=False, context_settings=_PASS_ON)(_hand_on)
+            app.command(name, help=summary, add_help_option=False, context_settings=_PASS_ON)(_run_subcommand)
         else:
             _add(app, name)
     return app
@@ -56,8 +55,8 @@ def _top(
     """From object meshes and a two-finger gripper to the dataset that GraspGen trains on."""
 
 
-def _hand_on(context: typer.Context) -> int:
-    """Run the subcommand that was called, in an app that holds nothing else."""
+def _run_subcommand(context: typer.Context) -> int:
+    """Runs the called subcommand in an app of its own."""
     name = context.info_name or ""
     app = _new_app(add_completion=False)
     _add(app, name)
@@ -74,7 +73,7 @@ def _add(app: typer.Typer, name: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``graspgen`` with the arguments, by default those of the process, and return its exit code."""
+    """Runs ``graspgen`` with the arguments, by default those of the process, and returns its exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -82,20 +81,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _run(arguments)
         sys.stdout.flush()
     except GraspgenError as error:
-        _complain(*str(error).splitlines())
+        _print_error(*str(error).splitlines())
         code = error.exit_code
     except OSError as error:
-        # Files have errors of their own, so this is stdout: a full disk, or a reader that went away as `head` does.
+        # Errors of files are OutputErrors, so this is stdout: a full disk, or a closed pipe as from `head`.
         _silence_stdout()
         code = ExitCode.FAILED
         if not isinstance(error, BrokenPipeError):
-            _complain(f"{error.filename or 'stdout'}: {error.strerror or error}")
+            _print_error(f"{error.filename or 'stdout'}: {error.strerror or error}")
             code = ExitCode.OUTPUT
     except Exception as error:
-        _complain(f"unexpected {type(error).__name__}: {error}; --debug shows where, and an issue with that output helps")
+        _print_error(f"unexpected {type(error).__name__}: {error}; --debug shows where, and an issue with that output helps")
         code = ExitCode.FAILED
     if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
-        _complain(f"{ExitCode(code).name.lower()}; finished files are kept, and the same command continues")
+        _print_error(f"{ExitCode(code).name.lower()}; finished files are kept, and the same command continues")
     return code
 
 
@@ -110,23 +109,23 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 _INSISTENCE = 0.5
-"""s after which an interruption that went lost is raised anew."""
+"""Seconds after which a lost interruption is raised again."""
 
 
 @contextlib.contextmanager
 def _termination_like_ctrl_c() -> Iterator[list[int]]:
-    """Makes SIGTERM, by which `kill`, containers and batch systems end a program, do what Ctrl-C does; yields a list that it is put on.
-    A program that calls `main` and has a way of its own to take the signal keeps it."""
+    """SIGTERM, which `kill`, containers and batch systems send, acts as Ctrl-C does; yields the list of received signals. A handler of the
+    calling program stays."""
     received: list[int] = []
 
     def stop(number: int, _: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # batch systems send several, and what is to be put in order must not be disturbed
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Batch systems send several; the second must not interrupt the cleanup.
         received.append(number)
         signal.setitimer(signal.ITIMER_REAL, _INSISTENCE, _INSISTENCE)
         raise KeyboardInterrupt
 
     def insist(_: int, __: object) -> None:
-        if not _is_on_its_way(sys.exc_info()[1]):
+        if not _is_interrupted(sys.exc_info()[1]):
             raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
@@ -142,8 +141,8 @@ def _termination_like_ctrl_c() -> Iterator[list[int]]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _is_on_its_way(handled: BaseException | None) -> bool:
-    """Whether an interruption is being handled: an exception that a signal raises within a native call may get lost there."""
+def _is_interrupted(handled: BaseException | None) -> bool:
+    """Whether an interruption is being handled. Native code may lose an exception that a signal raises."""
     while handled is not None and not isinstance(handled, KeyboardInterrupt):
         handled = handled.__context__
     return handled is not None
@@ -151,15 +150,15 @@ def _is_on_its_way(handled: BaseException | None) -> bool:
 
 def _usage_error(error: typer.TyperException, command: str) -> SettingsError:
     message = error.format_message().rstrip(".")
-    # Without a subcommand Typer has printed the help, and the message is empty.
+    # Without a subcommand the message is empty, since Typer has printed the help.
     return SettingsError(f"{message}; `{command} --help` shows what there is" if message else "")
 
 
-def _complain(*lines: str) -> None:
+def _print_error(*lines: str) -> None:
     for line in lines:
         print(f"graspgen: {printable(line)}", file=sys.stderr)
 
 
 def _silence_stdout() -> None:
-    """Python would complain once more, and change the exit code, when it flushes at its end."""
+    """Python would report the error again at its exit, and change the exit code."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

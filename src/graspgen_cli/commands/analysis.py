@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from graspgen_cli.dataset.health import SplitFacts
 
 MOST_ROWS = 40
-"""Objects up to which the table on the terminal has all of them."""
+"""Largest number of objects for a table with a row for each."""
 
 
 def _show_analysis(analysis: DatasetAnalysis, settings: AnalyzeCommand, console: Console) -> ExitCode:
@@ -85,7 +85,7 @@ def _rate(rate: float) -> str:
 
 
 def _print_reasons(analysis: DatasetAnalysis, console: Console) -> None:
-    """Why grasps failed, and whether that is normal."""
+    """The causes of failure, and the held rate beside the reference."""
     from graspgen_cli.analysis.drift import draws_line, drift_lines, total_draws, total_drift
 
     total = analysis.total
@@ -102,22 +102,19 @@ def _print_reasons(analysis: DatasetAnalysis, console: Console) -> None:
     console.line()
     for gripper, of_gripper in analysis.by_gripper.items():
         console.line(_compared(gripper, of_gripper))
-        told = [
-            *drift_lines(total_drift(facts.drift for facts in of_gripper)),
-            draws_line(total_draws(facts.draws for facts in of_gripper)),
-        ]
-        for line in filter(None, told):
+        lines = drift_lines(total_drift(facts.drift for facts in of_gripper))
+        for line in filter(None, [*lines, draws_line(total_draws(facts.draws for facts in of_gripper))]):
             console.line(f"{gripper}: {line}")
 
 
 def _compared(gripper: str, objects: Sequence[ObjectFacts]) -> str:
-    """A gripper's held rate beside the reference."""
+    """The held rate of a gripper beside its rate on the example objects."""
     from graspgen_cli.analysis.counts import reference_rates, total_counts
 
     total, rate = total_counts(facts.counts for facts in objects), reference_rates().get(gripper)
     text = f"{gripper}: {total.held} of {total.tested} tested held, {_rate(total.held_rate)}"
     if rate is None:
-        return f"{text}; not built in, so there is no rate to compare with"
+        return f"{text}; not built in, so no rate to compare with"
     return f"{text}; on the example objects {rate.held_rate:.1%}, by object {rate.lowest:.0%} to {rate.highest:.0%}"
 
 
@@ -150,7 +147,7 @@ def _print_short(analysis: DatasetAnalysis, settings: AnalyzeCommand, console: C
 
 
 def _fill_lines(analysis: DatasetAnalysis, settings: AnalyzeCommand) -> Iterator[str]:
-    """The command that fills what is short, for each dataset and gripper; none for files outside a dataset."""
+    """The command that fills the quotas of the thresholds, for each dataset and gripper; none for files outside a dataset."""
     failed = settings.analyze.min_failed
     held = max(settings.analyze.min_success, settings.analyze.min_total - failed)
     quotas = {name: count or None for name, count in (("num_collision_free_grasps", held), ("num_colliding_grasps", failed))}
@@ -162,7 +159,7 @@ def _fill_lines(analysis: DatasetAnalysis, settings: AnalyzeCommand) -> Iterator
 
 
 def _datasets(facts: ObjectFacts) -> Iterator[str]:
-    """The dataset that an object's file lies in, if it lies in one."""
+    """The dataset with the object's file, if there is one."""
     folder = facts.path.parent
     if folder.name == facts.gripper and folder.parent.name == "grasp_data":
         yield str(folder.parent.parent)

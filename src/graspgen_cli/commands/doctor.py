@@ -39,7 +39,7 @@ def _print_machine(facts: tuple[Fact, ...], console: Console) -> None:
     problems = sum(bool(fact.problem) for fact in facts)
     console.table(("", ""), [(fact.name, fact.value) for fact in facts], text=True)
     console.line()
-    console.line(f"machine: {problems} problems" if problems else "machine: everything that is needed is there")
+    console.line(f"machine: {problems} problems" if problems else "machine: all requirements are met")
 
 
 def _document(found: Inspection, root: Path) -> dict[str, object]:
@@ -60,7 +60,7 @@ def _print(found: Inspection, settings: DoctorCommand, console: Console) -> None
         console.line()
     console.line(f"grasp files: {found.files}, grippers: {len(found.grippers)}, findings: {len(found.findings)}")
     if found.repairable and not settings.doctor.repair:
-        console.note(f"--repair mends {found.repairable} of them: broken files move to {root / 'quarantine'}, maps are made anew")
+        console.note(f"--repair corrects {found.repairable} of them: broken files move to {root / 'quarantine'}, maps are rebuilt")
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -26,46 +26,38 @@ def _show_all(made: MadeDataset, settings: AllCommand, console: Console) -> Exit
         splits = {"new_train": plan.new_train, "new_valid": plan.new_valid} if plan else None
         config = [{"path": str(file.path), "status": str(file.status)} for file in made.gripper.files]
         console.document({**_document(made.summary, settings), "gripper_config": config, "splits": splits})
-        return _exit_code(made.summary)
-    _print_summary(made.summary, console)
-    console.line()
-    for file in made.gripper.files:
-        console.line(f"gripper config {file.status}: {file.path}")
-    if plan is not None:
-        console.line(f"splits: {len(plan.new_train)} objects added to train, {len(plan.new_valid)} to valid")
-    if settings.mode.guess_only:
-        following = _validate_guesses(settings)
     else:
-        following = command_line("analyze" if settings.execution.shard is None else "splits", settings)
-    _print_next(following, settings, console)
+        _print_summary(made.summary, console)
+        console.line()
+        for file in made.gripper.files:
+            console.line(f"gripper config {file.status}: {file.path}")
+        if plan is not None:
+            console.line(f"splits: {len(plan.new_train)} objects added to train, {len(plan.new_valid)} to valid")
+        _print_next(settings, console)
     return _exit_code(made.summary)
 
 
-def _show_guess(summary: RunSummary, settings: GuessCommand, console: Console) -> ExitCode:
-    return _show_run(summary, settings, _validate_guesses(settings), console)
-
-
-def _show_validate(summary: RunSummary, settings: GraspCommand, console: Console) -> ExitCode:
-    return _show_run(
-        summary, settings, _validate_guesses(settings) if settings.mode.guess_only else command_line("splits", settings), console
-    )
-
-
-def _show_fill(summary: RunSummary, settings: FillCommand, console: Console) -> ExitCode:
-    return _show_run(summary, settings, command_line("analyze", settings), console)
-
-
-def _validate_guesses(settings: AllCommand | GuessCommand | GraspCommand) -> str:
-    return command_line("validate", settings, load_guesses=True, guess_only=False, overwrite_grasps=False, fill_grasps=False, grasps=None)
-
-
-def _show_run(summary: RunSummary, settings: GuessCommand | FillCommand, following: str, console: Console) -> ExitCode:
+def _show_run(summary: RunSummary, settings: GuessCommand | FillCommand, console: Console) -> ExitCode:
     if console.json:
         console.document(_document(summary, settings))
     else:
         _print_summary(summary, console)
-        _print_next(following, settings, console)
+        _print_next(settings, console)
     return _exit_code(summary)
+
+
+def _print_next(settings: GuessCommand | FillCommand, console: Console) -> None:
+    """Prints the folder of the files, and the command for the next step."""
+    if isinstance(settings, GuessCommand) or (isinstance(settings, GraspCommand) and settings.mode.guess_only):
+        guess_modes = {"guess_only": False, "overwrite_grasps": False, "fill_grasps": False, "grasps": None}
+        following = command_line("validate", settings, load_guesses=True, **guess_modes)
+    elif isinstance(settings, AllCommand):
+        following = command_line("analyze" if settings.execution.shard is None else "splits", settings)
+    else:
+        following = command_line("splits" if isinstance(settings, GraspCommand) else "analyze", settings)
+    console.line()
+    console.line(f"files: {settings.dataset.grasp_dataset}")
+    console.line(f"next:  {following}")
 
 
 def _exit_code(summary: RunSummary) -> ExitCode:
@@ -111,12 +103,6 @@ def _document(summary: RunSummary, settings: GuessCommand | FillCommand) -> dict
         "held_rate": _held_rate(summary.reports),
         "grasp_dataset": str(settings.dataset.grasp_dataset),
     }
-
-
-def _print_next(following: str, settings: GuessCommand | FillCommand, console: Console) -> None:
-    console.line()
-    console.line(f"files: {settings.dataset.grasp_dataset}")
-    console.line(f"next:  {following}")
 
 
 def _show_relabel(found: Relabelling, settings: RelabelCommand, console: Console) -> ExitCode:
@@ -173,7 +159,7 @@ ALL = Command(
 GUESS = Command(
     settings=GuessCommand,
     call="graspgen_cli.running.run:make_grasps",
-    show=_show_guess,
+    show=_show_run,
     about=(
         "For every object of the list: poses in which the open gripper is free of collision and has material between its pads, and poses "
         "in collision as negatives. Existing files are kept."
@@ -187,7 +173,7 @@ GUESS = Command(
 VALIDATE = Command(
     settings=GraspCommand,
     call="graspgen_cli.running.run:make_grasps",
-    show=_show_validate,
+    show=_show_run,
     about=(
         "The gripper closes on the free object and holds it, and forces pull the object; a grasp is held if both fingers still touch the "
         "object at the end. --max-slip and its like demand more. With --load-guesses the grasps in the dataset are tried, whichever tool "
@@ -206,7 +192,7 @@ VALIDATE = Command(
 FILL = Command(
     settings=FillCommand,
     call="graspgen_cli.running.run:make_grasps",
-    show=_show_fill,
+    show=_show_run,
     about=(
         "Guesses and tries more grasps of every object whose file is below the quotas, and makes the files that are missing. Existing "
         "grasps stay. The same as `graspgen all --fill-grasps` without the gripper config and the splits."

@@ -80,7 +80,7 @@ def _print_replay(done: Replay, settings: ReplayCommand, console: Console) -> No
         if path is not None:
             console.line(f"{what}: {path}")
     if settings.replay.video is None and settings.replay.plot is None and not settings.replay.interactive:
-        console.note("--video FILE.mp4 draws it, --plot FILE.png plots forces and slip, --interactive opens MuJoCo's viewer")
+        console.note("--video FILE.mp4 draws the trial, --plot FILE.png plots forces and slip, --interactive opens MuJoCo's viewer")
 
 
 def _replay_document(done: Replay, settings: ReplayCommand) -> dict[str, object]:
@@ -111,9 +111,9 @@ VIEW = Command(
     argument="grasp_dataset",
     about=(
         "Shows the grasps of a dataset, a folder or a file (GraspGen JSON, isaac_grasp YAML, WebDataset, ACRONYM) on their objects, in "
-        "the colour of their outcome: list and search objects, filter by outcome, go through the grasps, click one for its numbers. Or "
-        "shows, by name or file, a gripper at any opening with its axes, pads and bite point. The page is served on this machine alone "
-        "unless --host says otherwise. --export writes a picture (needs EGL or OSMesa), a model or a page in one file instead."
+        "the colour of their outcome: list and search objects, filter by outcome, step through the grasps, click one for its numbers. Or "
+        "shows a gripper, by name or file, at any opening with its axes, pads and bite point. The server listens on this machine only, "
+        "unless --host names another address. --export writes a picture (needs EGL or OSMesa), a model or a page into one file instead."
     ),
     examples=(
         "graspgen view results",
@@ -129,10 +129,10 @@ REPLAY = Command(
     show=_show_replay,
     argument="grasp_dataset",
     about=(
-        "Tries one grasp of a dataset or a grasp file again, on the scene and the simulation settings that the file records, and says how "
-        "it ended: exit code 1 where that is not what the file says. --video draws the trial with MuJoCo's renderer (EGL or OSMesa; no "
-        "screen is needed) above a plot of contact force and slip with the moment of failure marked; --plot writes the plot alone, or the "
-        "numbers of every step. Without --grasp it takes the first grasp that was tried, or the first with --outcome."
+        "Tries one grasp of a dataset or a grasp file again, with the scene and the simulation settings of the file, and prints the "
+        "outcome: exit code 1 if it differs from the file's. --video draws the trial with MuJoCo's renderer (EGL or OSMesa, without a "
+        "screen) above a plot of contact force and slip that marks the failure; --plot writes the plot alone, or the numbers of every "
+        "step. Without --grasp: the first grasp with a trial, or the first with --outcome."
     ),
     examples=(
         "graspgen replay results/grasp_data/robotiq_2f_85/mug.0.001.grasps.json --grasp 3 --video mug.mp4",
