@@ -1,7 +1,7 @@
 """Sessions: `nox` runs the fast tests, lint, types and the smoke test of the wheel. `nox --list` names the others.
 
-Sessions install the versions that constraints.txt names and hold each file to its hash. `lowest` and `newest` test the bounds of
-pyproject.toml in place of those versions."""
+Sessions install the versions in constraints.txt and constraints-build.txt and hold each file to its hash. `lowest` and `newest` test
+the bounds of pyproject.toml in place of those versions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import nox
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["tests", "lint", "smoke"]
 PROJECT = nox.project.load_toml("pyproject.toml")
-LOCK = "constraints.txt"
+LOCK, BUILD_LOCK = "constraints.txt", "constraints-build.txt"
+"""For an environment, and for building the wheel, which needs a newer `packaging` than PhysX admits."""
 FAST = ("formats", "grippers", "replay", "report", "usd", "view")
 """Extras that the fast tests use."""
 SIDE_BY_SIDE = ["-n", "2", "--dist", "loadfile"]
@@ -33,7 +34,7 @@ def requirements(extras: Iterable[str], *groups: str) -> list[str]:
 def install(session: nox.Session, extras: Iterable[str], *groups: str) -> None:
     """Installs the locked versions of what the package needs, each file held to its hash, then the package itself."""
     session.install("--no-compile", "--constraint", LOCK, *requirements(extras, *groups))
-    session.install("--no-deps", "--build-constraint", LOCK, ".")
+    session.install("--no-deps", "--build-constraint", BUILD_LOCK, ".")
 
 
 @nox.session
@@ -115,14 +116,17 @@ def unlocked(session: nox.Session, resolution: str) -> None:
 
 @nox.session
 def lock(session: nox.Session) -> None:
-    """Writes constraints.txt anew: the newest stable versions of all that the sessions install, with hashes, for every Python."""
+    """Writes the locks anew: the newest stable versions of all that the sessions install, with hashes, for every Python."""
     session.install(*nox.project.dependency_groups(PROJECT, "lock"))
+    build = Path(session.create_tmp()) / "build.in"
+    build.write_text("\n".join(PROJECT["build-system"]["requires"]))
     wanted = [f"--extra={name}" for name in PROJECT["project"]["optional-dependencies"]]
     wanted += [f"--group={name}" for name in PROJECT["dependency-groups"]]
     # A package of Ray's has no release but pre-releases.
     form = ["--universal", "--python-version=3.11", "--prerelease=if-necessary", "--generate-hashes", "--no-annotate"]
     header = "--custom-compile-command=nox -s lock"
-    session.run("uv", "pip", "compile", "pyproject.toml", *wanted, "--upgrade", *form, header, f"--output-file={LOCK}", silent=True)
+    for sources, target in ((["pyproject.toml", *wanted], LOCK), ([str(build)], BUILD_LOCK)):
+        session.run("uv", "pip", "compile", *sources, "--upgrade", *form, header, f"--output-file={target}", silent=True)
 
 
 @nox.session
