@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 from analysed import DROPPED, HELD, hand_made, made, row_of_poses, write_dataset
 from graspgen_cli.analysis.analyze import analyze_collections
 from graspgen_cli.analysis.counts import OutcomeCounts, ReferenceRate, compared_rate, rate_interval, reference_rates
-from graspgen_cli.analysis.dataset_facts import DatasetAnalysis, Thresholds, analysis_document, csv_text
+from graspgen_cli.analysis.dataset_facts import DatasetAnalysis, analysis_document, csv_text
 from graspgen_cli.analysis.object_facts import NEAR, TURNED, ObjectFacts, far_outliers, near_duplicates, object_facts
 from graspgen_cli.dataset.health import check_splits
 from graspgen_cli.dataset.paths import DatasetPaths
@@ -28,6 +28,7 @@ from graspgen_cli.geometry.poses import is_rotation, pose, rotation_angle
 from graspgen_cli.grippers.find import builtin_grippers
 from graspgen_cli.records import GraspDataset
 from graspgen_cli.settings.commands import AnalyzeCommand
+from graspgen_cli.settings.datasets import AnalyzeSettings
 from made_datasets import OFFSET
 
 
@@ -98,7 +99,7 @@ def test_fail_under_is_the_share_of_all_tested(tmp_path: Path, least: float, und
 
 
 def test_nothing_tested_is_under_any_share() -> None:
-    assert DatasetAnalysis(paths=(), objects=(), thresholds=Thresholds(fail_under=0.1)).under
+    assert DatasetAnalysis(paths=(), objects=(), thresholds=AnalyzeSettings(fail_under=0.1)).under
 
 
 @pytest.mark.slow

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from graspgen_cli.analysis.counts import OutcomeCounts, count_grasps, total_counts
-from graspgen_cli.analysis.dataset_facts import Shortfall, Thresholds
+from graspgen_cli.analysis.dataset_facts import Shortfall
+from graspgen_cli.analysis.dataset_facts import shortfalls as shortfalls_of
 from graspgen_cli.records import TRAINER_MINIMUM_POSITIVES, GraspBatch, Outcome
+from graspgen_cli.settings.datasets import AnalyzeSettings
 
 
 def batch(*outcomes: int) -> GraspBatch:
@@ -71,7 +73,7 @@ def test_totals_of_no_objects() -> None:
 
 
 def shortfalls(counts: OutcomeCounts, **least: int) -> list[Shortfall]:
-    return list(Thresholds(**least).shortfalls("a.obj", counts))
+    return list(shortfalls_of("a.obj", counts, AnalyzeSettings(**least)))
 
 
 def test_shortfalls_say_what_is_short_and_by_how_much() -> None:

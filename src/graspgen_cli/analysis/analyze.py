@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from graspgen_cli.analysis.dataset_facts import DatasetAnalysis, Thresholds, rate_findings
+from graspgen_cli.analysis.dataset_facts import DatasetAnalysis, rate_findings
 from graspgen_cli.analysis.object_facts import ObjectFacts, object_facts, with_surface
 from graspgen_cli.dataset.collection import Collection, fetch_entry, open_collection, read_entry
 from graspgen_cli.dataset.health import Finding, FindingKind, ObjectFile, SplitFacts, check_splits, duplicate_findings, unread_finding
@@ -143,7 +143,7 @@ def _joined(settings: AnalyzeCommand, collections: Sequence[Collection], results
         findings=tuple(sorted(findings, key=lambda finding: (not finding.is_fault, finding.kind, finding.path, finding.object_id))),
         splits=splits,
         settings=_settings(results),
-        thresholds=Thresholds(**settings.analyze.model_dump(include=set(Thresholds.__dataclass_fields__))),
+        thresholds=settings.analyze,
     )
 
 

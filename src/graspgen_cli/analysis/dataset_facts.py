@@ -9,18 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from graspgen_cli.analysis.counts import (
-    OUTCOMES,
-    OutcomeCounts,
-    ReferenceRate,
-    compared_rate,
-    rate_interval,
-    reference_rates,
-    total_counts,
-)
+from graspgen_cli.analysis.counts import OUTCOMES, OutcomeCounts, rate_interval, reference_rates, total_counts
 from graspgen_cli.analysis.drift import draws_document, drift_document, total_draws, total_drift
 from graspgen_cli.analysis.object_facts import DIRECTION_BANDS, DIRECTION_SECTORS, OPENING_CLASSES, OPENING_STEP, ObjectFacts
 from graspgen_cli.dataset.health import UNREAD, Finding, FindingKind, SplitFacts
+from graspgen_cli.settings.datasets import AnalyzeSettings
 
 CSV_COLUMNS = (
     "object_id", "gripper", "scale", *OUTCOMES, "failed", "tested", "total", "held_rate", "held_rate_low", "held_rate_high", "compared",
@@ -39,21 +32,12 @@ class Shortfall(NamedTuple):
     found: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Thresholds:
-    """The settings of the same names."""
-
-    min_success: int = 0
-    min_failed: int = 0
-    min_total: int = 0
-    fail_under: float = 0.0
-
-    def shortfalls(self, object_id: str, counts: OutcomeCounts) -> Iterator[Shortfall]:
-        """The thresholds that an object misses."""
-        for what, least in {"held": self.min_success, "failed": self.min_failed, "total": self.min_total}.items():
-            found = getattr(counts, what)
-            if found < least:
-                yield Shortfall(object_id, what, least - found, found)
+def shortfalls(object_id: str, counts: OutcomeCounts, thresholds: AnalyzeSettings) -> Iterator[Shortfall]:
+    """The thresholds that an object misses."""
+    for what, least in {"held": thresholds.min_success, "failed": thresholds.min_failed, "total": thresholds.min_total}.items():
+        found = getattr(counts, what)
+        if found < least:
+            yield Shortfall(object_id, what, least - found, found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +49,7 @@ class DatasetAnalysis:
     findings: tuple[Finding, ...] = ()
     splits: tuple[SplitFacts, ...] = ()
     settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    thresholds: Thresholds = Thresholds()
+    thresholds: AnalyzeSettings = field(default_factory=AnalyzeSettings)
 
     @property
     def total(self) -> OutcomeCounts:
@@ -85,7 +69,7 @@ class DatasetAnalysis:
     @property
     def short(self) -> list[Shortfall]:
         """The thresholds that objects miss."""
-        return [each for facts in self.objects for each in self.thresholds.shortfalls(facts.object_id, facts.counts)]
+        return [each for facts in self.objects for each in shortfalls(facts.object_id, facts.counts, self.thresholds)]
 
     @property
     def under(self) -> bool:
@@ -119,16 +103,11 @@ def _sum(rows: Sequence[tuple[int, ...]], length: int) -> tuple[int, ...]:
     return tuple(map(sum, zip(*rows, strict=True))) if rows else (0,) * length
 
 
-def reference_of(facts: ObjectFacts) -> ReferenceRate | None:
-    """The rates with which an object's rate is compared; None for other grippers, and for chosen grasps."""
-    return None if facts.chosen else reference_rates().get(facts.gripper)
-
-
 def rate_findings(objects: Sequence[ObjectFacts]) -> Iterator[Finding]:
     """The objects with a lower held rate than any example object."""
     for facts in objects:
-        counts, reference = facts.counts, reference_of(facts)
-        if reference is not None and compared_rate(counts, reference) == "low":
+        counts, reference = facts.counts, facts.reference
+        if reference is not None and facts.compared == "low":
             detail = (
                 f"held {counts.held} of {counts.tested} tested ({counts.held_rate:.0%}); {facts.gripper} holds "
                 f"{reference.lowest:.0%} to {reference.highest:.0%} on the example objects, {reference.held_rate:.0%} of all"
@@ -149,7 +128,7 @@ def analysis_document(analysis: DatasetAnalysis) -> dict[str, Any]:
         "total": {**counts, **_numbers(analysis.total)},
         "objects": [_object_row(facts) for facts in analysis.objects],
         "short": [row._asdict() for row in analysis.short],
-        "thresholds": vars(analysis.thresholds),
+        "thresholds": analysis.thresholds.model_dump(include={"min_success", "min_failed", "min_total", "fail_under"}),
         "findings": [_finding(finding) for finding in analysis.findings],
         "splits": [vars(splits) for splits in analysis.splits],
         "opening_classes": {"width_m": OPENING_STEP, "good_grasps": list(analysis.openings)},
@@ -168,7 +147,7 @@ def _object_row(facts: ObjectFacts) -> dict[str, Any]:
         **_numbers(facts.counts),
         "held_rate_low": low,
         "held_rate_high": high,
-        "compared": compared_rate(facts.counts, reference_of(facts)) or None,
+        "compared": facts.compared or None,
         "usable": facts.counts.usable,
         "near_duplicates": facts.near_duplicates,
         "approach_spread": number(facts.spread),

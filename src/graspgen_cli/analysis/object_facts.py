@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from graspgen_cli.analysis.counts import OutcomeCounts, count_grasps
+from graspgen_cli.analysis.counts import OutcomeCounts, ReferenceRate, compared_rate, count_grasps, reference_rates
 from graspgen_cli.analysis.drift import Draws, Drift, draws_of, drift_of
 from graspgen_cli.dataset.health import Finding, FindingKind, check_grasps
 from graspgen_cli.dataset.provenance import Provenance, recorded_steps
@@ -84,6 +84,16 @@ class ObjectFacts:
     def path(self) -> Path:
         """The file; a member of an archive as if the archive were a folder."""
         return self.entry.shown
+
+    @property
+    def reference(self) -> ReferenceRate | None:
+        """The rates with which the held rate is compared; None for other grippers, and for chosen grasps."""
+        return None if self.chosen else reference_rates().get(self.gripper)
+
+    @property
+    def compared(self) -> str:
+        """The held rate compared with the reference: ``low``, ``usual`` or ``high``, or empty."""
+        return compared_rate(self.counts, self.reference)
 
     @property
     def opening_mean(self) -> float:

@@ -17,8 +17,8 @@ import orjson
 from graspgen_cli import __version__
 from graspgen_cli.analysis.analyze import analyze_collections
 from graspgen_cli.analysis.charts import ObjectView, charts, object_view, thumbnail, view_chart, worst_and_best
-from graspgen_cli.analysis.counts import OUTCOMES, compared_rate, reference_rates, total_counts
-from graspgen_cli.analysis.dataset_facts import DatasetAnalysis, analysis_document, csv_text, reference_of
+from graspgen_cli.analysis.counts import OUTCOMES, reference_rates, total_counts
+from graspgen_cli.analysis.dataset_facts import DatasetAnalysis, analysis_document, csv_text
 from graspgen_cli.analysis.object_facts import FARTHEST, ObjectFacts
 from graspgen_cli.dataset.collection import read_entry
 from graspgen_cli.errors import InputError, ObjectError, install_command
@@ -222,7 +222,7 @@ def _row(facts: ObjectFacts, thumbnails: Mapping[tuple[str, float], bytes], anal
         "gripper": (facts.gripper, facts.gripper),
         **{name: (f"{getattr(counts, name):,}", getattr(counts, name)) for name in OUTCOMES},
         "held rate": (_rate(counts.held_rate), counts.held_rate),
-        "compared": (compared_rate(counts, reference_of(facts)) or "–",) * 2,
+        "compared": (facts.compared or "–",) * 2,
         "doubles": (str(facts.near_duplicates), facts.near_duplicates),
         "directions": (f"{facts.direction_share:.0%}", facts.direction_share),
         "surface": ("–", -1) if surface is None or surface.coverage is None else (f"{surface.coverage:.0%}", surface.coverage),

@@ -59,15 +59,12 @@ def _print_objects(analysis: DatasetAnalysis, console: Console) -> None:
 
 
 def _row(facts: ObjectFacts, *, several: bool) -> list[str]:
-    from graspgen_cli.analysis.counts import compared_rate
-    from graspgen_cli.analysis.dataset_facts import reference_of
-
     name = f"{facts.object_id} ({facts.gripper})" if several else facts.object_id
     coverage = facts.surface.coverage if facts.surface else None
     return [
         name,
         *_cells(facts.counts),
-        compared_rate(facts.counts, reference_of(facts)) or "-",
+        facts.compared or "-",
         str(facts.near_duplicates),
         f"{facts.direction_share:.0%}",
         "-" if coverage is None else f"{coverage:.0%}",
