@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from graspgen_cli.errors import GripperError, SettingsError
 from graspgen_cli.settings.base import REGEX_ALLOWED, CommandSettings
-from graspgen_cli.settings.cascade import Resolved, resolve, settings_document, settings_text
+from graspgen_cli.settings.cascade import resolve, settings_document, settings_text, source
 from graspgen_cli.settings.commands import (
     COMMAND_CLASSES,
     AllCommand,
@@ -70,7 +70,7 @@ def settle(
     config: Path | None = None,
     environ: Mapping[str, str] | None = None,
     gripper: Mapping[str, object] | None = None,
-) -> Resolved[Any]:
+) -> Any:
     return resolve(command_class, flags=flags or {}, config=config, environ=environ or {}, gripper_values=lambda _: gripper or {})
 
 
@@ -157,10 +157,10 @@ def test_commands_chained_by_all_take_its_settings() -> None:
 
 
 def test_guess_and_fill_are_the_loop_with_one_mode_set() -> None:
-    guess = settle(GuessCommand, flags={"seed": "7", "overwrite_grasps": True}).settings.grasp_command()
+    guess = settle(GuessCommand, flags={"seed": "7", "overwrite_grasps": True}).grasp_command()
     assert isinstance(guess, GraspCommand)
     assert (guess.guess.seed, guess.mode.guess_only, guess.mode.overwrite_grasps, guess.mode.fill_grasps) == (7, True, True, False)
-    fill = settle(FillCommand, flags={"fps": "500"}).settings.grasp_command()
+    fill = settle(FillCommand, flags={"fps": "500"}).grasp_command()
     assert (fill.simulation.fps, fill.mode.fill_grasps, fill.mode.guess_only) == (500, True, False)
 
 
@@ -175,12 +175,12 @@ def test_precedence_of_all_five_sources(tmp_path: Path) -> None:
         environ={"GRASPGEN_NUM_OFFSETS": "4", "GRASPGEN_NUM_ORIENTATIONS": "4"},
         flags={"num_orientations": "5"},
     )
-    simulation, guess, sources = resolved.settings.simulation, resolved.settings.guess, resolved.sources
-    assert (simulation.fps, sources["fps"]) == (250, "default")
-    assert (guess.bite, sources["bite"]) == (0.002, "gripper robotiq_2f_85")
-    assert (guess.standoff_distance, sources["standoff_distance"]) == (0.003, f"config {config}")
-    assert (guess.num_offsets, sources["num_offsets"]) == (4, "environment GRASPGEN_NUM_OFFSETS")
-    assert (guess.num_orientations, sources["num_orientations"]) == (5, "flag")
+    simulation, guess = resolved.simulation, resolved.guess
+    assert (simulation.fps, source(resolved, "fps")) == (250, "default")
+    assert (guess.bite, source(resolved, "bite")) == (0.002, "gripper robotiq_2f_85")
+    assert (guess.standoff_distance, source(resolved, "standoff_distance")) == (0.003, f"config {config}")
+    assert (guess.num_offsets, source(resolved, "num_offsets")) == (4, "environment GRASPGEN_NUM_OFFSETS")
+    assert (guess.num_orientations, source(resolved, "num_orientations")) == (5, "flag")
 
 
 @pytest.mark.parametrize("name", sorted(known_settings()))
@@ -194,8 +194,8 @@ def test_each_field_is_set_by_file_environment_and_flag(name: str, tmp_path: Pat
         settle(command_class, config=config, environ=environ),
         settle(command_class, config=config, environ=environ, flags={name: high if isinstance(high, bool) else typed(high)}),
     ]
-    assert [step.settings.flat()[name] for step in steps] == [low, middle, high]
-    assert [step.sources[name].split()[0] for step in steps] == ["config", "environment", "flag"]
+    assert [step.flat()[name] for step in steps] == [low, middle, high]
+    assert [source(step, name).split()[0] for step in steps] == ["config", "environment", "flag"]
 
 
 @pytest.mark.parametrize(
@@ -204,19 +204,19 @@ def test_each_field_is_set_by_file_environment_and_flag(name: str, tmp_path: Pat
 )
 def test_environment_names_of_the_ecosystem(variable: str, name: str) -> None:
     resolved = settle(environ={variable: "theirs"})
-    assert (resolved.settings.flat()[name], resolved.sources[name]) == ("theirs", f"environment {variable}")
+    assert (resolved.flat()[name], source(resolved, name)) == ("theirs", f"environment {variable}")
     ours = settle(environ={variable: "theirs", f"GRASPGEN_{name.upper()}": "ours"})
-    assert ours.settings.flat()[name] == "ours"
+    assert ours.flat()[name] == "ours"
     assert environment_names(name)[1] == variable
 
 
 def test_empty_environment_variable_counts_as_not_set() -> None:
-    assert settle(environ={"GRASP_DATASET_DIR": "", "GRASPGEN_SEED": ""}).sources["grasp_dataset"] == "default"
+    assert settle(environ={"GRASP_DATASET_DIR": "", "GRASPGEN_SEED": ""}).given == {}
 
 
 def test_a_switch_can_be_turned_off_again() -> None:
     resolved = settle(environ={"GRASPGEN_GUESS_ONLY": "yes"}, flags={"guess_only": False})
-    assert (resolved.settings.mode.guess_only, resolved.sources["guess_only"]) == (False, "flag")
+    assert (resolved.mode.guess_only, source(resolved, "guess_only")) == (False, "flag")
 
 
 def test_gripper_is_asked_by_its_effective_name(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_gripper_is_asked_by_its_effective_name(tmp_path: Path) -> None:
     config = write(tmp_path / "c.yaml", "gripper_config: from_file\n")
     resolved = resolve(GuessCommand, flags={}, config=config, environ={"GRASPGEN_GRIPPER_CONFIG": "from_env"}, gripper_values=values)
     assert asked == ["from_env"]
-    assert resolved.sources["bite"] == "gripper from_env"
+    assert source(resolved, "bite") == "gripper from_env"
 
 
 def test_gripper_is_not_asked_where_it_has_nothing_to_say() -> None:
@@ -256,26 +256,26 @@ def test_a_gripper_sets_only_how_it_is_used() -> None:
 
 def test_a_file_may_serve_all_commands(tmp_path: Path) -> None:
     config = write(tmp_path / "c.yaml", "fps: 500\nseed: 3\nmin-success: 5\nworkers: 2\n")
-    assert settle(SplitsCommand, config=config).settings.splits.seed == 3
-    assert settle(AnalyzeCommand, config=config).settings.analyze.min_success == 5
-    assert settle(GuessCommand, config=config).settings.execution.workers == 2
+    assert settle(SplitsCommand, config=config).splits.seed == 3
+    assert settle(AnalyzeCommand, config=config).analyze.min_success == 5
+    assert settle(GuessCommand, config=config).execution.workers == 2
 
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "---\n", "null\n"])
 def test_an_empty_file_sets_nothing(text: str, tmp_path: Path) -> None:
-    assert set(settle(config=write(tmp_path / "c.yaml", text)).sources.values()) == {"default"}
+    assert settle(config=write(tmp_path / "c.yaml", text)).given == {}
 
 
 def test_a_file_may_say_null_where_there_need_be_no_value(tmp_path: Path) -> None:
     resolved = settle(config=write(tmp_path / "c.yaml", "bite: null\n"), gripper={"bite": 0.002})
-    assert resolved.settings.guess.bite is None
+    assert resolved.guess.bite is None
 
 
 def test_home_folder_is_found_wherever_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
     resolved = settle(environ={"GRASP_DATASET_DIR": "~/data"})
-    assert resolved.settings.dataset.grasp_dataset == Path("/home/someone/data")
-    assert resolved.settings.graspgen.graspgen_source == Path("/home/someone/github/GraspGen")
+    assert resolved.dataset.grasp_dataset == Path("/home/someone/data")
+    assert resolved.graspgen.graspgen_source == Path("/home/someone/github/GraspGen")
 
 
 def test_a_home_folder_that_is_not_known_is_one_line() -> None:
@@ -286,9 +286,9 @@ def test_a_home_folder_that_is_not_known_is_one_line() -> None:
 def test_the_next_command_repeats_what_flags_and_environment_set_and_names_the_settings_file(tmp_path: Path) -> None:
     config = write(tmp_path / "c.yaml", "fps: 500\nguess-only: true\n")
     environ = {"GRASPGEN_WORKERS": "2", "GRASPGEN_OVERWRITE_GRASPS": "1"}
-    run = settle(config=config, environ=environ, flags={"seed": "0", "friction": "0.5"}, gripper={"bite": 0.004}).settings
+    run = settle(config=config, environ=environ, flags={"seed": "0", "friction": "0.5"}, gripper={"bite": 0.004})
     line = command_line("validate", run, load_guesses=True, guess_only=False, overwrite_grasps=False, fill_grasps=False)
-    words = "--seed 0 --friction 0.5 --workers 2 --no-overwrite-grasps --no-guess-only --load-guesses"
+    words = "--seed 0 --workers 2 --friction 0.5 --no-overwrite-grasps --no-guess-only --load-guesses"
     assert line == f"graspgen validate {words} --config {config}"
 
 
@@ -446,7 +446,7 @@ def test_shown_settings_cover_every_field_and_read_back(command_class: type[Comm
     text = settings_text(first)
     assert set(yaml.safe_load(text)) == {name.replace("_", "-") for name in command_class.names()}
     again = settle(command_class, config=write(tmp_path / "c.yaml", text))
-    assert again.settings.flat() == first.settings.flat()
+    assert again.flat() == first.flat()
     assert ("# environment GRASPGEN_GRASP_DATASET" in text) == ("grasp_dataset" in command_class.names())
     assert "# environment GRASPGEN_" in text and "# default" in text
 
@@ -461,9 +461,9 @@ def test_settings_document_has_value_and_source() -> None:
 
 def test_several_paths_come_as_a_flag_given_again_a_list_or_one_text(tmp_path: Path) -> None:
     for typed_in, paths in ((["a", "b c"], ("a", "b c")), ("a", ("a",)), ('["a", "b"]', ("a", "b"))):
-        assert settle(AnalyzeCommand, flags={"paths": typed_in}).settings.inputs.paths == tuple(map(Path, paths))
+        assert settle(AnalyzeCommand, flags={"paths": typed_in}).inputs.paths == tuple(map(Path, paths))
     config = write(tmp_path / "c.yaml", "paths: results\noutput: [a.csv, b.json]\n")
-    settings = settle(AnalyzeCommand, config=config).settings
+    settings = settle(AnalyzeCommand, config=config)
     assert (settings.inputs.paths, settings.analyze.output) == ((Path("results"),), (Path("a.csv"), Path("b.json")))
 
 

@@ -48,7 +48,7 @@ def _run(name: str, settings: Mapping[str, object], config: Path | None = None, 
     resolved = resolve(command.settings, flags=settings, config=config, environ={}, gripper_values=gripper_values)
     function, callbacks = command.function()
     given = {"on_report": on_report} if on_report else {}
-    return function(resolved.settings, **{name: given.get(name, _ignore) for name in callbacks})
+    return function(resolved, **{name: given.get(name, _ignore) for name in callbacks})
 
 
 def _ignore(*_: object) -> None:

@@ -6,7 +6,7 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import import_module, resources
@@ -20,7 +20,7 @@ from graspgen_cli.console import Console
 from graspgen_cli.errors import ExitCode, SettingsError
 from graspgen_cli.files import read_bounded
 from graspgen_cli.settings.base import CommandSettings
-from graspgen_cli.settings.cascade import Resolved, resolve, settings_document, settings_text
+from graspgen_cli.settings.cascade import resolve, settings_document, settings_text
 from graspgen_cli.settings.fields import Kind, flag, settings_of
 from graspgen_cli.settings.options import keyword, option_parameters, typed_flags
 from graspgen_cli.settings.sources import MAX_FILE_BYTES
@@ -86,17 +86,6 @@ def report_line(report: ObjectReport) -> str:
     return f"{report.object_id}: {report.status}{numbers} ({report.seconds:.1f} s){message}"
 
 
-@dataclass(frozen=True)
-class CommonOptions:
-    """The options of every subcommand that are not settings."""
-
-    config: Path | None
-    show_settings: bool
-    json: bool
-    quiet: bool
-    debug: bool
-
-
 COMMON_HELP = {
     "config": "YAML file of settings, with the names of the flags; environment variables and flags override it.",
     "show_settings": "Print every effective setting with its source, and stop.",
@@ -104,6 +93,7 @@ COMMON_HELP = {
     "quiet": "No progress and no notes on stderr; errors only.",
     "debug": "Show the traceback of an error.",
 }
+"""The options of every subcommand that are not settings."""
 
 
 def common_parameters() -> list[inspect.Parameter]:
@@ -121,11 +111,11 @@ def add_command(app: typer.Typer, name: str, summary: str, command: Command[Any,
     """Adds a subcommand to a Typer app."""
 
     def callback(**arguments: Any) -> ExitCode:
-        common = CommonOptions(**{option: arguments.pop(option) for option in COMMON_HELP})
+        common = {option: arguments.pop(option) for option in COMMON_HELP}
         try:
             return execute(name, command, _with_argument(command, arguments), common)
         except Exception:
-            if common.debug:
+            if common["debug"]:
                 traceback.print_exc(file=sys.stderr)
             raise
 
@@ -168,21 +158,17 @@ def _about_switches(settings: type[CommandSettings]) -> list[str]:
     return [f"{setting.flag} and its like have a counterpart such as {setting.off_flag}." for setting in off[:1]]
 
 
-def execute(name: str, command: Command[S, R], arguments: dict[str, Any], common: CommonOptions) -> ExitCode:
+def execute(name: str, command: Command[S, R], arguments: Mapping[str, Any], common: Mapping[str, Any]) -> ExitCode:
     """Resolves the settings, then shows them or runs the command with them."""
     flags = typed_flags(command.settings, arguments)
-    resolved = resolve(command.settings, flags=flags, config=common.config, environ=os.environ, gripper_values=gripper_values)
-    console = Console(command=name, json=common.json, quiet=common.quiet)
-    if common.show_settings:
-        return _show_settings(resolved, console)
-    return command.show(command.run(resolved.settings, console), resolved.settings, console)
-
-
-def _show_settings(resolved: Resolved[Any], console: Console) -> ExitCode:
+    settings = resolve(command.settings, flags=flags, config=common["config"], environ=os.environ, gripper_values=gripper_values)
+    console = Console(command=name, json=common["json"], quiet=common["quiet"])
+    if not common["show_settings"]:
+        return command.show(command.run(settings, console), settings, console)
     if console.json:
-        console.document({"settings": settings_document(resolved)})
+        console.document({"settings": settings_document(settings)})
     else:
-        console.line(settings_text(resolved))
+        console.line(settings_text(settings))
     return ExitCode.OK
 
 

@@ -120,6 +120,21 @@ class Origin(StrEnum):
     FLAG = "flag"
 
 
+@dataclass(frozen=True)
+class Given:
+    """A value from a source. place: its name of the setting, for messages. name: of the gripper, the settings file or the variable."""
+
+    value: object
+    origin: Origin
+    place: str
+    name: str = ""
+
+    @property
+    def source(self) -> str:
+        """For ``--show-settings``: ``environment GRASPGEN_SEED``."""
+        return f"{self.origin} {self.name}".strip()
+
+
 class SeedSettings(Group):
     """The one source of every random choice."""
 
@@ -133,8 +148,8 @@ class CommandSettings(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
-    origins: Mapping[str, Origin] = Field({}, exclude=True)
-    """Name -> origin of every setting that a source gives; empty for settings from `of`."""
+    given: Mapping[str, Given] = Field({}, exclude=True)
+    """Name -> value and origin of every setting from a source; empty for settings from `of`."""
     config: Path | None = Field(None, exclude=True)
     """The settings file, which may hold settings of other commands as well."""
 

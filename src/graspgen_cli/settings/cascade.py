@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TypeVar
 
 import orjson
 from pydantic import ValidationError
 
 from graspgen_cli.errors import SettingsError
-from graspgen_cli.settings.base import CommandSettings, Origin
+from graspgen_cli.settings.base import CommandSettings, Given, Origin
 from graspgen_cli.settings.fields import Kind, Setting, as_text, dashed, grouped, settings_of
 from graspgen_cli.settings.guesses import GuessSettings
-from graspgen_cli.settings.sources import Given, Layer, read_config, read_environment, read_flags, read_gripper
+from graspgen_cli.settings.sources import Layer, read_config, read_environment, read_flags, read_gripper
 from graspgen_cli.settings.trials import SimulationSettings
 
 S = TypeVar("S", bound=CommandSettings)
@@ -27,18 +27,9 @@ GripperValues = Callable[[str], Mapping[str, object]]
 """The settings in the file of a gripper, which is given by name or path."""
 
 
-@dataclass(frozen=True)
-class Resolved(Generic[S]):
-    """The effective settings of a command. sources: name -> ``default``, ``gripper robotiq_2f_85``, ``config my.yaml``,
-    ``environment GRASPGEN_SEED`` or ``flag``."""
-
-    settings: S
-    sources: dict[str, str]
-
-
 def resolve(
     command_class: type[S], *, flags: Mapping[str, object], config: Path | None, environ: Mapping[str, str], gripper_values: GripperValues
-) -> Resolved[S]:
+) -> S:
     """Joins the sources into one settings object.
 
     flags: name -> value as typed; None is a flag that was not typed.
@@ -60,9 +51,7 @@ def resolve(
         raise SettingsError("\n".join([*problems, *_problems(known, error, given)])) from None
     if problems:
         raise SettingsError("\n".join(problems))
-    sources = {name: given[name].source if name in given else str(Origin.DEFAULT) for name in known}
-    origins = {name: found.origin for name, found in given.items()}
-    return Resolved(settings.model_copy(update={"origins": origins, "config": config}), sources)
+    return settings.model_copy(update={"given": given, "config": config})
 
 
 def _joined(layers: list[Layer]) -> dict[str, Given]:
@@ -132,14 +121,19 @@ def _not_allowed(setting: Setting, found: Given) -> str:
     return f"{found.place}: {shown} is not allowed; give {setting.allowed}"
 
 
-def settings_text(resolved: Resolved[Any]) -> str:
+def source(settings: CommandSettings, name: str) -> str:
+    """``default``, ``gripper robotiq_2f_85``, ``config my.yaml``, ``environment GRASPGEN_SEED`` or ``flag``."""
+    return settings.given[name].source if name in settings.given else str(Origin.DEFAULT)
+
+
+def settings_text(settings: CommandSettings) -> str:
     """A table of name, value and source under the headings of the groups; it is YAML that ``--config`` reads."""
-    texts = {name: f"{dashed(name)}: {_yaml_text(value)}" for name, value in resolved.settings.flat().items()}
+    texts = {name: f"{dashed(name)}: {_yaml_text(value)}" for name, value in settings.flat().items()}
     width = max(len(text) for text in texts.values() if len(text) <= 60)
     lines = []
-    for heading, settings in grouped(type(resolved.settings)):
+    for heading, of_group in grouped(type(settings)):
         lines.append(f"# {heading}")
-        lines += [f"{texts[setting.name]:<{width}}  # {resolved.sources[setting.name]}" for setting in settings]
+        lines += [f"{texts[setting.name]:<{width}}  # {source(settings, setting.name)}" for setting in of_group]
     return "\n".join(lines)
 
 
@@ -156,7 +150,7 @@ def _yaml_text(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def settings_document(resolved: Resolved[Any]) -> dict[str, dict[str, object]]:
+def settings_document(settings: CommandSettings) -> dict[str, dict[str, object]]:
     """Name -> value and source of every setting, in the order of the text."""
-    values = resolved.settings.flat()
-    return {name: {"value": values[name], "source": source} for name, source in resolved.sources.items()}
+    values = settings.flat()
+    return {name: {"value": values[name], "source": source(settings, name)} for name in settings_of(type(settings))}

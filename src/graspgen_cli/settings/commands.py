@@ -1,4 +1,4 @@
-"""The settings of every command: the groups that it needs, and the rules between groups."""
+"""The settings of every command: its groups, and the rules between groups."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ from graspgen_cli.settings.trials import (
 
 
 class MakingSettings(CommandSettings):
-    """What making the grasps of one object reads: it goes to the workers with each object."""
+    """The groups for the work on one object, sent to the workers."""
 
     gripper: GripperSettings
     quotas: QuotaSettings
@@ -67,8 +67,8 @@ class MakingSettings(CommandSettings):
     mode: ModeSettings
 
 
-class GuessCommand(CommandSettings):
-    """Settings of `guess`: nothing is simulated."""
+class ProposingSettings(CommandSettings):
+    """The groups of every command that makes guesses."""
 
     objects: ObjectSettings
     gripper: GripperSettings
@@ -78,44 +78,41 @@ class GuessCommand(CommandSettings):
     pick_up: PickUpSettings
     reach: ReachSettings
     execution: ExecutionSettings
+
+
+class GuessCommand(ProposingSettings):
+    """Settings of `guess`, without simulation."""
+
     existing: ExistingFileSettings
 
     def grasp_command(self) -> GraspCommand:
-        """The same for the loop over the objects, which stops after the guesses."""
+        """The settings of the run: stop after the guesses."""
         return GraspCommand.of(self.flat(), guess_only=True)
 
 
-class FillCommand(CommandSettings):
+class FillCommand(ProposingSettings):
     """Settings of `fill`."""
 
-    objects: ObjectSettings
-    gripper: GripperSettings
-    dataset: DatasetSettings
-    quotas: QuotaSettings
-    guess: GuessSettings
-    pick_up: PickUpSettings
-    reach: ReachSettings
     simulation: SimulationSettings
     protocol: ProtocolSettings
     judge: JudgeSettings
     randomization: RandomizationSettings
     extras: ExtraSettings
     backend: BackendSettings
-    execution: ExecutionSettings
 
     @model_validator(mode="after")
     def _robustness_needs_a_force(self) -> Self:
         if self.extras.robustness and not self.simulation.force_magnitude:
-            raise ValueError("robustness needs a force-magnitude above 0, of which to find a multiple")
+            raise ValueError("robustness needs a force-magnitude above 0")
         return self
 
     def grasp_command(self) -> GraspCommand:
-        """The same for the loop over the objects, which tops up existing files."""
+        """The settings of the run: fill existing files."""
         return GraspCommand.of(self.flat(), fill_grasps=True)
 
 
 class GraspCommand(FillCommand):
-    """Settings of `validate`, and of the loop over the objects whichever command runs it."""
+    """Settings of `validate`, and of every run over objects."""
 
     mode: ModeSettings
 
@@ -124,7 +121,7 @@ class GraspCommand(FillCommand):
         return self
 
     def making(self) -> MakingSettings:
-        """The groups that the work on one object reads."""
+        """The groups for the work on one object."""
         return MakingSettings(**{name: getattr(self, name) for name in MakingSettings.groups()})
 
 
@@ -138,7 +135,7 @@ class SplitsCommand(CommandSettings):
 
 
 class AllCommand(GraspCommand):
-    """Settings of `all`, which are the settings of the commands that it runs."""
+    """Settings of `all`: those of the commands that it runs."""
 
     graspgen: GraspGenSettings
     splits: SplitSettings
@@ -159,7 +156,7 @@ class GripperCommand(CommandSettings):
         return self
 
     def chosen(self) -> GripperSettings:
-        """The gripper, whose name is that of its file where one is given."""
+        """The gripper, from its file if one is given."""
         file = self.file.gripper_file
         return self.gripper if file is None else self.gripper.model_copy(update={"gripper_config": str(file)})
 
@@ -220,7 +217,7 @@ class DoctorCommand(CommandSettings):
 
 
 class ConvertCommand(CommandSettings):
-    """Settings of `convert`: the dataset is what is converted; absolute paths of meshes become relative to their folder."""
+    """Settings of `convert`. The dataset is the input; absolute paths of meshes become relative to their folder."""
 
     meshes: MeshSettings
     dataset: DatasetSettings
@@ -257,30 +254,22 @@ class InferenceConfigCommand(CommandSettings):
     inference: InferenceSettings
 
 
-class BenchCommand(CommandSettings):
+class BenchCommand(ProposingSettings):
     """Settings of `bench`."""
 
-    objects: ObjectSettings
-    gripper: GripperSettings
-    dataset: DatasetSettings
-    quotas: QuotaSettings
-    guess: GuessSettings
-    pick_up: PickUpSettings
-    reach: ReachSettings
     simulation: SimulationSettings
     protocol: ProtocolSettings
     judge: JudgeSettings
     bench: BenchSettings
     backend: BackendSettings
-    execution: ExecutionSettings
 
     def grasp_command(self) -> GraspCommand:
-        """The same for the loop over the objects."""
+        """The settings of the whole run."""
         return GraspCommand.of({name: value for name, value in self.flat().items() if name in GraspCommand.names()})
 
 
 class ViewCommand(CommandSettings):
-    """Settings of `view`. The dataset may be a folder or a file of grasps as well."""
+    """Settings of `view`. The dataset may also be a folder or a file of grasps, or a gripper."""
 
     objects: ObjectSettings
     gripper: GripperSettings
@@ -290,7 +279,7 @@ class ViewCommand(CommandSettings):
 
 
 class ReplayCommand(CommandSettings):
-    """Settings of `replay`. The dataset may be a folder or a file of grasps as well."""
+    """Settings of `replay`. The dataset may also be a folder or a file of grasps."""
 
     objects: ObjectSettings
     gripper: GripperSettings
@@ -328,4 +317,4 @@ COMMAND_CLASSES: dict[str, type[CommandSettings]] = {
     "doctor": DoctorCommand,
     "bench": BenchCommand,
 }
-"""The settings of every command; a settings file may hold the fields of all of them."""
+"""The settings of every command. A settings file may hold the settings of all commands."""

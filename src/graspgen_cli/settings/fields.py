@@ -199,7 +199,7 @@ def command_line(command: str, settings: CommandSettings, **changed: object) -> 
     """
     words, values = ["graspgen", command], settings.flat()
     for name, setting in settings_of(COMMAND_CLASSES[command]).items():
-        origin = settings.origins.get(name, Origin.DEFAULT)
+        origin = settings.given[name].origin if name in settings.given else Origin.DEFAULT
         if name in changed:
             words += setting.words(changed[name], even_if_default=origin in (Origin.CONFIG, Origin.ENVIRONMENT))
         # The next command reads the files of the gripper and of the settings itself.

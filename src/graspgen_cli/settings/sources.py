@@ -11,28 +11,13 @@ from typing import Any
 
 from graspgen_cli.errors import one_line
 from graspgen_cli.files import load_plain_yaml
-from graspgen_cli.settings.base import Origin, SeedSettings
+from graspgen_cli.settings.base import Given, Origin, SeedSettings
 from graspgen_cli.settings.fields import dashed, environment_names, flag, known_settings
 from graspgen_cli.settings.guesses import GuessSettings
 from graspgen_cli.settings.trials import SimulationSettings
 
 MAX_FILE_BYTES = 64 * 1024
 MAX_FILE_DEPTH = 16
-
-
-@dataclass(frozen=True)
-class Given:
-    """A value from a source. place: its name of the setting, for messages. name: of the gripper, the settings file or the variable."""
-
-    value: object
-    origin: Origin
-    place: str
-    name: str = ""
-
-    @property
-    def source(self) -> str:
-        """For ``--show-settings``: ``environment GRASPGEN_SEED``."""
-        return f"{self.origin} {self.name}".strip()
 
 
 @dataclass(frozen=True)
