@@ -17,6 +17,7 @@ from graspgen_cli import guess_on, read_grasp_file
 from graspgen_cli.app import main
 from graspgen_cli.errors import GripperError
 from graspgen_cli.geometry.collision import GripperShape
+from graspgen_cli.geometry.poses import pose
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.records import Gripper, Outcome
 from graspgen_cli.settings.trials import CollisionApproximation, ShakeAxis, ShakeKind, SimulationSettings
@@ -75,6 +76,17 @@ def test_a_box_slips_at_coulombs_force(panda: Gripper, friction: float, directio
         )
         held.append(judge(PhysxBackend().run(panda, PINCHED, grasps_at_origin(panda), settings))[0] == Outcome.HELD)
     assert held == [True, False]
+
+
+@needs_physx
+def test_shakes_go_on_after_the_first_trial_has_ended(panda: Gripper) -> None:
+    """Two boxes are held to the end of the shake, which begins later for the box that comes to rest later."""
+    shakes = ((1.0, ShakeKind.LINEAR, ShakeAxis.BINORMAL, 0.005, 4.0),)
+    aside = pose(np.eye(3), np.random.Generator(np.random.Philox(3)).normal(0, 0.012, (12, 3)))
+    start = grasps_at_origin(panda, count=12)
+    grasps = replace(start, pose_gripper_in_object=start.pose_gripper_in_object @ aside)[np.array([0, 2])]
+    state = PhysxBackend().run(panda, PINCHED, grasps, SimulationSettings(tug_sequences=(), shake_sequences=shakes))
+    assert (judge(state) == Outcome.HELD).all() and state.steps[0] < state.steps[1]
 
 
 def shaken(panda: Gripper, kind: ShakeKind, axis: ShakeAxis, amplitude: float) -> float:

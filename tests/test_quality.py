@@ -20,7 +20,8 @@ from graspgen_cli.records import Floats, GraspBatch, Gripper, Measure, Outcome
 from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.validate.engine import make_backend
 from graspgen_cli.validate.judge import judge, measures
-from graspgen_cli.validate.progress import Watch, farthest_motion
+from graspgen_cli.validate.progress import Bounds, Observation, Progress, farthest_motion
+from graspgen_cli.validate.protocols import Stage
 from graspgen_cli.validate.trace import trace_trial
 from graspgen_cli.validate.trials import run_trials
 from made_datasets import OFFSET, document, grasp_dataset, signed
@@ -96,24 +97,48 @@ def test_no_loss_is_held_and_held_is_no_loss(panda: Gripper) -> None:
     np.testing.assert_array_equal(np.isnan(measures(state)[:, Measure.LOSS_TIME]), held)
 
 
-def test_the_watch_by_hand() -> None:
-    """100 steps a second, a grip of 20 steps and a tug of 20, a look every 10 steps."""
-    settings = SimulationSettings(fps=100)
-    watch = Watch((20, 20), settings, interval=10, slots=2)
-    watch.begin(np.arange(2), np.tile(np.eye(4), (2, 1, 1)), np.zeros((2, 3)), np.full(2, 0.1))
-    forces = [[[0, 0], [3, 0]], [[5, 4], [3, 3]], [[5, 2], [3, 0]], [[5, 3], [3, 0]]]
-    for number, force in enumerate(forces):
-        place = np.tile(np.eye(4), (2, 1, 1))
-        place[:, 0, 3] = 0.001 * number
-        stage, left = divmod(number, 2)
-        watch.look(
-            place, np.array(force, float), stage=stage, left=10 * (1 - left), closed=number >= 1, overlap=np.array([1, 4 - number]) * 1e-4
-        )
-    measured = watch.measured(np.arange(2))
+def progress_of(gripper: Gripper, slots: int, *stages: int, steady_motion: float = 0.0) -> Progress:
+    """Trials with stages of these steps, 100 steps a second, of an object of 0.1 m about its origin, at the gripper's origin."""
+    settings = SimulationSettings(fps=100, steady_motion=steady_motion)
+    progress = Progress(gripper, tuple(Stage("tug", steps) for steps in stages), settings, slots)
+    progress.begin(np.arange(slots), np.tile(np.eye(4), (slots, 1, 1)), [Bounds(np.zeros(3), 0.1, 1.0)] * slots)
+    return progress
+
+
+def seen_at(gripper: Gripper, x: Floats | float, force: Floats, overlap: Floats | float = 0.0) -> Observation:
+    """N objects, moved by x (N,) m, with finger forces (N, 2), in the open gripper."""
+    count = len(force)
+    poses, joints = np.tile(np.eye(4), (count, 1, 1)), np.tile(gripper.joint_position[-1], (count, 1))
+    poses[:, 0, 3] = x
+    return Observation(poses, force, force > 0, joints, np.ones(count, bool), np.broadcast_to(np.asarray(overlap), count))
+
+
+def test_the_measures_by_hand(panda: Gripper) -> None:
+    """A grip of 20 steps and a tug of 20, a look every 10 steps."""
+    progress = progress_of(panda, 2, 20, 20)
+    for number, force in enumerate([[[0, 0], [3, 0]], [[5, 4], [3, 3]], [[5, 2], [3, 0]], [[5, 3], [3, 0]]]):
+        seen = seen_at(panda, 0.001 * number, np.array(force, float), np.array([1, 4 - number]) * 1e-4)
+        ended, entered = progress.look(seen, progress.interval)
+        assert (len(ended), len(entered)) == (2 * (number == 3), 2 * (number == 1))
+    measured = progress.state(ended, seen, np.zeros(2, bool))
     np.testing.assert_array_equal(measured.smallest_force, [2, 0])
     np.testing.assert_array_equal(measured.loss_time, [np.nan, 0.3])
     np.testing.assert_allclose(measured.late_motion, 0.002)
     np.testing.assert_allclose(measured.penetration, [1e-4, 3e-4])
+
+
+@pytest.mark.parametrize(("steady_motion", "ended"), [(0.001, [0, 1, 3]), (0.0003, [3]), (0.0, [])])
+def test_a_stage_ends_where_motion_does_not_grow_and_the_rest_is_short(panda: Gripper, steady_motion: float, ended: list[int]) -> None:
+    """Two looks of six: no finger touches at the first, so no stage ends; at the second four intervals are left."""
+    progress = progress_of(panda, 4, 60, steady_motion=steady_motion)
+    first, second = np.array([1e-4, 1e-4, 1e-4, 0.0]), np.array([1e-4, 1.01e-4, 1.1e-4, 0.0])
+    assert not progress.look(seen_at(panda, first, np.zeros((4, 2))), 10)[0].size
+    np.testing.assert_array_equal(progress.look(seen_at(panda, first + second, np.ones((4, 2))), 10)[0], ended)
+
+
+def test_the_first_interval_of_a_stage_may_be_steady(panda: Gripper) -> None:
+    progress = progress_of(panda, 2, 60, steady_motion=0.001)
+    assert progress.look(seen_at(panda, np.array([1e-4, 3e-4]), np.ones((2, 2))), 10)[0].tolist() == [0]
 
 
 def test_the_farthest_point_moves_by_the_shift_and_the_turn() -> None:

@@ -1,19 +1,21 @@
 """The clocks and the measures of trials in flight: which stage each trial is in, when it ends, and what was measured so far.
 
-Engines step simulations. At regular looks they report what they observe to `Progress`, or, if all trials are stepped together to the end,
-to `Watch` alone."""
+Engines step simulations. At regular looks they report what they observe to `Progress`."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graspgen_cli.records import Floats, Gripper, TargetObject, TrialState
+from graspgen_cli.geometry.poses import inverse
+from graspgen_cli.records import Floats, GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.trials import SimulationSettings
-from graspgen_cli.validate.protocols import Stage
+from graspgen_cli.validate.engine import in_order, join_states
+from graspgen_cli.validate.protocols import STILL, Stage, motion_table
 
 Indices = NDArray[np.intp]
 Bools = NDArray[np.bool_]
@@ -26,66 +28,6 @@ STILL_TIME = 0.2
 """s before the end of a trial over which the object's motion is measured."""
 _CLOSED = 0.01
 """A driven joint has closed if its distance from the closed position is below this share of its range."""
-
-
-@dataclass(frozen=True, eq=False)
-class Watched:
-    """Measures of N trials: the fields of `TrialState` of the same names."""
-
-    smallest_force: Floats
-    loss_time: Floats
-    late_motion: Floats
-    penetration: Floats
-
-
-class Watch:
-    """The measures so far of trials in S slots.
-
-    Times are on the protocol's clock: a stage that ended early counts with its whole duration. So a time tells the stage.
-    """
-
-    def __init__(self, stage_steps: tuple[int, ...], settings: SimulationSettings, *, interval: int, slots: int) -> None:
-        """interval: simulation steps between two looks."""
-        self._stage_ends, self._fps = np.cumsum(stage_steps), settings.fps
-        looks = max(1, math.ceil(STILL_TIME * settings.fps / interval - 1e-9))
-        self._recent = np.tile(np.eye(4), (looks + 1, slots, 1, 1))
-        self._smallest, self._deepest = np.full(slots, np.inf), np.zeros(slots)
-        self._lost_at = np.full(slots, np.nan)
-        self._center, self._radius = np.zeros((slots, 3)), np.zeros(slots)
-
-    def begin(self, slots: Indices, pose_object_in_gripper: Floats, center: Floats, radius: Floats) -> None:
-        """Starts trials in `slots`. center: (len(slots), 3) m, the objects' centres of mass; radius: (len(slots),) m about them."""
-        self._recent[:, slots] = pose_object_in_gripper
-        self._smallest[slots], self._lost_at[slots], self._deepest[slots] = np.inf, np.nan, 0.0
-        self._center[slots], self._radius[slots] = center, radius
-
-    def look(
-        self,
-        pose_object_in_gripper: Floats,
-        force: Floats,
-        *,
-        stage: Indices | int,
-        left: Indices | int,
-        closed: Bools | bool,
-        overlap: Floats,
-    ) -> None:
-        """Adds poses (S, 4, 4) and finger forces (S, 2) N, seen `left` steps before the end of each trial's stage.
-
-        closed: (S,) or one bool, whether the grip has closed; true from the end of the first stage on. overlap: (S,) m, depth of the object
-        in the gripper; NaN if the engine cannot tell.
-        """
-        weaker, now = force.min(axis=1), (self._stage_ends[stage] - left) / self._fps
-        self._lost_at = np.where(weaker > 0, np.nan, np.where(np.isnan(self._lost_at), now, self._lost_at))
-        self._smallest = np.where(closed, np.minimum(self._smallest, weaker), self._smallest)
-        self._deepest = np.where(closed, np.maximum(self._deepest, overlap), self._deepest)
-        self._recent = np.concatenate([self._recent[1:], pose_object_in_gripper[None]])
-
-    def measured(self, slots: Indices) -> Watched:
-        """The measures of the trials in `slots` up to the last look."""
-        first, last = self._recent[0, slots], self._recent[-1, slots]
-        smallest = np.where(np.isinf(self._smallest[slots]), 0.0, self._smallest[slots])
-        motion = farthest_motion(first, last, self._center[slots], self._radius[slots])
-        return Watched(smallest, self._lost_at[slots], motion, self._deepest[slots])
 
 
 def farthest_motion(before: Floats, after: Floats, center: Floats, radius: Floats) -> Floats:
@@ -150,49 +92,51 @@ def look_steps(stage_steps: tuple[int, ...], settings: SimulationSettings) -> in
     return fitting[0] if fitting else usual
 
 
-def is_steady(motion: Floats, motion_before: Floats, *, intervals_left: Floats | float, settings: SimulationSettings) -> Bools:
-    """(N,) trials whose stage may end: the object creeps, as soft contacts let it, at a rate that does not grow, and would move by less
-    than `steady_motion` in the rest of the stage.
-
-    motion, motion_before: (N,) m, motion of the object's farthest point in the last interval and in the interval before.
-    """
-    return (motion <= STEADY_GROWTH * motion_before) & (motion * intervals_left < settings.steady_motion)
-
-
 class Progress:
-    """Clocks of S slots, each with one trial at a time.
+    """Clocks and measures of S slots, each with one trial at a time.
+
+    Times are on the protocol's clock: a stage that ended early counts with its whole duration. So a time tells the stage.
 
     running: (S,) slots whose trial goes on. stage: (S,) number of the stage. left: (S,) steps left in the stage. steps: (S,) steps made.
-    interval: steps between two looks.
+    interval: steps between two looks. motion: the table of the base's motion (see `protocols.motion_table`).
     """
 
     def __init__(self, gripper: Gripper, plan: tuple[Stage, ...], settings: SimulationSettings, slots: int) -> None:
-        """plan: the stages of every trial; only their lengths and whether they may end early count here."""
-        stage_steps = tuple(stage.steps for stage in plan)
-        self._gripper, self._stage_steps, self._settings = gripper, np.array(stage_steps), settings
+        """plan: the stages of every trial."""
+        self._gripper, self._settings = gripper, settings
+        self._stage_steps = np.array([stage.steps for stage in plan])
         self._may_end_early = np.array([stage.may_end_early for stage in plan])
-        self.interval = look_steps(stage_steps, settings)
-        self.running = np.zeros(slots, bool)
-        self.stage = np.zeros(slots, np.intp)
-        self.left = np.zeros(slots, np.intp)
+        self._forces = np.array([stage.force_in_base for stage in plan])
+        self.motion, self._first_row = motion_table(plan)
+        self.interval = look_steps(tuple(stage.steps for stage in plan), settings)
+        self.running, self._held_on = np.zeros(slots, bool), np.zeros(slots, bool)
+        self.stage, self.left = np.zeros(slots, np.intp), np.zeros(slots, np.intp)
         self.steps = np.zeros(slots, np.int32)
-        self._held_on = np.zeros(slots, bool)
-        self._before = np.tile(np.eye(4), (slots, 1, 1))
+        looks = max(1, math.ceil(STILL_TIME * settings.fps / self.interval - 1e-9))
+        self._recent = np.tile(np.eye(4), (looks + 1, slots, 1, 1))
         self._when_closed = np.tile(np.eye(4), (slots, 1, 1))
-        self._motion_before = np.zeros(slots)
         self._center = np.zeros((slots, 3))
-        self._radius, self._reach = np.zeros(slots), np.zeros(slots)
-        self._watch = Watch(stage_steps, settings, interval=self.interval, slots=slots)
+        self._radius, self._reach, self._motion_before, self._smallest, self._lost_at, self._deepest = np.zeros((6, slots))
 
     def begin(self, slots: Indices, pose_object_in_gripper: Floats, of: list[Bounds]) -> None:
         """Starts trials in `slots`, with objects at these poses (len(slots), 4, 4) and of these bounds."""
         self.running[slots] = self._held_on[slots] = True
         self.stage[slots], self.left[slots], self.steps[slots] = 0, self._stage_steps[0], 0
-        self._before[slots] = self._when_closed[slots] = pose_object_in_gripper
-        self._motion_before[slots] = np.inf
+        self._recent[:, slots] = self._when_closed[slots] = pose_object_in_gripper
+        self._motion_before[slots] = self._smallest[slots] = np.inf
+        self._lost_at[slots], self._deepest[slots] = np.nan, 0.0
         self._center[slots] = [b.center_of_mass for b in of]
         self._radius[slots], self._reach[slots] = [b.radius for b in of], [b.reach for b in of]
-        self._watch.begin(slots, pose_object_in_gripper, self._center[slots], self._radius[slots])
+
+    @property
+    def force_in_base(self) -> Floats:
+        """(S, 3) N: the force of each trial's stage in the plan."""
+        return self._forces[self.stage]
+
+    def motion_row(self) -> Indices:
+        """(S,) row of `motion` for each trial's next step; STILL where no trial goes on."""
+        first = self._first_row[self.stage]
+        return np.where(self.running & (first != STILL), first + self._stage_steps[self.stage] - self.left, STILL)
 
     def look(self, seen: Observation, made: Indices | int) -> tuple[Indices, Indices]:
         """Adds what was seen after `made` more steps of the running trials, (S,) or one number. Returns the slots whose trials have ended,
@@ -209,8 +153,7 @@ class Progress:
         over = self.running & ((self.left <= 0) | may_end)
         closed = over & (self.stage == 0)
         self._when_closed[closed] = seen.pose_object_in_gripper[closed]
-        pose, force = seen.pose_object_in_gripper, seen.finger_contact_force
-        self._watch.look(pose, force, stage=self.stage, left=self.left, closed=closed | (self.stage > 0), overlap=seen.overlap)
+        self._measure(seen, closed | (self.stage > 0))
         last = self.stage == len(self._stage_steps) - 1
         ended = self.running & (~self._held_on | (over & last))
         entered = over & ~ended
@@ -222,27 +165,39 @@ class Progress:
 
     def state(self, slots: Indices, seen: Observation, started_inside: Bools) -> TrialState:
         """The end states of the trials in `slots`, which have just ended. started_inside: (S,)."""
-        held_on, watched = self._held_on[slots], self._watch.measured(slots)
-        slip = relative_motion(self._when_closed[slots], seen.pose_object_in_gripper[slots], self._center[slots])
+        held_on, center, smallest = self._held_on[slots], self._center[slots], self._smallest[slots]
+        slip = relative_motion(self._when_closed[slots], seen.pose_object_in_gripper[slots], center)
+        late_motion = farthest_motion(self._recent[0, slots], self._recent[-1, slots], center, self._radius[slots])
         return TrialState(
             pose_object_in_gripper=seen.pose_object_in_gripper[slots],
             finger_contact_force=np.where(held_on[:, None], seen.finger_contact_force[slots], 0.0),
             joint_position=seen.joint_position[slots],
             finite=seen.finite[slots],
             slip=np.where(held_on[:, None], slip, np.nan),
-            smallest_force=watched.smallest_force,
-            loss_time=watched.loss_time,
-            late_motion=np.where(held_on, watched.late_motion, np.nan),
+            smallest_force=np.where(np.isinf(smallest), 0.0, smallest),
+            loss_time=self._lost_at[slots],
+            late_motion=np.where(held_on, late_motion, np.nan),
             started_inside=started_inside[slots],
-            steps=self.steps[slots].copy(),
-            penetration=watched.penetration,
+            steps=self.steps[slots],
+            penetration=self._deepest[slots],
         )
 
+    def _measure(self, seen: Observation, closed: Bools) -> None:
+        """Adds to the measures what was seen. closed: (S,) whether the grip has closed."""
+        weaker = seen.finger_contact_force.min(axis=1)
+        now = (np.cumsum(self._stage_steps)[self.stage] - self.left) / self._settings.fps
+        self._lost_at = np.where(weaker > 0, np.nan, np.where(np.isnan(self._lost_at), now, self._lost_at))
+        self._smallest = np.where(closed, np.minimum(self._smallest, weaker), self._smallest)
+        self._deepest = np.where(closed, np.maximum(self._deepest, seen.overlap), self._deepest)
+        self._recent = np.concatenate([self._recent[1:], seen.pose_object_in_gripper[None]])
+
     def _steady(self, seen: Observation) -> Bools:
-        after = seen.pose_object_in_gripper
-        motion = farthest_motion(self._before, after, self._center, self._radius)
-        steady = is_steady(motion, self._motion_before, intervals_left=self.left / self.interval, settings=self._settings)
-        self._before, self._motion_before = after, motion
+        """(S,) trials whose stage may end: the object creeps, as soft contacts let it, at a rate that does not grow, and would move by less
+        than `steady_motion` in the rest of the stage."""
+        motion = farthest_motion(self._recent[-1], seen.pose_object_in_gripper, self._center, self._radius)
+        in_rest = motion * (self.left / self.interval)
+        steady = (motion <= STEADY_GROWTH * self._motion_before) & (in_rest < self._settings.steady_motion)
+        self._motion_before = motion
         return steady
 
     def _lost(self, seen: Observation) -> Bools:
@@ -254,3 +209,26 @@ class Progress:
         closed, opened = self._gripper.joint_position[0, driven], self._gripper.joint_position[-1, driven]
         has_closed = (np.abs(seen.joint_position[:, driven] - closed) < _CLOSED * np.abs(opened - closed)).all(axis=1)
         return ~seen.touching.any(axis=1) & (away | has_closed)
+
+
+def run_to_end(
+    progress: Progress,
+    grasps: GraspBatch,
+    extent: Bounds,
+    inside: Bools,
+    *,
+    advance: Callable[[Progress], Indices | int],
+    observe: Callable[[], Observation],
+) -> TrialState:
+    """The end states of trials of N grasps, one a slot, of one object. inside: (N,) whether each began inside the gripper.
+
+    advance: steps the running trials to their next look and returns the steps made, (N,) or one number."""
+    progress.begin(np.arange(len(grasps)), inverse(grasps.pose_gripper_in_object), [extent] * len(grasps))
+    slots, states = [], []
+    while progress.running.any():
+        made = advance(progress)
+        seen = observe()
+        ended, _ = progress.look(seen, made)
+        slots.append(ended)
+        states.append(progress.state(ended, seen, inside))
+    return in_order(join_states(states, 0), np.concatenate(slots))

@@ -6,20 +6,19 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
-from graspgen_cli.geometry.poses import inverse
 from graspgen_cli.records import GraspBatch, Gripper, TargetObject, TrialState
 from graspgen_cli.settings.trials import SimulationSettings
-from graspgen_cli.validate.engine import More, ObjectFailed, ObjectResults, ObjectTrials, Simulator, Variation, in_order, join_states
+from graspgen_cli.validate.engine import More, ObjectFailed, ObjectResults, ObjectTrials, Simulator, Variation, join_states
 from graspgen_cli.validate.engines.physx.mechanism import mechanism
 from graspgen_cli.validate.engines.physx.usd import write_scene
 from graspgen_cli.validate.engines.physx.world import Session, World
-from graspgen_cli.validate.progress import Progress, bounds
-from graspgen_cli.validate.protocols import STILL, motion_table, stages
+from graspgen_cli.validate.progress import Progress, bounds, run_to_end
+from graspgen_cli.validate.protocols import STILL, stages
 from graspgen_cli.validate.scene import build_scene, in_body_frame, object_mass, pose_object_in_body, started_inside
 
 ENVIRONMENTS_ON_CPU = 256
@@ -45,24 +44,27 @@ class PhysxBackend:
     ) -> TrialState:
         """See `Backend.run`. Raises GripperError for a mechanism that PhysX cannot have."""
         parts = mechanism(gripper)
-        pose_in_body = pose_object_in_body(target)
+        body, pose_in_body = in_body_frame(target), pose_object_in_body(target)
         moved = replace(grasps, pose_gripper_in_object=pose_in_body @ grasps.pose_gripper_in_object)
         drawn = Variation.of_tugs(np.ones(len(grasps))) if variation is None else variation
         turned = replace(drawn, center_offset=drawn.center_offset @ pose_in_body[:3, :3].T)
         chunk = settings.max_num_envs or (ENVIRONMENTS_ON_CPU if self._device == "cpu" else ENVIRONMENTS_ON_GPU)
+        plan, extent = stages(gripper, settings, object_mass(target, settings)), bounds(gripper, body)
+        inside = started_inside(build_scene(gripper, target, settings), gripper, target, grasps)
         states = []
         with tempfile.TemporaryDirectory(prefix="graspgen-") as folder:
-            path, body = Path(folder) / "trial.usda", in_body_frame(target)
-            if len(grasps):
-                on_gpu = self._device != "cpu"
-                write_scene(path, gripper, body, parts, settings, object_mass(target, settings), on_gpu=on_gpu)
-            for rows in (slice(first, first + chunk) for first in range(0, len(grasps), chunk)):
-                world = World(_session(self._device), path, gripper, body, parts, count=len(moved[rows]), step=1.0 / settings.fps)
+            path = Path(folder) / "trial.usda"
+            write_scene(path, gripper, body, parts, settings, object_mass(target, settings), on_gpu=self._device != "cpu")
+            for part in (slice(first, first + chunk) for first in range(0, len(grasps), chunk)):
+                world = World(_session(self._device), path, gripper, body, parts, count=len(grasps[part]), step=1.0 / settings.fps)
                 with closing(world):
-                    states.append(_trials(world, gripper, body, moved[rows], settings, turned[rows]))
+                    if not turned[part].is_of_tugs_alone:
+                        world.vary(turned[part])
+                    world.place(gripper, moved[part])
+                    advance, progress = partial(_advance, world, turned[part]), Progress(gripper, plan, settings, world.count)
+                    states.append(run_to_end(progress, moved[part], extent, inside[part], advance=advance, observe=world.observe))
         state = join_states(states, len(gripper.joint_names))
-        inside = started_inside(build_scene(gripper, target, settings), gripper, target, grasps)
-        return replace(state, pose_object_in_gripper=state.pose_object_in_gripper @ pose_in_body, started_inside=inside)
+        return replace(state, pose_object_in_gripper=state.pose_object_in_gripper @ pose_in_body)
 
     @classmethod
     def open_simulator(cls, gripper: Gripper, settings: SimulationSettings, *, device: str) -> Simulator:
@@ -90,34 +92,15 @@ class _OneByOne:
                 yield ObjectResults(each.number, state)
 
 
-def _trials(
-    world: World, gripper: Gripper, target: TargetObject, grasps: GraspBatch, settings: SimulationSettings, variation: Variation
-) -> TrialState:
-    """The end states. All environments step together; one whose trial has ended no longer counts."""
-    count, plan = len(grasps), stages(gripper, settings, object_mass(target, settings))
-    motion, first_row = motion_table(plan)
-    length = np.array([stage.steps for stage in plan])
-    force_in_base = np.array([stage.force_in_base for stage in plan])
-    if not variation.is_of_tugs_alone:
-        world.vary(variation)
-    world.place(gripper, grasps)
-    progress = Progress(gripper, plan, settings, count)
-    progress.begin(np.arange(count), inverse(grasps.pose_gripper_in_object), [bounds(gripper, target)] * count)
-    slots, states = [], []
-    while progress.running.any():
-        made = min(progress.interval, int(progress.left[progress.running].min()))
-        force = variation.pull[:, None] * force_in_base[progress.stage]
-        first = first_row[progress.stage]
-        for step in range(made):
-            world.press(variation.grip_force)
-            if (first != STILL).any():
-                row = np.where(first == STILL, STILL, first + length[progress.stage] - progress.left + step)
-                world.shake(motion[row], force)
-            elif force.any():
-                world.pull(force)
-            world.advance()
-        seen = world.observe()
-        ended, _ = progress.look(seen, made)
-        slots.append(ended)
-        states.append(progress.state(ended, seen, np.zeros(count, bool)))
-    return in_order(join_states(states, len(gripper.joint_names)), np.concatenate(slots))
+def _advance(world: World, variation: Variation, progress: Progress) -> int:
+    """Steps all environments until the first running trial's next look; an environment whose trial has ended no longer counts."""
+    made = min(progress.interval, int(progress.left[progress.running].min()))
+    force, row = variation.pull[:, None] * progress.force_in_base, progress.motion_row()
+    for step in range(made):
+        world.press(variation.grip_force)
+        if (row != STILL).any():
+            world.shake(progress.motion[np.where(row == STILL, STILL, row + step)], force)
+        elif force.any():
+            world.pull(force)
+        world.advance()
+    return made
