@@ -183,18 +183,10 @@ def _on_cores(measured: Sequence[_Measured], gripper: Gripper, engine: Engine, s
     """One object is one task, as in a run. The time is from the start of the first task to the end of the last."""
     count = min(settings.execution.workers or usable_cores(), len(measured))
     busy = SPAWN.RawValue("i", count)
-
-    def note_busy(number: int) -> None:
-        busy.value = number
-
     work = [(each.target, each.grasps) for each in measured]
-    done = [
-        result
-        for _, result in run_in_processes(
-            work, make_trials, (gripper, engine.name, settings.simulation, work[0], busy), count=count, on_busy=note_busy
-        )
-        if isinstance(result, tuple)
-    ]
+    arguments = (gripper, engine.name, settings.simulation, work[0], busy)
+    results = [result for _, result in run_in_processes(work, make_trials, arguments, count=count, busy=busy)]
+    done = [result for result in results if isinstance(result, tuple)]
     if len(done) < len(work):
         raise InputError(f"{len(work) - len(done)} of {len(work)} worker tasks died; run again with fewer --workers")
     return _Tried([state for state, _, _ in done], max(end for _, _, end in done) - min(start for _, start, _ in done))

@@ -85,7 +85,7 @@ def machine_facts() -> list[Fact]:
         Fact("cores", str(usable_cores())),
         _memory(),
         *_packages(),
-        *_mujoco_conflicts(),
+        *([Fact("mujoco", installed_version("mujoco") or "", problem)] if (problem := mujoco_conflict()) else []),
         _simulation(),
         *_extras(),
         _cache(),
@@ -154,12 +154,6 @@ def _packages() -> Iterator[Fact]:
             yield Fact(requirement.name, version, wanted)
         else:
             yield Fact(requirement.name, version, f"cannot be imported ({broken}); install it again" if broken else "")
-
-
-def _mujoco_conflicts() -> Iterator[Fact]:
-    problem = mujoco_conflict()
-    if problem:
-        yield Fact("mujoco", installed_version("mujoco") or "", problem)
 
 
 def mujoco_conflict() -> str:

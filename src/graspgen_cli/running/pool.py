@@ -48,10 +48,6 @@ def _run_whole(
         with closing(ObjectWorker(gripper, tasks[0], busy, alone=True)) as worker:
             yield from ((task, worker(task)) for task in tasks)
         return
-
-    def note_busy(number: int) -> None:
-        busy.value = number
-
     yield from run_in_processes(
         tasks,
         ObjectWorker,
@@ -59,7 +55,7 @@ def _run_whole(
         count=count,
         timeout=settings.object_timeout,
         lifetime=Lifetime(settings.objects_per_worker, settings.worker_memory),
-        on_busy=note_busy,
+        busy=busy,
     )
 
 

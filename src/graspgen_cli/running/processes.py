@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from graspgen_cli.running.machine import usable_cores
+from graspgen_cli.validate.engine import Counter
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -103,13 +104,13 @@ def run_in_processes(
     count: int,
     timeout: float = 0.0,
     lifetime: Lifetime | None = None,
-    on_busy: Callable[[int], None] = lambda _: None,
+    busy: Counter | None = None,
 ) -> Iterator[tuple[Task, Result | Died | TimedOut]]:
     """Does every task on `count` worker processes and yields (task, result) in the order of completion.
 
     A worker calls `make_handler(*arguments)` once, then the handler for each of its tasks. timeout: s for one task, 0 for no limit; a
-    worker that exceeds it is killed. on_busy: gets the number of workers with a task whenever that changes. Closing the iterator kills
-    the workers.
+    worker that exceeds it is killed. busy: in shared memory; holds the number of workers with a task. Closing the iterator kills the
+    workers.
     """
     waiting, current, life = deque(tasks), dict[Worker, Task](), lifetime or Lifetime()
     workers: list[Worker] = []
@@ -121,7 +122,8 @@ def run_in_processes(
                 if not worker.busy and waiting:
                     current[worker] = waiting.popleft()
                     worker.give(current[worker])
-            on_busy(len(current))
+            if busy is not None:
+                busy.value = len(current)
             for worker, result in answers(workers, timeout):
                 if isinstance(result, Died | TimedOut) or worker.is_due(life, worker.done):
                     worker.stop()
