@@ -363,12 +363,13 @@ def test_a_worker_that_dies_takes_only_its_object_along(objects: Path, tmp_path:
 def test_ctrl_c_ends_soon_with_130_and_the_way_to_go_on(objects: Path, tmp_path: Path, reference: dict[str, bytes]) -> None:
     out = tmp_path / "out"
     run = start(objects, out, "--workers", "2", "--num-collision-free-grasps", "5000")
-    time.sleep(4)
+    while len(spawned(run.pid)) < 2:  # trimesh catches a Ctrl-C while it is imported
+        time.sleep(0.1)
     os.killpg(run.pid, signal.SIGINT)
     began = time.monotonic()
     _, said = run.communicate(timeout=60)
     assert run.returncode == 130 and time.monotonic() - began < 10
-    assert "Traceback" not in said and "goes on" in said
+    assert "Traceback" not in said and "the same command continues" in said
     for path in (out / GRASPS).glob("*.grasps.json"):
         read_grasp_file(path)
 
