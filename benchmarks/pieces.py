@@ -11,7 +11,7 @@ from pathlib import Path
 from label_tables import table, write_into_page
 
 from graspgen_cli.geometry.convex import allowed_gap
-from graspgen_cli.geometry.finger_reach import FingerReach, finger_reach
+from graspgen_cli.geometry.touch import FingerReach, finger_reach
 from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.objects.load import load_object
 from graspgen_cli.objects.scales import read_scales, resolve_object_paths

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from examples import gripper_by_name
-from graspgen_cli.geometry.collision import GripperShape, ObjectShape, in_collision, meet, part_chords
+from graspgen_cli.geometry.collision import GripperShape, ObjectShape, in_collision, part_chords
 from graspgen_cli.geometry.poses import (
     inverse,
     is_rotation,
@@ -120,7 +120,7 @@ def test_a_chord_that_meets_the_object_proves_a_collision(
     poses = random_poses(400, 1)
     refuted = np.zeros(400, bool)
     for chords in gripper.chords(range(len(gripper.gripper.body_names)), 40):
-        refuted |= meet(shape.rays, poses, chords)
+        refuted |= shape.rays.blocked(poses, chords)
     touches = np.array([shape.surface.meets(gripper.whole(40), p) for p in poses])
     assert refuted.sum() > 50
     assert touches[refuted].all()

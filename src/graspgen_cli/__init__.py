@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from graspgen_cli.api import validate_grasps as validate_grasps
     from graspgen_cli.errors import GraspgenError as GraspgenError
     from graspgen_cli.formats.graspgen_json import read_grasp_file as read_grasp_file
-    from graspgen_cli.geometry.finger_reach import FingerReach as FingerReach
-    from graspgen_cli.geometry.finger_reach import finger_reach as finger_reach
+    from graspgen_cli.geometry.touch import FingerReach as FingerReach
+    from graspgen_cli.geometry.touch import finger_reach as finger_reach
     from graspgen_cli.grippers.find import load_gripper as load_gripper
     from graspgen_cli.making.reports import ObjectReport as ObjectReport
     from graspgen_cli.making.reports import RunSummary as RunSummary
@@ -77,7 +77,7 @@ _PLACES = {
     "graspgen_cli.formats.graspgen_json": ("read_grasp_file",),
     "graspgen_cli.errors": ("GraspgenError",),
     "graspgen_cli.making.reports": ("ObjectReport", "RunSummary", "Status"),
-    "graspgen_cli.geometry.finger_reach": ("FingerReach", "finger_reach"),
+    "graspgen_cli.geometry.touch": ("FingerReach", "finger_reach"),
     "graspgen_cli.grippers.find": ("load_gripper",),
     "graspgen_cli.objects.load": ("load_object",),
     "graspgen_cli.records": ("GraspBatch", "GraspDataset", "Gripper", "Outcome", "TargetObject"),

@@ -19,12 +19,11 @@ from examples import EXAMPLES, example_object, gripper_by_name
 from graspgen_cli.geometry.boundaries import lids_of
 from graspgen_cli.geometry.collision import ObjectShape
 from graspgen_cli.geometry.convex import allowed_gap, convex_pieces
-from graspgen_cli.geometry.finger_reach import FingerReach, finger_reach
 from graspgen_cli.geometry.gaps import Surface
 from graspgen_cli.geometry.meshes import is_closed, mesh_from_solid, signed_volume, split_bodies, triangle_mesh
 from graspgen_cli.geometry.rays import RayCaster
 from graspgen_cli.geometry.reach import Reachable, reachable
-from graspgen_cli.geometry.touch import TouchTest, cover_points, free_space, has_hidden_parts
+from graspgen_cli.geometry.touch import FingerReach, cover_points, finger_reach, free_space, has_hidden_parts
 from graspgen_cli.guess.loop import make_guesses
 from graspgen_cli.guess.proposals import propose
 from graspgen_cli.objects.load import load_object
@@ -389,15 +388,16 @@ def test_points_cover_a_triangle(corners: list[tuple[float, float, float]], radi
 def test_wherever_a_ball_gets_there_is_a_node(seed: int, radius: float) -> None:
     """It bumps about in and around a box with a slit of 7 mm."""
     mesh, rng = hollow_box(7.0, size=44.0), np.random.Generator(np.random.Philox(seed))
-    space = free_space(mesh, radius, 0.01)
-    assert space is not None
-    surface, tree = Surface(mesh), cKDTree(space.nodes)
+    found = free_space(mesh, radius, 0.01)
+    assert found is not None
+    nodes, near = found
+    surface, tree = Surface(mesh), cKDTree(nodes)
     place = np.array([0.0, 0.0, 0.028])
     for _ in range(150):
         step = place + rng.normal(size=3) * 0.002 - (0, 0, 0.0005)
         if surface.distance(step) >= radius and np.abs(step).max() < 0.03 and np.linalg.norm(step - place) < radius:
             place = step
-            assert tree.query(place)[0] <= space.near
+            assert tree.query(place)[0] <= near
 
 
 # what follows from it
@@ -454,5 +454,5 @@ def test_grippers_with_the_same_outcome_share_what_is_kept(tmp_path: Path) -> No
 def test_an_object_too_large_for_the_grid_stays_as_it_is() -> None:
     mesh = hollow_box(2.5)
     large = triangle_mesh(mesh.vertices * 20, mesh.faces)
-    assert has_hidden_parts(large, RayCaster(large)) and TouchTest.of(large, PANDA) is None
+    assert has_hidden_parts(large, RayCaster(large)) and free_space(large, PANDA.clearance, PANDA.length + PANDA.clearance) is None
     assert isinstance(reachable(large, PANDA), Reachable) and filled(large) is large

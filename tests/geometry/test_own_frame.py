@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from examples import example_object
 from graspgen_cli.geometry.convex import convex_pieces
-from graspgen_cli.geometry.meshes import in_own_frame, pose_in_own_frame
+from graspgen_cli.geometry.frames import in_own_frame, pose_in_own_frame
 from graspgen_cli.geometry.poses import is_rotation, pose, transform_points
 from graspgen_cli.records import Floats, TriangleMesh
 from graspgen_cli.settings.trials import CollisionApproximation

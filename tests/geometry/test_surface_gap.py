@@ -75,7 +75,7 @@ def cut_example(name: str) -> TargetObject:
 def test_only_pieces_that_stand_too_far_off_are_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     mended = cut_example("stack.obj")
     monkeypatch.setattr("graspgen_cli.geometry.convex.TIGHTENED", ())
-    monkeypatch.setattr("graspgen_cli.geometry.cutting.MOST_FRAMES", 1)
+    monkeypatch.setattr("graspgen_cli.geometry.frames.MOST_FRAMES", 1)
     first = cut_example("stack.obj")
     assert mended.largest_gap <= allowed_gap(first.mesh) < first.largest_gap
     alike = {piece.vertices.tobytes() for piece in first.pieces} & {piece.vertices.tobytes() for piece in mended.pieces}

@@ -9,25 +9,17 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order
 
-from graspgen_cli.geometry.meshes import (
-    component_labels,
-    directed_edges,
-    face_areas,
-    longest_side,
-    polygon_normal,
-    triangle_mesh,
-    triangulate_polygons,
-)
+from graspgen_cli.geometry.meshes import component_labels, directed_edges, face_areas, longest_side, polygon_normal, triangulate_polygons
 from graspgen_cli.records import Floats, Ints, TriangleMesh
 
-FLAT = 1e-4  # Distance as a share of the mesh's size within which the corners of a boundary are coplanar
-MOST_CORNERS = 256  # Most corners of a boundary for which the smallest lid is computed: the time is cubic
+FLAT = 1e-4  # distance as a share of the mesh's size within which the corners of a boundary are coplanar
+MOST_CORNERS = 256  # most corners of a boundary for which the smallest lid is computed: the time is cubic
 
 Loop = list[int]
 
 
-def make_winding_consistent(mesh: TriangleMesh) -> tuple[TriangleMesh, int]:
-    """Turns faces over until neighbours run through their common edge in opposite directions; returns the mesh and the number turned.
+def make_winding_consistent(mesh: TriangleMesh) -> tuple[Ints, int]:
+    """Turns faces over until neighbours run through their common edge in opposite directions: all faces (F, 3), and the number turned.
 
     Of the two solutions of a component the one with fewer turned faces is taken. Edges of more than two faces impose nothing. A one-sided
     surface keeps some inconsistent neighbours.
@@ -38,7 +30,7 @@ def make_winding_consistent(mesh: TriangleMesh) -> tuple[TriangleMesh, int]:
     turned = _parity(pairs, same_direction, part)
     mostly = np.bincount(part, weights=turned) > np.bincount(part) / 2
     turned ^= mostly[part]
-    return triangle_mesh(mesh.vertices, np.where(turned[:, None], mesh.faces[:, ::-1], mesh.faces)), int(turned.sum())
+    return np.where(turned[:, None], mesh.faces[:, ::-1], mesh.faces), int(turned.sum())
 
 
 def _neighbours(mesh: TriangleMesh) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
@@ -54,10 +46,8 @@ def _neighbours(mesh: TriangleMesh) -> tuple[NDArray[np.intp], NDArray[np.bool_]
 
 
 def _parity(pairs: NDArray[np.intp], odd_pair: NDArray[np.bool_], part: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """(F,) whether the path from each face to the first face of its component `part` (F,) has an odd number of odd pairs.
-
-    An extra node is the root of a spanning tree. All faces walk to the root at once, in jumps of doubling length, and count odd pairs.
-    """
+    """(F,) whether the path from each face to the first face of its component `part` (F,) has an odd number of odd pairs. An extra node
+    is the root of a spanning tree. All faces walk to the root at once, in jumps of doubling length, and count odd pairs."""
     count = len(part)
     _, roots = np.unique(part, return_index=True)
     ends = (np.concatenate([pairs[:, 0], np.full(len(roots), count)]), np.concatenate([pairs[:, 1], roots]))
@@ -74,36 +64,26 @@ def _parity(pairs: NDArray[np.intp], odd_pair: NDArray[np.bool_], part: NDArray[
     return odd[:count]
 
 
-def close_boundaries(mesh: TriangleMesh) -> tuple[TriangleMesh, list[Loop]]:
-    """Closes every open boundary of a consistently wound surface; returns the mesh and the boundaries.
+def lids_of(mesh: TriangleMesh, *, smallest: bool = False) -> tuple[NDArray[np.int32], list[Loop]]:
+    """Triangles (T, 3) over a consistently wound mesh's vertices that close its open boundaries, and the boundaries.
 
     A boundary inside another one of the same plane is a hole in its lid: the edges of a cup without a rim get a ring, not two lids.
-    """
-    lids, loops = lids_of(mesh)
-    return triangle_mesh(mesh.vertices, np.concatenate([mesh.faces, lids])), loops
-
-
-def lids_of(mesh: TriangleMesh, *, smallest: bool = False) -> tuple[NDArray[np.int32], list[Loop]]:
-    """Triangles (T, 3) over the mesh's vertices that close its open boundaries, and the boundaries.
-
     smallest: a boundary without holes and with at most MOST_CORNERS corners gets the lid of least area, even if it is not flat.
     """
-    loops = _boundary_loops(mesh.faces)
+    onward, loops = _missing_edges(mesh.faces), []
+    for start in sorted(onward):
+        while onward[start]:
+            loops += _walk(start, onward)
     if not loops:
         return np.zeros((0, 3), np.int32), []
     groups = _with_holes([mesh.vertices[loop] for loop in loops], FLAT * longest_side(mesh))
     lids = []
     for group in groups:
-        first = np.array(loops[group[0]], np.int32)
-        alone = smallest and len(group) == 1 and len(first) <= MOST_CORNERS
-        lids.append(first[_smallest_lid(mesh.vertices[first])] if alone else _flat_lid(mesh, [loops[index] for index in group]))
+        corners = np.concatenate([np.array(loops[index], np.int32) for index in group])
+        alone = smallest and len(group) == 1 and len(corners) <= MOST_CORNERS
+        fill = _smallest_lid(mesh.vertices[corners]) if alone else triangulate_polygons([mesh.vertices[loops[index]] for index in group])
+        lids.append(corners[fill])
     return np.concatenate(lids), loops
-
-
-def _flat_lid(mesh: TriangleMesh, loops: list[Loop]) -> NDArray[np.int32]:
-    """Triangles (T, 3) over the mesh's vertices that close a boundary with holes."""
-    corners = np.concatenate([np.array(loop, np.int32) for loop in loops])
-    return corners[triangulate_polygons([mesh.vertices[loop] for loop in loops])]
 
 
 def _smallest_lid(corners: Floats) -> NDArray[np.intp]:
@@ -129,16 +109,6 @@ def _smallest_lid(corners: Floats) -> NDArray[np.intp]:
     return np.array(chosen, np.intp)
 
 
-def _boundary_loops(faces: Ints) -> list[Loop]:
-    """The open boundaries as closed walks over vertices, in the direction of the missing faces' edges."""
-    onward = _missing_edges(faces)
-    loops: list[Loop] = []
-    for start in sorted(onward):
-        while onward[start]:
-            loops += _walk(start, onward)
-    return loops
-
-
 def _missing_edges(faces: Ints) -> dict[int, Loop]:
     """The reverse of every directed edge without an opposite one: start vertex to end vertices."""
     edges = directed_edges(faces).reshape(-1, 2)
@@ -152,10 +122,8 @@ def _missing_edges(faces: Ints) -> dict[int, Loop]:
 
 
 def _walk(start: int, onward: dict[int, Loop]) -> list[Loop]:
-    """Consumes edges from `start` until the walk is back there; where the walk meets itself, it splits off a loop.
-
-    As many missing edges end at a vertex as start there, since they bound a surface: the walk cannot get stuck.
-    """
+    """Consumes edges from `start` until the walk is back there; where the walk meets itself, it splits off a loop. As many missing edges
+    end at a vertex as start there, since they bound a surface: the walk cannot get stuck."""
     loops: list[Loop] = []
     path: Loop = [start]
     place = {start: 0}
@@ -195,11 +163,8 @@ def _inside(hole: Floats, outer: Floats, normal: Floats, flat: float) -> bool:
     if np.abs((both - outer[0]) @ (normal / np.linalg.norm(normal))).max() > flat:
         return False
     kept = np.delete(np.arange(3), np.abs(normal).argmax())
-    return _even_odd(hole[0, kept], outer[:, kept])
-
-
-def _even_odd(point: Floats, polygon: Floats) -> bool:
-    """Whether a point (2,) lies in a polygon (n, 2): a ray along x crosses the polygon's edges an odd number of times."""
+    point, polygon = hole[0, kept], outer[:, kept]
+    # Even-odd rule: a ray along x crosses the polygon's edges an odd number of times.
     ahead = np.roll(polygon, -1, axis=0)
     spans = (polygon[:, 1] > point[1]) != (ahead[:, 1] > point[1])
     a, b = polygon[spans], ahead[spans]

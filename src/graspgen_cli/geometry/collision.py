@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
-from graspgen_cli.geometry.finger_reach import FingerReach, finger_reach
 from graspgen_cli.geometry.gaps import Surface
 from graspgen_cli.geometry.meshes import body_of_vertices, bounds, join_meshes, transform_mesh
 from graspgen_cli.geometry.poses import inverse, transform_points
 from graspgen_cli.geometry.rays import RayCaster, Segments
 from graspgen_cli.geometry.reach import outer_surface
+from graspgen_cli.geometry.touch import FingerReach, finger_reach
 from graspgen_cli.records import Floats, Gripper, TargetObject, TriangleMesh
 from graspgen_cli.settings.guesses import Reach
 
-SHRINK = 0.999  # Kept share of each chord, so that rounding never moves its ends out of the part
-OFF_CENTRE = 0.98  # Position of the outer chords as a share of the part's half extents
+SHRINK = 0.999  # kept share of each chord, so that rounding never moves its ends out of the part
+OFF_CENTRE = 0.98  # position of the outer chords as a share of the part's half extents
 
 _OTHER_AXES = np.array([[1, 2], [0, 2], [0, 1]])
 _GROUPS = (
@@ -70,16 +70,9 @@ def _clipped(point: Floats, direction: Floats, planes: Floats) -> Segments:
     return Segments(point[keep] + (middle - length / 2)[:, None] * direction[keep], direction[keep], length)
 
 
-def meet(rays: RayCaster, poses: Floats, chords: Segments) -> NDArray[np.bool_]:
-    """(N,) whether any chord hits the object's surface at poses (N, 4, 4) of the base in the object."""
-    return np.asarray(rays.blocked(poses, chords).any(axis=1))
-
-
 class ObjectShape:
-    """An object's true mesh, ready for collision tests in the object's frame.
-
-    outer: the surface without the parts known to be out of the gripper's reach; at least without bodies inside a closed surface.
-    """
+    """An object's true mesh, ready for collision tests in the object's frame. outer: the surface without the parts known to be out of the
+    gripper's reach; at least without bodies inside a closed surface."""
 
     def __init__(self, target: TargetObject) -> None:
         self.mesh = target.mesh
@@ -152,17 +145,11 @@ def one_contains_other(
         for outside in planes:
             swallowed |= (in_body @ outside[:, :3].T + outside[:, 3] <= 0).all(axis=2).any(axis=1)
         if shape.watertight:
-            witness = np.stack([part.vertices[0] for part in parts])
-            buried |= _any_inside(shape, transform_points(pose_body_in_object, witness[None]))
+            witness = transform_points(pose_body_in_object, np.stack([part.vertices[0] for part in parts])[None])  # (N, P, 3)
+            near = ((witness > shape.low) & (witness < shape.high)).all(axis=2)
+            near[near] = shape.rays.inside(witness[near])
+            buried |= near.any(axis=1)
     return swallowed | buried
-
-
-def _any_inside(shape: ObjectShape, points: Floats) -> NDArray[np.bool_]:
-    """(N,) whether any of points (N, P, 3) lies inside a watertight object."""
-    near = ((points > shape.low) & (points < shape.high)).all(axis=2)
-    inside = np.zeros_like(near)
-    inside[near] = shape.rays.inside(points[near])
-    return np.asarray(inside.any(axis=1))
 
 
 def in_collision(shape: ObjectShape, gripper: GripperShape, pose_gripper_in_object: Floats, opening: NDArray[np.intp]) -> NDArray[np.bool_]:

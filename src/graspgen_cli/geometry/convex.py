@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
@@ -12,48 +12,41 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
 from graspgen_cli.errors import ObjectError, install_command
-from graspgen_cli.geometry.cutting import CutLimits, Part, cut, cutting_frames, snap_to_frame
+from graspgen_cli.geometry.cutting import CutLimits, Part, cut
+from graspgen_cli.geometry.frames import cutting_frames, snap_to_frame
 from graspgen_cli.geometry.gaps import GapBound, Gaps, Surface, measure_densely, measure_gaps, sample_surface
 from graspgen_cli.geometry.merging import Group, dissolve_small, merge, single_groups
-from graspgen_cli.geometry.meshes import (
-    convex_hull,
-    face_normals,
-    longest_side,
-    mesh_from_solid,
-    solid_from_mesh,
-    transform_mesh,
-    triangle_mesh,
-)
+from graspgen_cli.geometry.meshes import convex_hull, face_normals, longest_side, mesh_from_solid, solid_from_mesh, transform_mesh
 from graspgen_cli.geometry.poses import inverse
 from graspgen_cli.geometry.rays import RayCaster
 from graspgen_cli.geometry.reach import outer_surface
 from graspgen_cli.records import Floats, TriangleMesh
 from graspgen_cli.settings.trials import CollisionApproximation
 
-ALGORITHM = 5  # Version of the decomposition. Increment when the same mesh gives other pieces: cached pieces are then replaced
+ALGORITHM = 5  # version of the decomposition. Increment when the same mesh gives other pieces: cached pieces are then replaced
 CUT_GAP = 0.0004  # m: mean gap below which a part is not cut further. This and the following lengths hold for objects of ORDINARY_SIZE
 MERGE_GAP = 0.0015  # m: largest mean gap of a merged hull
 LARGEST_GAP = 0.0015  # m: bound on the gaps of a hull, so that no hole or rim as wide as a fingertip is filled
 SMALLEST_PART = 0.003  # m
 ORDINARY_SIZE = (0.03, 0.5)  # m: for smaller or larger objects the lengths above are in proportion to the size
-LARGEST_SHARE = 0.015  # Allowed gap as a share of the object's size, where larger than LARGEST_GAP
+LARGEST_SHARE = 0.015  # allowed gap as a share of the object's size, where larger than LARGEST_GAP
 MOST_PARTS = 600
 MANY_PIECES = 80
-TIGHTENED = (0.9, 0.75, 0.5)  # Factors on the lengths with which pieces beyond the allowed gap are made again, in turn
-RELAXED = 1.33  # Factor on the bound, within the allowed gap, for shapes with many pieces: wide thin shells need hundreds
-FAR_ABOVE_ROUNDING = 1 - 1e-6  # Factor that keeps a lower bound on a size below the size of rounded coordinates
-CLOSE = 0.8  # Share of the allowed gap above which the largest gap is measured at many more points
+TIGHTENED = (0.9, 0.75, 0.5)  # factors on the lengths with which pieces beyond the allowed gap are made again, in turn
+RELAXED = 1.33  # factor on the bound, within the allowed gap, for shapes with many pieces: wide thin shells need hundreds
+FAR_ABOVE_ROUNDING = 1 - 1e-6  # factor that keeps a lower bound on a size below the size of rounded coordinates
+CLOSE = 0.8  # share of the allowed gap above which the largest gap is measured at many more points
 MANY_FACES = 20_000
 SIMPLIFIED = 0.0001  # m by which a mesh of many faces may change before it is cut; pieces may lie inside the mesh by as much
 THINNEST = 1e-6  # least thickness of a piece as a share of the object's size; a thinner piece is a rounding error that engines refuse
 
-DENSE_POINTS = 40_000  # Surface points that spheres must not contain
-SURFACE_POINTS = 3000  # Surface points that the spheres must come near
+DENSE_POINTS = 40_000  # surface points that spheres must not contain
+SURFACE_POINTS = 3000  # surface points that the spheres must come near
 CANDIDATES = 1000
 MOST_SPHERES = 128
-ROUNDS = 20  # Most steps of shrinking; spheres settle in fewer than ten
+ROUNDS = 20  # most steps of shrinking; spheres settle in fewer than ten
 FINEST = 0.02
-COARSER = 1.1  # The tolerance of a sphere fill starts at FINEST of the object's size and grows by this factor until MOST_SPHERES suffice
+COARSER = 1.1  # the tolerance of a sphere fill starts at FINEST of the object's size and grows by this factor until MOST_SPHERES suffice
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,28 +135,32 @@ def _transform_back(convex: ConvexPieces, pose_mesh_in_frame: Floats) -> ConvexP
 def _decompose(mesh: TriangleMesh, frames: list[Floats], max_surface_gap: float | None) -> ConvexPieces:
     """The pieces of the first frame that keep the allowed gap, or the pieces with the smallest largest gap."""
     allowed = _allowed(longest_side(snap_to_frame(mesh, frames[0]))) if max_surface_gap is None else max_surface_gap
+    in_frames = ((frame, _drafts(snap_to_frame(mesh, frame), max_surface_gap, allowed)) for frame in frames)
+    return _first_within(allowed, (_transform_back(_first_within(allowed, drafts), frame) for frame, drafts in in_frames))
+
+
+def _first_within(allowed: float, candidates: Iterable[ConvexPieces]) -> ConvexPieces:
+    """The first candidate that keeps the allowed gap (m), or the candidate with the smallest largest gap."""
     tried: list[ConvexPieces] = []
-    for frame in frames:
-        tried.append(_transform_back(_decompose_in_frame(snap_to_frame(mesh, frame), max_surface_gap, allowed), frame))
-        if tried[-1].gaps.largest <= allowed:
+    for convex in candidates:
+        tried.append(convex)
+        if convex.gaps.largest <= allowed:
             break
     return min(tried, key=lambda convex: convex.gaps.largest)
 
 
-def _decompose_in_frame(mesh: TriangleMesh, max_surface_gap: float | None, allowed: float) -> ConvexPieces:
-    """Cuts until parts are nearly convex, merges parts, and refines the pieces beyond the allowed gap."""
+def _drafts(mesh: TriangleMesh, max_surface_gap: float | None, allowed: float) -> Iterator[ConvexPieces]:
+    """The pieces of nearly convex, merged parts; then pieces of ever finer parts in place of the pieces beyond the allowed gap."""
     draft = _Draft.of(mesh, max_surface_gap, allowed)
     if not draft.groups:  # a surface folded on itself everywhere leaves no part with volume
-        return _one_hull(mesh)
+        yield _hulls([mesh.vertices], mesh)
+        return
     convex, farthest = draft.measured(allowed)
-    tried = [convex]
+    yield convex
     for tightened in TIGHTENED:
-        if tried[-1].gaps.largest <= allowed:
-            break
         draft = draft.refined(farthest > allowed, tightened)
         convex, farthest = draft.measured(allowed)
-        tried.append(convex)
-    return min(tried, key=lambda convex: convex.gaps.largest)
+        yield convex
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,10 +220,6 @@ def _hulls(point_sets: list[Floats], mesh: TriangleMesh) -> ConvexPieces:
     return ConvexPieces(pieces, measure_gaps(pieces, Surface(mesh))[0])
 
 
-def _one_hull(mesh: TriangleMesh) -> ConvexPieces:
-    return _hulls([mesh.vertices], mesh)
-
-
 def _coacd(mesh: TriangleMesh) -> ConvexPieces:
     """CoACD (Wei et al. 2022) with its own defaults and a fixed seed."""
     try:
@@ -239,15 +232,7 @@ def _coacd(mesh: TriangleMesh) -> ConvexPieces:
 
 
 def _spheres(mesh: TriangleMesh) -> ConvexPieces:
-    centers, radii = _fill_with_spheres(mesh)
-    points, _ = sample_surface(mesh.vertices[mesh.faces], SURFACE_POINTS)
-    gaps = (np.linalg.norm(points[:, None] - centers, axis=-1) - radii).min(axis=1).clip(min=0.0)
-    pieces = tuple(_sphere_mesh(center, float(radius)) for center, radius in zip(centers, radii, strict=True))
-    return ConvexPieces(pieces, Gaps.of(gaps, gaps[:0]))
-
-
-def _fill_with_spheres(mesh: TriangleMesh) -> tuple[Floats, Floats]:
-    """Centres (S, 3) m and radii (S,) m of at most MOST_SPHERES spheres inside a closed mesh that come near all of its surface.
+    """At most MOST_SPHERES spheres inside a closed mesh that come near all of its surface.
 
     Candidates are the largest inscribed spheres at surface points. A greedy cover takes the sphere near most uncovered points first, at
     the smallest tolerance, in steps of COARSER, for which the spheres suffice.
@@ -265,15 +250,15 @@ def _fill_with_spheres(mesh: TriangleMesh) -> tuple[Floats, Floats]:
     while picked is None:
         tolerance *= COARSER
         picked = _cover(beyond <= tolerance)
-    return centers[picked], radii[picked]
+    pieces = tuple(_sphere_mesh(center, float(radius)) for center, radius in zip(centers[picked], radii[picked], strict=True))
+    return ConvexPieces(pieces, Gaps.of(beyond[picked].min(axis=0).clip(min=0.0), np.zeros(0)))
 
 
 def _inscribed_centers(points: Floats, touched: Floats, normals: Floats, *, largest: float) -> Floats:
     """Centres (C, 3) of the largest spheres that touch a surface from inside at given places and contain none of its points (N, 3).
 
-    touched, normals: (C, 3) places on the surface and its outward unit normals there. A sphere starts with radius `largest` and shrinks
-    to pass through the point nearest to its centre until it is empty (Ma, Bae and Choi 2012, "3D medial axis point approximation using
-    nearest neighbors and the normal field").
+    touched, normals: (C, 3) places and outward unit normals. Spheres shrink from radius `largest` until empty (Ma, Bae and Choi 2012, "3D
+    medial axis point approximation using nearest neighbors and the normal field").
     """
     tree = cKDTree(points)
     radii = np.full(len(touched), largest)
@@ -316,7 +301,7 @@ def _sphere_mesh(center: Floats, radius: float) -> TriangleMesh:
     triangles = np.concatenate([np.stack(three, axis=1) for three in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))])
     unique, index = np.unique(np.round(triangles.reshape(-1, 3), 12), axis=0, return_inverse=True)
     on_sphere = unique / np.linalg.norm(unique, axis=1, keepdims=True)
-    return triangle_mesh(center + radius * on_sphere, index.reshape(-1, 3))
+    return TriangleMesh(center + radius * on_sphere, index.reshape(-1, 3).astype(np.int32))
 
 
 def _icosahedron() -> tuple[Floats, NDArray[np.intp]]:
@@ -331,6 +316,6 @@ def _icosahedron() -> tuple[Floats, NDArray[np.intp]]:
 
 _METHODS: dict[CollisionApproximation, Callable[[TriangleMesh], ConvexPieces]] = {
     CollisionApproximation.COACD: _coacd,
-    CollisionApproximation.CONVEX_HULL: _one_hull,
+    CollisionApproximation.CONVEX_HULL: lambda mesh: _hulls([mesh.vertices], mesh),
     CollisionApproximation.SPHERE_FILL: _spheres,
 }

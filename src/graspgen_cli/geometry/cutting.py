@@ -1,7 +1,4 @@
-"""Exact cuts of a solid by axis-aligned planes until every part is nearly convex, and the frames whose axes suit a shape.
-
-The frames depend on the shape alone: a mesh is cut into the same pieces in any file frame.
-"""
+"""Exact cuts of a solid by axis-aligned planes until every part is nearly convex."""
 
 from __future__ import annotations
 
@@ -15,32 +12,11 @@ import manifold3d
 import numpy as np
 
 from graspgen_cli.geometry.gaps import GapBound
-from graspgen_cli.geometry.meshes import (
-    DECIMALS,
-    bounds,
-    cross,
-    directed_edges,
-    face_areas,
-    face_normals,
-    longest_side,
-    mesh_from_solid,
-    perpendicular_axes,
-    pose_in_own_frame,
-    transform_mesh,
-    triangle_mesh,
-)
-from graspgen_cli.geometry.poses import pose
+from graspgen_cli.geometry.meshes import bounds, cross, directed_edges, face_normals, longest_side, mesh_from_solid
 from graspgen_cli.records import Floats, TriangleMesh
 
-FACINGS = 6  # Number of the commonest normal directions that form candidate frames
-WORTHWHILE = 0.01  # Alignment that another frame must gain over the frame about the axis of symmetry
-DISTINCT = 1e-3  # Least difference between principal spreads with an axis of their own, as a share of the largest spread
-MOST_FRAMES = 3  # Frames to cut in, in turn, until the pieces keep the allowed gap
-FINEST = 2.0**-28  # grid of coordinates as a share of the object's size: finer than any file, far coarser than rounding errors
-SHARP = 0.15  # Share of a part's reflex edges (by weight) in one plane above which the part is cut there
-BLIND = 0.1
-"""Share of a part's void below which the best cut is not trusted: halving a tube removes nothing, but quartering it does. The cut then
-crosses the axis along which the concave surface turns most."""
+SHARP = 0.15  # share of a part's reflex edges (by weight) in one plane above which the part is cut there
+BLIND = 0.1  # share of a part's void below which the best cut is not trusted: halving a tube removes nothing, but quartering it does
 
 Solid: TypeAlias = Any  # manifold3d.Manifold, which has no type information
 
@@ -87,78 +63,6 @@ class CreasePlanes:
         return float(total[heaviest]), float(place[np.searchsorted(plane, heaviest)])
 
 
-def cutting_frames(mesh: TriangleMesh) -> list[Floats]:
-    """Poses (4, 4) of the mesh's frame in frames with good axes for cuts, the best first."""
-    pose_mesh_in_own = pose_in_own_frame(mesh.vertices, mesh.vertices.mean(axis=0))
-    turns = _aligned_frames(transform_mesh(pose_mesh_in_own, mesh))
-    return [pose(turn, np.zeros(3)) @ pose_mesh_in_own for turn in turns[:MOST_FRAMES]]
-
-
-def snap_to_frame(mesh: TriangleMesh, pose_mesh_in_frame: Floats) -> TriangleMesh:
-    """The mesh in another frame, with coordinates rounded to FINEST of its size: faces across an axis become exactly flat, and the result
-    does not depend on the mesh's own frame."""
-    moved = transform_mesh(pose_mesh_in_frame, mesh)
-    unit = 2.0 ** np.ceil(np.log2(longest_side(moved))) * FINEST
-    return triangle_mesh(np.round(moved.vertices / unit) * unit, mesh.faces)
-
-
-def _aligned_frames(mesh: TriangleMesh) -> list[Floats]:
-    """Rotations (3, 3) into frames whose axes (rows) are normal to most of the surface, the best first.
-
-    Candidates are a frame about the axis of symmetry, the principal axes, and pairs of the commonest normals. The score to minimise is
-    the area-weighted mean of |normal|₁, which is 1 for an axis-aligned surface.
-    """
-    triangles = mesh.vertices[mesh.faces]
-    normals, areas = face_normals(triangles), face_areas(triangles)
-    frames = [*_principal_frames(triangles.mean(axis=1), areas, mesh.vertices), *_facing_frames(normals, areas)]
-    scores = np.array([(np.abs(normals @ frame.T).sum(axis=1) * areas).sum() / areas.sum() for frame in frames])
-    scores[0] -= WORTHWHILE
-    order = np.argsort(np.round(scores, DECIMALS), kind="stable")
-    return [frames[index] * np.sign(np.linalg.det(frames[index])) for index in order]
-
-
-def _principal_frames(points: Floats, weights: Floats, vertices: Floats) -> list[Floats]:
-    """A frame (3, 3) about the axis of symmetry (the most distinct principal axis), then the principal axes.
-
-    For equal spreads LAPACK's choice of axes depends on rounding errors; the vertices decide in its place.
-    """
-    spread, columns = np.linalg.eigh(np.cov(points.T, aweights=weights))
-    low, high = np.diff(spread)
-    if low + high < DISTINCT * spread[2]:
-        return [np.eye(3)]
-    axes = columns.T * _sign_of_largest(columns.T)
-    axis = axes[0 if low > high else 2]
-    first, second = perpendicular_axes(axis, vertices - vertices.mean(axis=0))
-    about = np.stack([first, second, axis])
-    return [about, axes] if min(low, high) > DISTINCT * spread[2] else [about]
-
-
-def _sign_of_largest(vectors: Floats) -> Floats:
-    """(N, 1) sign of the component of largest magnitude of vectors (N, 3)."""
-    rough = np.round(vectors, DECIMALS)
-    return np.asarray(np.sign(rough[np.arange(len(rough)), np.abs(rough).argmax(axis=1)])[:, None])
-
-
-def _facing_frames(normals: Floats, areas: Floats) -> list[Floats]:
-    """Frames (3, 3) of pairs of perpendicular directions among the commonest normals by area, sign ignored.
-
-    A direction is the normal of its largest triangle: exact, unlike an average.
-    """
-    areas = np.round(areas / areas.max(), DECIMALS)
-    by_area = np.argsort(-areas, kind="stable")[: np.count_nonzero(areas)]  # degenerate faces have no normal
-    normals, areas = normals[by_area], areas[by_area]
-    rough = np.round(normals, DECIMALS) * _sign_of_largest(normals)
-    _, largest, kind = np.unique(np.round(rough, 2), axis=0, return_index=True, return_inverse=True)
-    most = np.argsort(-np.round(np.bincount(kind.reshape(-1), weights=areas), DECIMALS), kind="stable")[:FACINGS]
-    frames = []
-    for first, second in itertools.product(normals[largest[most]], repeat=2):
-        across = second - first * (first @ second)
-        if abs(first @ second) < 0.05:
-            across /= np.linalg.norm(across)
-            frames.append(np.stack([across, np.cross(first, across), first]))
-    return frames
-
-
 @dataclass(frozen=True, eq=False)
 class Part:
     """The convex hull of a part of the solid, the solid volume in the hull (m³), and the solid itself for a part not yet merged."""
@@ -203,36 +107,27 @@ class CutLimits:
 
 def cut(solid: Solid, limits: CutLimits, bound: GapBound) -> list[Part]:
     """Parts of the solid whose hulls keep the mean gap and the bound, as far as the limits allow. The part with most void is cut first.
-
-    Cuts halve cells of the solid's box, not of the part's, so that cuts of neighbours meet and their parts can be merged.
-    """
-    box = box_of(solid)
+    Cuts halve cells of the solid's box, not of the part's, so that cuts of neighbours meet and their parts can be merged."""
     creases = CreasePlanes(mesh_from_solid(solid))
     done: list[Part] = []
     todo: list[tuple[float, int, Part, Floats]] = []
     number = itertools.count()
-    fresh = [(solid, box)]
+    fresh = [(solid, box_of(solid))]
     while fresh or todo:
         for piece, cell in fresh:
             for connected in piece.decompose():
                 part = Part(connected.hull(), float(connected.volume()), connected)
-                if part.volume > 0 and _is_done(part, limits, bound):
+                if part.volume <= 0:
+                    continue
+                small = np.ptp(box_of(connected), axis=0).max() < limits.smallest
+                if small or (part.mean_gap < limits.mean_gap and bound.keeps(part.surface.vertices[part.surface.faces], void=part.void)):
                     done.append(part)
-                elif part.volume > 0:
+                else:
                     heapq.heappush(todo, (-part.void, next(number), part, cell))
         if len(done) + len(todo) >= limits.most:
             return done + [part for _, _, part, _ in sorted(todo, key=lambda entry: entry[:2])]
         fresh = _cut_once(*heapq.heappop(todo)[2:], creases=creases, smallest=limits.smallest) if todo else []
     return done
-
-
-def _is_done(part: Part, limits: CutLimits, bound: GapBound) -> bool:
-    low, high = box_of(part.solid)
-    if (high - low).max() < limits.smallest:
-        return True
-    if part.mean_gap >= limits.mean_gap:
-        return False
-    return bound.keeps(part.surface.vertices[part.surface.faces], void=part.void)
 
 
 def _cut_once(part: Part, cell: Floats, *, creases: CreasePlanes, smallest: float) -> list[tuple[Solid, Floats]]:
@@ -246,11 +141,9 @@ def _cut_once(part: Part, cell: Floats, *, creases: CreasePlanes, smallest: floa
 
 
 def _choose_plane(part: Part, cell: Floats, creases: CreasePlanes, smallest: float) -> tuple[int, float]:
-    """(axis, coordinate in m) of the cutting plane.
-
-    A plane that contains many of the part's reflex edges splits box-like solids into their boxes. Otherwise the candidates are the middle
-    of the cell and the sharpest crease across each axis; the plane with the least hull volume wins.
-    """
+    """(axis, coordinate in m) of the cutting plane. A plane that contains many of the part's reflex edges splits box-like solids into
+    their boxes. Otherwise the candidates are the middle of the cell and the sharpest crease across each axis; the plane with the least
+    hull volume wins. If the volume hardly shrinks, the cut crosses the axis along which the concave surface turns most."""
     surface = mesh_from_solid(part.solid)
     turning = reflex_edges(surface)[1].sum(axis=0)  # (3,) m: turn of the concave surface along each axis
     low, high = bounds(surface)

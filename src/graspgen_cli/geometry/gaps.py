@@ -16,19 +16,19 @@ from graspgen_cli.geometry.meshes import bounds, centroids, face_areas, face_nor
 from graspgen_cli.geometry.rays import RayCaster
 from graspgen_cli.records import Floats, TriangleMesh
 
-CELL = 0.5  # Cell side of the sample grid as a share of the distance
-SURE = 1 - 1e-6  # Share of the distance that counts as near: the margin is far above rounding errors
+CELL = 0.5  # cell side of the sample grid as a share of the distance
+SURE = 1 - 1e-6  # share of the distance that counts as near: the margin is far above rounding errors
 MOST_CELLS = 16_000_000
-SURFACE_SPACING = 0.75  # Spacing of the samples of the mesh's surface as a share of the bound
+SURFACE_SPACING = 0.75  # spacing of the samples of the mesh's surface as a share of the bound
 MOST_SURFACE_SAMPLES = 200_000
-CHECKED_SPACING = 1.0  # Spacing of the checked points of a hull as a share of the bound
+CHECKED_SPACING = 1.0  # spacing of the checked points of a hull as a share of the bound
 MOST_CHECKED_POINTS = 1500
-FEW = 8  # Every FEW-th point is checked first: most hulls that break the bound fail there
-FAR = 3.0  # Multiple of the bound beyond which the distances of points are not compared
+FEW = 8  # every FEW-th point is checked first: most hulls that break the bound fail there
+FAR = 3.0  # multiple of the bound beyond which the distances of points are not compared
 LEAST_VOID = 0.05  # least void under a gap as large as the bound, as a share of the bound cubed; half a ball on a face has 2
 REPORTED_POINTS = 3000
-DENSE_POINTS = 20_000  # Points for the check whether pieces keep a bound
-OUTWARDS = 1e-6  # Offset of points from the surface as a share of the object's size: far above rounding, far below any gap
+DENSE_POINTS = 20_000  # points for the check whether pieces keep a bound
+OUTWARDS = 1e-6  # offset of points from the surface as a share of the object's size: far above rounding, far below any gap
 _INWARDS = sorted(itertools.product((-1, 0, 1), repeat=3), key=lambda step: -sum(map(abs, step)))  # from farthest neighbours to a cell
 
 
@@ -69,10 +69,8 @@ class NearSamples:
 
 
 def sample_surface(triangles: Floats, count: int) -> tuple[Floats, NDArray[np.intp]]:
-    """Points (count, 3) evenly distributed over triangles (T, 3, 3) by area, and the triangle of each, (count,). Deterministic.
-
-    The low-discrepancy sequence R2 (Roberts 2018, "The unreasonable effectiveness of quasirandom sequences"), folded into each triangle.
-    """
+    """Points (count, 3) evenly distributed over triangles (T, 3, 3) by area, and the triangle of each, (count,). Deterministic. The
+    low-discrepancy sequence R2 (Roberts 2018, "The unreasonable effectiveness of quasirandom sequences"), folded into each triangle."""
     step = np.arange(count)
     upto = np.cumsum(face_areas(triangles))
     chosen = np.minimum(np.searchsorted(upto, (step + 0.5) / count * upto[-1]), len(triangles) - 1)
@@ -102,10 +100,8 @@ class GapBound:
         return other
 
     def keeps(self, triangles: Floats, *, void: float) -> bool:
-        """Whether triangles (T, 3, 3) of a convex hull lie inside the mesh or within the bound of it.
-
-        Tested at points about one bound apart. void: volume of the hull outside the solid, m³; too small a volume has no room for a gap.
-        """
+        """Whether triangles (T, 3, 3) of a convex hull lie inside the mesh or within the bound of it. Tested at points about one bound
+        apart. void: volume of the hull outside the solid, m³; too small a volume has no room for a gap."""
         bound = self.bound
         if void < LEAST_VOID * bound**3 or not len(triangles):
             return True
@@ -157,10 +153,8 @@ class Gaps:
 
 
 def measure_gaps(pieces: Sequence[TriangleMesh], surface: Surface) -> tuple[Gaps, Floats]:
-    """The gaps between the union of P convex pieces and a mesh's surface, and the largest gap of each piece, (P,) m.
-
-    Distances are exact, at a few thousand points: evenly distributed points, and face centroids for the maximum only.
-    """
+    """The gaps between the union of P convex pieces and a mesh's surface, and the largest gap of each piece, (P,) m. Distances are exact,
+    at a few thousand points: evenly distributed points, and face centroids for the maximum only."""
     points, owner, by_area = _exposed_points(pieces, REPORTED_POINTS, surface.size)
     distance = surface.distances(points)
     return Gaps.of(distance[:by_area], distance[by_area:]), _largest_of_each(owner, distance, len(pieces))
@@ -180,11 +174,11 @@ def _largest_of_each(owner: NDArray[np.intp], distance: Floats, count: int) -> F
 
 
 def _exposed_points(pieces: Sequence[TriangleMesh], count: int, size: float) -> tuple[Floats, NDArray[np.intp], int]:
-    """Points (N, 3) on the surface of the union of convex pieces, their pieces (N,), and the number of evenly distributed ones, which
-    come first; face centroids follow. Up to `count` of each kind. size: m, of the mesh.
+    """Points (N, 3) on the union of convex pieces, their pieces (N,), and the number of evenly distributed points, which come first; face
+    centroids follow. Up to `count` of each kind. size: m, of the mesh.
 
-    A point inside another piece is not on the union. Points are moved outwards before the test, so that a face that two pieces share is
-    inside and a face against air is not; the pieces are widened by less, which closes cracks between them.
+    Points inside other pieces are dropped: points are moved outwards a little, so that a face shared by two pieces is inside, and pieces
+    are widened by less, which closes cracks.
     """
     triangles = np.concatenate([piece.vertices[piece.faces] for piece in pieces])
     owner = np.repeat(np.arange(len(pieces)), [len(piece.faces) for piece in pieces])
@@ -206,10 +200,8 @@ def _exposed_points(pieces: Sequence[TriangleMesh], count: int, size: float) -> 
 
 
 def depth_outside(points: Floats, piece: TriangleMesh) -> Floats:
-    """(N,) m largest height of points (N, 3) above the face planes of a convex piece; negative inside.
-
-    Each plane goes through the piece's farthest vertex along the face normal, since the normal of a sliver is inaccurate.
-    """
+    """(N,) m largest height of points (N, 3) above the face planes of a convex piece; negative inside. Each plane goes through the
+    piece's farthest vertex along the face normal, since the normal of a sliver is inaccurate."""
     normals = face_normals(piece.vertices[piece.faces])
     normals = normals[normals.any(axis=1)]
     offsets = (piece.vertices @ normals.T).max(axis=0)

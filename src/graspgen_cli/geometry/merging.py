@@ -10,17 +10,16 @@ from functools import cached_property
 
 import manifold3d
 import numpy as np
-from numpy.typing import NDArray
 
-from graspgen_cli.geometry.cutting import Part, Solid, box_of, rows
+from graspgen_cli.geometry.cutting import Part, box_of, rows
 from graspgen_cli.geometry.gaps import GapBound
 from graspgen_cli.records import Floats
 
 TOUCHING = 1e-5  # m: distance between bounding boxes up to which parts are neighbours
-SMALL = 12  # Most parts of a group that may be dissolved into its neighbours
-ATTEMPTS = 4  # Most neighbours that a part of a dissolved group is tried with
-MANY_CORNERS = 96  # Vertices of two hulls above which their joined hull is estimated first, in a fifth of the time
-SLACK = 1.25  # Factor by which an estimated mean gap may exceed the allowed one before the pair is rejected
+SMALL = 12  # most parts of a group that may be dissolved into its neighbours
+ATTEMPTS = 4  # most neighbours that a part of a dissolved group is tried with
+MANY_CORNERS = 96  # vertices of two hulls above which their joined hull is estimated first, in a fifth of the time
+SLACK = 1.25  # factor by which an estimated mean gap may exceed the allowed one before the pair is rejected
 DIRECTIONS = np.array([step for step in itertools.product((-1.0, 0.0, 1.0), repeat=3) if any(step)])  # (26, 3)
 
 
@@ -45,7 +44,7 @@ class Group:
     @cached_property
     def rough_volume(self) -> float:
         """Volume of the hull of the outermost vertices, m³."""
-        return float(_hull(self.outermost).volume())
+        return float(manifold3d.Manifold.hull_points(self.outermost).volume())
 
 
 def single_groups(parts: Iterable[Part]) -> list[Group]:
@@ -54,13 +53,12 @@ def single_groups(parts: Iterable[Part]) -> list[Group]:
 
 
 def merge(groups: list[Group], mean_gap: float, bound: GapBound, *, settled: int = 0) -> list[Group]:
-    """Joins neighbours while their hull keeps the bound and a mean gap below `mean_gap` (m).
-
-    The pair with the least gap and the smallest part comes first. The first `settled` groups come from an earlier merge: a pair of them
-    is tried only after one has grown.
-    """
+    """Joins neighbours while their hull keeps the bound and a mean gap below `mean_gap` (m). The pair with the least gap and the smallest
+    part comes first. The first `settled` groups come from an earlier merge: a pair of them is tried only after one has grown."""
     joining = _Joining(dict(enumerate(groups)), mean_gap)
-    for one, other in np.argwhere(np.triu(_touching(groups), 1)):
+    boxes = np.stack([group.box for group in groups])
+    near = (boxes[:, None, 0] <= boxes[None, :, 1] + TOUCHING).all(axis=-1)
+    for one, other in np.argwhere(np.triu(near & near.T, 1)):
         if other >= settled:
             joining.consider(int(one), int(other))
     while joining.heap:
@@ -75,10 +73,8 @@ def merge(groups: list[Group], mean_gap: float, bound: GapBound, *, settled: int
 
 
 class _Joining:
-    """Numbered groups and a heap of the pairs that may be joined; a joined group gets a new number.
-
-    A pair whose hull breaks the bound stays apart for ever: any larger hull contains the gap.
-    """
+    """Numbered groups and a heap of the pairs that may be joined; a joined group gets a new number. A pair whose hull breaks the bound
+    stays apart for ever: any larger hull contains the gap."""
 
     def __init__(self, alive: dict[int, Group], mean_gap: float) -> None:
         self.alive, self._mean_gap = alive, mean_gap
@@ -133,23 +129,13 @@ class _Joining:
 
 def _estimated_gap(one: Group, other: Group) -> float:
     """Estimated mean gap (m) of the joined hull of two groups, from the hull of their outermost vertices."""
-    rough = _hull(np.concatenate([one.outermost, other.outermost]))
+    rough = manifold3d.Manifold.hull_points(np.concatenate([one.outermost, other.outermost]))
     between = float(rough.volume()) - one.rough_volume - other.rough_volume
     return (one.part.void + other.part.void + between) / max(float(rough.surface_area()) / 2, 1e-18)
 
 
-def _hull(points: Floats) -> Solid:
-    return manifold3d.Manifold.hull_points(points)
-
-
 def _joined(one: Part, other: Part) -> Part:
     return Part(manifold3d.Manifold.batch_hull([one.hull, other.hull]), one.volume + other.volume)
-
-
-def _touching(groups: list[Group]) -> NDArray[np.bool_]:
-    boxes = np.stack([group.box for group in groups])
-    near = boxes[:, None, 0] <= boxes[None, :, 1] + TOUCHING
-    return np.asarray((near & near.swapaxes(0, 1)).all(axis=-1))
 
 
 def _keeps(joined: Part, inner: tuple[Part, ...], bound: GapBound) -> bool:

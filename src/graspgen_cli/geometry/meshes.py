@@ -1,4 +1,4 @@
-"""Triangle meshes and manifold3d solids: conversion, connected bodies, size, mass properties, winding, own frames. All lengths in m.
+"""Triangle meshes and manifold3d solids: conversion, connected bodies, size, mass properties, winding. All lengths in m.
 
 A *body* of a mesh is a connected component of its surface: faces that share vertices.
 """
@@ -15,7 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import ConvexHull
 
-from graspgen_cli.geometry.poses import pose, transform_points
+from graspgen_cli.geometry.poses import transform_points
 from graspgen_cli.records import Floats, Ints, TargetObject, TriangleMesh
 
 
@@ -80,10 +80,8 @@ def mesh_from_solid(solid: manifold3d.Manifold) -> TriangleMesh:
 
 
 def convex_hull(points: Floats) -> TriangleMesh | None:
-    """Convex hull of points (N, 3); None if they are coplanar.
-
-    For nearly coplanar points manifold3d, the faster library, sometimes returns a hull with a dent or fold; Qhull replaces that hull.
-    """
+    """Convex hull of points (N, 3); None if they are coplanar. For nearly coplanar points manifold3d, the faster library, sometimes
+    returns a hull with a dent or fold; Qhull replaces that hull."""
     hull = manifold3d.Manifold.hull_points(points)
     if hull.volume() <= 0:
         return None
@@ -217,10 +215,8 @@ class MassProperties:
 
 
 def mass_properties(mesh: TriangleMesh) -> MassProperties:
-    """Mass properties of a closed mesh: the sum over the tetrahedra of its faces and one common point o.
-
-    The second moment of a tetrahedron (a, b, c, o) of volume v about o is v/20 (aaᵀ + bbᵀ + ccᵀ + ssᵀ), s = a + b + c.
-    """
+    """Mass properties of a closed mesh: the sum over the tetrahedra of its faces and one common point o. The second moment of a
+    tetrahedron (a, b, c, o) of volume v about o is v/20 (aaᵀ + bbᵀ + ccᵀ + ssᵀ), s = a + b + c."""
     origin = bounds(mesh).mean(axis=0)
     corners = mesh.vertices[mesh.faces] - origin  # (F, 3, 3)
     volumes = np.linalg.det(corners) / 6  # (F,)
@@ -270,45 +266,3 @@ def triangulate_polygons(loops: list[Floats]) -> Ints:
         kept.reverse()
     flat = [np.ascontiguousarray(loop[:, kept] - loops[0][0, kept]) for loop in loops]
     return np.asarray(manifold3d.triangulate(flat), np.int32).reshape(-1, 3)
-
-
-ALIKE = 1e-6  # Relative difference below which two distances are equal; the first point wins, independent of rounding
-DECIMALS = 9  # Decimals (nm) of compared numbers and of coordinates in an own frame, so that rounding errors cannot decide
-
-
-def pose_in_own_frame(points: Floats, origin: Floats) -> Floats:
-    """(4, 4) pose of the frame of points (P, 3) m in their own frame, which is the same for the same shape in any file frame.
-
-    The own frame has its origin at `origin` (3,) m, its x axis towards the farthest point and its y axis, perpendicular to x, towards the
-    point farthest from the x axis. The order of the points breaks ties. A rigid motion of points and origin changes the coordinates in
-    the own frame by rounding errors only, which `in_own_frame` removes.
-    """
-    from_origin = points - origin
-    x = _farthest_direction(from_origin, otherwise=np.array([1.0, 0.0, 0.0]))
-    turn = np.stack([x, *perpendicular_axes(x, from_origin)])
-    return pose(turn, -turn @ origin)
-
-
-def in_own_frame(points_in_own_frame: Floats) -> Floats:
-    """The coordinates rounded to DECIMALS; minus zero becomes zero."""
-    return np.round(points_in_own_frame, DECIMALS) + 0.0
-
-
-def perpendicular_axes(x: Floats, points: Floats) -> tuple[Floats, Floats]:
-    """Unit vectors y and z (3,) that complete a unit vector x (3,) to a right-handed frame; y points to the point (P, 3) farthest from
-    the x axis."""
-    across = points - np.outer(points @ x, x)
-    y = _farthest_direction(across, otherwise=np.eye(3)[np.abs(x).argmin()])
-    z = np.cross(x, y)
-    z /= np.linalg.norm(z)
-    return np.cross(z, x), z
-
-
-def _farthest_direction(points: Floats, *, otherwise: Floats) -> Floats:
-    """(3,) unit vector to the point (P, 3) farthest from the origin, the first of ALIKE ones; `otherwise` if all points are the origin."""
-    distance = np.linalg.norm(points, axis=1)
-    farthest = distance.max(initial=0.0)
-    if not farthest > 0.0:
-        return otherwise
-    first = int(np.argmax(distance >= (1.0 - ALIKE) * farthest))
-    return np.asarray(points[first] / distance[first])

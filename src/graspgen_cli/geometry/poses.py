@@ -7,9 +7,8 @@ from scipy.spatial.transform import Rotation
 
 from graspgen_cli.records import Floats
 
-DECIMALS = 8  # Decimals (10 nm) of poses, rounded before the collision test: the tested pose is the pose in the file
-STABLE_DECIMALS = 11
-"""Decimals of the numbers that enter a simulation. The last bits of a sum differ between processors, and a trial would amplify them."""
+DECIMALS = 8  # decimals (10 nm) of poses, rounded before the collision test: the tested pose is the pose in the file
+STABLE_DECIMALS = 11  # of numbers that enter a simulation: the last bits of a sum differ between processors, and a trial amplifies them
 
 
 def stable(values: Floats) -> Floats:

@@ -13,7 +13,7 @@ from embreex import rtcore_scene
 from embreex.mesh_construction import TriangleMesh as EmbreeMesh
 from numpy.typing import NDArray
 
-from graspgen_cli.geometry.meshes import bounds, face_crosses, longest_side, triangle_mesh
+from graspgen_cli.geometry.meshes import bounds, face_crosses, longest_side, mesh_from_solid
 from graspgen_cli.records import Floats, TriangleMesh
 
 SKEW_DIRECTIONS = np.array([[0.3618, 0.4472, 0.8180], [-0.7236, 0.5257, 0.4472], [0.2764, -0.8507, 0.4470]])
@@ -94,11 +94,11 @@ class RayCaster:
         return self._intersect(self._local(start), (toward / length).astype(np.float32), dists=reach)
 
     def blocked(self, poses: Floats, segments: Segments) -> NDArray[np.bool_]:
-        """(N, C) whether segments, transformed by poses (N, 4, 4) into the mesh's frame, hit a triangle. In single precision: a hit can
+        """(N,) whether any segment, transformed by poses (N, 4, 4) into the mesh's frame, hits a triangle. In single precision: a hit can
         reject a pose, a miss proves nothing."""
         count, number = len(poses), len(segments.length)
         if count == 0 or number == 0:
-            return np.zeros((count, number), bool)
+            return np.zeros(count, bool)
         rotation = poses[:, :3, :3].reshape(count, 9)
         place = (poses[:, :3, 3] - self._center) / self._size
         starts, directions = segments.matrices
@@ -107,7 +107,7 @@ class RayCaster:
         toward = rotation.astype(np.float32) @ directions
         reach = np.tile((segments.length / self._size).astype(np.float32), count)
         hit = self._scene.run(origin.reshape(-1, 3), toward.reshape(-1, 3), dists=reach, query="OCCLUDED")
-        return np.asarray(hit).reshape(count, number) >= 0
+        return np.asarray((np.asarray(hit).reshape(count, number) >= 0).any(axis=1))
 
     def leaving(self, face: NDArray[np.int32], direction: Floats) -> NDArray[np.bool_]:
         """(N,) whether a ray along `direction` (N, 3) leaves the solid through `face` (N,); False for face -1."""
@@ -135,7 +135,7 @@ class RayCaster:
         return ((points - self._center) / self._size).astype(np.float32)
 
 
-ENOUGH_SEGMENTS = 64  # Segments of a sphere at which manifold3d uses its thread pool
+ENOUGH_SEGMENTS = 64  # segments of a sphere at which manifold3d uses its thread pool
 
 
 def keep_geometry_on_one_thread() -> None:
@@ -149,9 +149,7 @@ def keep_geometry_on_one_thread() -> None:
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
     try:
-        manifold3d.Manifold.sphere(1.0, ENOUGH_SEGMENTS).volume()
-        corners = np.concatenate([np.zeros((1, 3)), np.eye(3)])
-        rays = RayCaster(triangle_mesh(corners, [[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]))
-        rays.inside(np.full((1, 3), 0.1))
+        sphere = manifold3d.Manifold.sphere(1.0, ENOUGH_SEGMENTS)
+        RayCaster(mesh_from_solid(sphere)).inside(np.zeros((1, 3)))
     finally:
         os.sched_setaffinity(0, cores)

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graspgen_cli.geometry.boundaries import lids_of
-from graspgen_cli.geometry.cutting import cutting_frames, snap_to_frame
-from graspgen_cli.geometry.finger_reach import FingerReach
+from graspgen_cli.geometry.frames import cutting_frames, pose_in_own_frame, snap_to_frame
 from graspgen_cli.geometry.gaps import Surface
 from graspgen_cli.geometry.meshes import (
     body_of_vertices,
@@ -21,19 +20,18 @@ from graspgen_cli.geometry.meshes import (
     face_areas,
     is_closed,
     join_meshes,
-    pose_in_own_frame,
     solid_from_mesh,
     split_bodies,
     submesh,
     winding_number,
 )
 from graspgen_cli.geometry.rays import RayCaster
-from graspgen_cli.geometry.touch import TouchTest, has_hidden_parts, subdivide
+from graspgen_cli.geometry.touch import FingerReach, TouchTest, free_space, has_hidden_parts, subdivide
 from graspgen_cli.records import Floats, TriangleMesh
 
-WORTHWHILE = 0.01  # Share of the surface below which an untouchable patch is kept: it costs few pieces
-LID_FINENESS = 0.25  # Radius of tested lid triangles as a multiple of the tolerance
-OVERLAP = 1e-4  # Share of a cavity's volume that may overlap the solid because of rounding
+WORTHWHILE = 0.01  # share of the surface below which an untouchable patch is kept: it costs few pieces
+LID_FINENESS = 0.25  # radius of tested lid triangles as a multiple of the tolerance
+OVERLAP = 1e-4  # share of a cavity's volume that may overlap the solid because of rounding
 
 
 def outer_surface(mesh: TriangleMesh) -> TriangleMesh:
@@ -86,10 +84,8 @@ class Reachable:
     _test: TouchTest | None = None
 
     def filled(self, tolerance: float) -> TriangleMesh:
-        """The mesh without untouchable bodies, and with untouchable cavities filled by lids; the mesh itself if it has none.
-
-        A lid must lie out of the gripper's reach, or within `tolerance` (m) of the mesh, as pieces may. Other cavities stay open.
-        """
+        """The mesh without untouchable bodies, and with untouchable cavities filled by lids; the mesh itself if it has none. A lid must
+        lie out of the gripper's reach, or within `tolerance` (m) of the mesh, as pieces may. Other cavities stay open."""
         if self._test is None:
             return self.mesh
         faces = self.mesh.faces
@@ -146,7 +142,9 @@ def reachable(mesh: TriangleMesh, reach: FingerReach | None) -> Reachable:
     own = snap_to_frame(mesh, pose_in_own_frame(mesh.vertices, mesh.vertices.mean(axis=0)))
     if not has_hidden_parts(own, RayCaster(own)):
         return everything
-    test = TouchTest.of(snap_to_frame(mesh, cutting_frames(mesh)[0]), reach)
+    cut = snap_to_frame(mesh, cutting_frames(mesh)[0])
+    space = free_space(cut, reach.clearance, reach.length + reach.clearance)
+    test = TouchTest(cut, reach, space) if space else None
     hidden = _patches(mesh, np.flatnonzero(~test.faces())) if test else []
     if not hidden:
         return everything

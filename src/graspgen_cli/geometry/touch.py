@@ -1,6 +1,7 @@
 """The faces of a mesh that a gripper can touch from outside. Every approximation errs on the side of touch.
 
-`FreeSpace` holds grid nodes where the centre of a ball from outside can be; `TouchTest` looks from the nodes at the faces.
+`finger_reach` describes the gripper: the width of the openings that admit its parts, and the depth that parts reach beyond the opening.
+`free_space` gives nodes where the centre of a ball from outside can be; `TouchTest` looks from the nodes at the faces.
 """
 
 from __future__ import annotations
@@ -12,46 +13,87 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, label
-from scipy.spatial import cKDTree
+from scipy.optimize import linprog, nnls
+from scipy.spatial import ConvexHull, cKDTree
 
-from graspgen_cli.geometry.finger_reach import FingerReach
 from graspgen_cli.geometry.gaps import sample_surface
 from graspgen_cli.geometry.meshes import bounds, centroids, extents, face_areas, face_normals
 from graspgen_cli.geometry.rays import RayCaster
-from graspgen_cli.records import Floats, TriangleMesh
+from graspgen_cli.records import Floats, Gripper, TriangleMesh
 
-FINEST = 3.0  # Grid spacings per ball radius, where the number of nodes allows
-COARSEST = 1.65  # Fewest grid spacings per ball radius: on a coarser grid balls would pass through a sheet
+CORE = 0.9  # share of the thinnest part's inradius by which all parts are eroded; all of it would leave a wedge a core far from its edges
+PENETRATION = 0.0005  # m by which a part may press into the object on its way, in addition to the uneroded rest of the inradius
+PLANE_DECIMALS = 9  # decimals to which face planes are compared: the triangles of one flat face share a plane
+
+FINEST = 3.0  # grid spacings per ball radius, where the number of nodes allows
+COARSEST = 1.65  # fewest grid spacings per ball radius: on a coarser grid balls would pass through a sheet
 MOST_NODES = 4_000_000
 MOST_SAMPLES = 1_000_000
-HALF_DIAGONAL = np.sqrt(3) / 2  # Largest distance from a point to the nearest grid node, in spacings
-BODY_CENTRED = np.sqrt(5) / 2  # The same for the nodes with coordinates all even or all odd, a quarter of the grid
+HALF_DIAGONAL = np.sqrt(3) / 2  # largest distance from a point to the nearest grid node, in spacings
+BODY_CENTRED = np.sqrt(5) / 2  # the same for the nodes with coordinates all even or all odd, a quarter of the grid
 ROUNDING = 1e-9  # m: a node this little behind a plane counts as in the plane
 _SLANT = np.sqrt(1.25)
 
-LOOKS = 500  # Surface points tested for a view to the outside
-DIRECTIONS = (6, 24, 200)  # Numbers of directions to look in, in turn; points that see the outside drop out
-HIDDEN = 0.03  # Share of hidden points below which nothing counts as hidden
-LIFTED = 1e-5  # Offset of ray origins from the surface as a share of the object's size
-NEAREST = 6  # Nearest nodes that are tried first: most faces are visible from one of them
+LOOKS = 500  # surface points tested for a view to the outside
+DIRECTIONS = (6, 24, 200)  # numbers of directions to look in, in turn; points that see the outside drop out
+HIDDEN = 0.03  # share of hidden points below which nothing counts as hidden
+LIFTED = 1e-5  # offset of ray origins from the surface as a share of the object's size
+NEAREST = 6  # nearest nodes that are tried first: most faces are visible from one of them
 FINENESS = (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)  # radii, as shares of the range, to which undecided triangles are subdivided in turn
-HIT = 1 - 1e-3  # Share of the way to a face that must be free
-RING = 0.7  # Distance of the outer rays from a cone's axis as a share of the cone's radius
+HIT = 1 - 1e-3  # share of the way to a face that must be free
+RING = 0.7  # distance of the outer rays from a cone's axis as a share of the cone's radius
 _AROUND = [(0.0, 0.0)] + [(np.cos(turn), np.sin(turn)) for turn in np.arange(6) * np.pi / 3]
-MOST_LOOKS = 1_000_000  # Most looks at a time; with more, undecided faces count as touched
-AT_ONCE = 256  # Triangles per batch
+MOST_LOOKS = 1_000_000  # most looks at a time; with more, undecided faces count as touched
+AT_ONCE = 256  # triangles per batch
 
 
-@dataclass(frozen=True, eq=False)
-class FreeSpace:
-    """Nodes (N, 3) m of a body-centred cubic lattice: every position of a centre of a ball from outside has a node within `near` (m)."""
+@dataclass(frozen=True)
+class FingerReach:
+    """What all convex collision parts of a gripper have in common. A part that touches the object came from outside, and so did the balls
+    of radius `clearance` (m) inside the part. Every point of the part is within `length` (m) of the centre of such a ball."""
 
-    nodes: Floats
-    near: float
+    clearance: float
+    length: float
 
 
-def free_space(mesh: TriangleMesh, radius: float, margin: float) -> FreeSpace | None:
-    """The space around a mesh, up to `margin` (m) from its box, that balls of a radius (m) reach from outside; None for too fine a grid.
+def finger_reach(gripper: Gripper) -> FingerReach | None:
+    """The reach of a gripper's collision parts; None for a gripper without parts, or with a part thinner than PENETRATION allows.
+
+    A part eroded by a radius is the set of points at least that deep inside all its planes. The farthest point of the part from this set
+    is a vertex, since the distance from a convex set is a convex function.
+    """
+    parts = [part for body in gripper.collision_parts for part in body]
+    if not parts:
+        return None
+    planes = [np.unique(ConvexHull(part.vertices).equations.round(PLANE_DECIMALS), axis=0) for part in parts]
+    core = CORE * min(_inradius(each) for each in planes)
+    if core <= PENETRATION:
+        return None
+    farthest = max(_distance(vertex, each, core) for part, each in zip(parts, planes, strict=True) for vertex in part.vertices)
+    return FingerReach(core - PENETRATION, farthest)
+
+
+def _inradius(planes: Floats) -> float:
+    """Radius of the largest ball inside planes (P, 4), m."""
+    inside = np.concatenate([planes[:, :3], np.ones((len(planes), 1))], axis=1)
+    found = linprog([0, 0, 0, -1], A_ub=inside, b_ub=-planes[:, 3], bounds=[(None, None)] * 3 + [(0, None)])
+    return float(found.x[3])
+
+
+def _distance(point: Floats, planes: Floats, depth: float) -> float:
+    """Distance (m) of a point (3,) to the set at least `depth` (m) inside planes (P, 4): Lawson and Hanson's least distance programming."""
+    beyond = planes[:, :3] @ point + planes[:, 3] + depth
+    if (beyond <= 0).all():
+        return 0.0
+    matrix = np.concatenate([-planes[:, :3].T, beyond[None]])
+    goal = np.array([0.0, 0.0, 0.0, 1.0])
+    residual = matrix @ nnls(matrix, goal)[0] - goal
+    return float(np.linalg.norm(residual[:3] / residual[3]))
+
+
+def free_space(mesh: TriangleMesh, radius: float, margin: float) -> tuple[Floats, float] | None:
+    """Nodes of a body-centred cubic lattice, (N, 3) m, and a distance (m): the centre of every ball of a radius (m) that comes from
+    outside has a node within this distance, up to `margin` (m) from the mesh's box. None for too fine a grid.
 
     The node nearest to a ball's centre is at most half a cell's diagonal closer to the surface than the radius, and neighbouring centres
     have neighbouring nodes. The surface is represented by samples, which are never closer than the surface.
@@ -72,14 +114,12 @@ def free_space(mesh: TriangleMesh, radius: float, margin: float) -> FreeSpace | 
     beside = binary_dilation(labels == labels[0, 0, 0], np.ones((3, 3, 3), np.bool_))
     beside &= ~_closer(samples, origin, spacing, shape, radius - near)
     even, odd = (np.argwhere(beside[start::2, start::2, start::2]) * 2 * spacing + origin + start * spacing for start in (0, 1))
-    return FreeSpace(np.concatenate([even, odd]), near)
+    return np.concatenate([even, odd]), near
 
 
 def cover_points(triangles: Floats, radius: float) -> Floats:
-    """Points (N, 3) of triangles (T, 3, 3), such that every point of a triangle has one of its points within `radius` (m).
-
-    The points lie in rows parallel to the longest side, each in the middle of a piece of its row.
-    """
+    """Points (N, 3) of triangles (T, 3, 3), such that every point of a triangle has one of its points within `radius` (m). The points lie
+    in rows parallel to the longest side, each in the middle of a piece of its row."""
     step = radius / _SLANT
     start, end, top = _from_longest_side(triangles)
     base = np.linalg.norm(end - start, axis=1)
@@ -133,19 +173,15 @@ def has_hidden_parts(mesh: TriangleMesh, rays: RayCaster) -> bool:
 
 
 def _sees_outside(points: Floats, normal: Floats, count: int, far: float, rays: RayCaster) -> NDArray[np.bool_]:
-    """(N,) whether surface points (N, 3) with normals (N, 3) see past `far` (m) in one of `count` directions."""
-    toward = _sphere_directions(count)
+    """(N,) whether surface points (N, 3) with normals (N, 3) see past `far` (m) in one of `count` directions, evenly distributed over the
+    hemisphere by a golden-angle spiral."""
+    height = 1 - (2 * np.arange(count) + 1) / count
+    angle = np.arange(count) * np.pi * (3 - np.sqrt(5))
+    toward = np.stack([np.sqrt(1 - height**2) * np.cos(angle), np.sqrt(1 - height**2) * np.sin(angle), height], axis=1)
     outwards = np.where((normal @ toward.T)[..., None] < 0, -toward, toward).reshape(-1, 3)
     origin = np.repeat(points + normal * LIFTED * far, count, axis=0)
     met = rays.first_between(origin, origin + outwards * far).reshape(-1, count)
     return np.asarray((met < 0).any(axis=1))
-
-
-def _sphere_directions(count: int) -> Floats:
-    """Unit vectors (count, 3) evenly distributed over the sphere along a golden-angle spiral."""
-    height = 1 - (2 * np.arange(count) + 1) / count
-    angle = np.arange(count) * np.pi * (3 - np.sqrt(5))
-    return np.stack([np.sqrt(1 - height**2) * np.cos(angle), np.sqrt(1 - height**2) * np.sin(angle), height], axis=1)
 
 
 class TouchTest:
@@ -156,19 +192,12 @@ class TouchTest:
     node, lie in the cone: the node is in front of the face of x and sees x.
     """
 
-    def __init__(self, mesh: TriangleMesh, reach: FingerReach, space: FreeSpace) -> None:
-        self.mesh = mesh
-        self._rays, self._space = RayCaster(mesh), space
-        self._tree = cKDTree(space.nodes)
-        self._range = reach.length + space.near
-        self._width = reach.clearance - space.near
-        """m: radius of the ball around the node."""
-
-    @staticmethod
-    def of(mesh: TriangleMesh, reach: FingerReach) -> TouchTest | None:
-        """For a closed mesh; None for a mesh too large for the gripper's clearance."""
-        space = free_space(mesh, reach.clearance, reach.length + reach.clearance)
-        return None if space is None else TouchTest(mesh, reach, space)
+    def __init__(self, mesh: TriangleMesh, reach: FingerReach, space: tuple[Floats, float]) -> None:
+        nodes, near = space
+        self.mesh, self._nodes = mesh, nodes
+        self._rays, self._tree = RayCaster(mesh), cKDTree(nodes)
+        self._range = reach.length + near
+        self._width = reach.clearance - near  # m: radius of the ball around the node
 
     def faces(self) -> NDArray[np.bool_]:
         """(F,) whether each face of the mesh can be touched."""
@@ -197,7 +226,7 @@ class TouchTest:
         """(T,) whether the centroid of triangles (T, 3, 3) is seen from one of its nearest nodes."""
         distance, near = self._tree.query(centroids(corners), NEAREST, distance_upper_bound=self._range)
         index, rank = np.nonzero(np.isfinite(distance))
-        looks = _Looks(corners[index], index, self._space.nodes[near[index, rank]])
+        looks = _Looks(corners[index], index, self._nodes[near[index, rank]])
         looks = looks[looks.in_front(normal[index])]
         seen = np.zeros(len(corners), np.bool_)
         seen[looks.owner[self._sees(looks)]] = True
@@ -211,7 +240,7 @@ class TouchTest:
             some = some[~touched[owner[some]]]
             near = self._tree.query_ball_point(middle[some], self._range + radius[some])
             each = some[np.repeat(np.arange(len(some)), list(map(len, near)))]
-            looks = _Looks(corners[each], owner[each], self._space.nodes[np.concatenate([*near, []]).astype(np.intp)])
+            looks = _Looks(corners[each], owner[each], self._nodes[np.concatenate([*near, []]).astype(np.intp)])
             self._settle(looks[looks.in_front(normal[each])], touched)
 
     def _settle(self, looks: _Looks, touched: NDArray[np.bool_]) -> None:
@@ -229,7 +258,8 @@ class TouchTest:
     def _may_see(self, looks: _Looks) -> NDArray[np.bool_]:
         """(P,) whether nodes may see a point of triangles: not if one face hides all three corners, or the cone to the centroid is
         blocked."""
-        first, second, third = (self._hit(looks.node, looks.corners[:, corner]) for corner in range(3))
+        ends = (looks.node + (looks.corners[:, corner] - looks.node) * HIT for corner in range(3))
+        first, second, third = (self._rays.first_between(looks.node, end) for end in ends)
         may = (first < 0) | (first != second) | (first != third)
         some = looks[may]
         may[may] = self._cone_is_free(some, some.radius)
@@ -257,10 +287,6 @@ class TouchTest:
         free = np.zeros(len(looks.owner), np.bool_)
         free[left] = True
         return free
-
-    def _hit(self, nodes: Floats, points: Floats) -> NDArray[np.int32]:
-        """(N,) first face between nodes (N, 3) and surface points (N, 3); -1 for none."""
-        return self._rays.first_between(nodes, nodes + (points - nodes) * HIT)
 
 
 @dataclass(frozen=True, eq=False)

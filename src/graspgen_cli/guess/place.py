@@ -8,7 +8,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from graspgen_cli.geometry.collision import GripperShape, ObjectShape, in_collision, meet, one_contains_other
+from graspgen_cli.geometry.collision import GripperShape, ObjectShape, in_collision, one_contains_other
 from graspgen_cli.geometry.poses import pose, rounded, transform_points
 from graspgen_cli.guess.proposals import Proposals
 from graspgen_cli.records import Floats, GraspBatch, Gripper, Outcome
@@ -115,7 +115,7 @@ def _first_standoffs(shape: ObjectShape, gripper_shape: GripperShape, bases: _Ba
     for first in (1, *range(2, settings.num_offsets + 1, AT_ONCE)):
         gaps = settings.standoff_distance * np.arange(first, min(first + (1 if first == 1 else AT_ONCE), settings.num_offsets + 1))
         tried = bases.first_finger_poses(np.repeat(rows, len(gaps)), np.tile(gaps, len(rows)))
-        free = ~meet(shape.rays, tried, longest).reshape(len(rows), len(gaps))
+        free = ~shape.rays.blocked(tried, longest).reshape(len(rows), len(gaps))
         found = free.any(axis=1)
         standoff[rows[found]] = gaps[free[found].argmax(axis=1)]
         rows = rows[~found]
@@ -129,7 +129,7 @@ def _not_proven_to_collide(
     left = np.flatnonzero(~base.meet(rows, poses))
     moving = range(1, len(gripper_shape.gripper.body_names))
     for chords in gripper_shape.chords(moving, opening):
-        left = left[~meet(shape.rays, poses[left], chords)]
+        left = left[~shape.rays.blocked(poses[left], chords)]
     return left
 
 
@@ -149,7 +149,7 @@ class _BaseCollisions:
         self._meets[rows[new]] = False
         for chords in self._chords:
             new = new[~self._meets[rows[new]]]
-            self._meets[rows[new]] = meet(self._rays, poses[new], chords)
+            self._meets[rows[new]] = self._rays.blocked(poses[new], chords)
         return self._meets[rows]
 
 

@@ -15,10 +15,10 @@ import numpy as np
 from graspgen_cli.errors import ObjectError, OutputError
 from graspgen_cli.files import write_atomically
 from graspgen_cli.geometry.convex import ConvexPieces, allowed_gap, convex_pieces, recipe, without_slivers
-from graspgen_cli.geometry.finger_reach import FingerReach
 from graspgen_cli.geometry.gaps import Gaps
 from graspgen_cli.geometry.meshes import is_closed, longest_side, mass_properties, triangle_mesh
 from graspgen_cli.geometry.reach import outer_surface, reachable
+from graspgen_cli.geometry.touch import FingerReach
 from graspgen_cli.objects.read import read_mesh
 from graspgen_cli.objects.repair import repair
 from graspgen_cli.objects.scales import scale_problem

@@ -20,7 +20,7 @@ import numpy as np
 import trimesh
 from trimesh.resolvers import FilePathResolver
 
-from graspgen_cli.errors import ObjectError
+from graspgen_cli.errors import ObjectError, one_line
 from graspgen_cli.geometry.meshes import join_meshes, triangle_mesh
 from graspgen_cli.objects.read_usd import USD_SUFFIXES, read_usd
 from graspgen_cli.records import Floats, TriangleMesh
@@ -42,10 +42,8 @@ class RawMesh:
 
 
 def read_mesh(path: Path, scale: float) -> RawMesh:
-    """The triangles of a mesh file, scaled to metres.
-
-    Raises ObjectError, one line with the file's name, for a file without a usable mesh and for a scaled size beyond EXTENT_LIMITS.
-    """
+    """The triangles of a mesh file, scaled to metres. Raises ObjectError, one line with the file's name, for a file without a usable mesh
+    and for a scaled size beyond EXTENT_LIMITS."""
     mesh, contents = _triangles(path)
     scaled = triangle_mesh(mesh.vertices * scale, mesh.faces)
     _check_size(path, _used_extents(scaled), scale)
@@ -185,10 +183,8 @@ def _digest(contents: list[bytes], scale: float) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The error's reason on one line of at most 120 characters."""
+    """The error's reason on one line."""
     if isinstance(error, FileNotFoundError):
         return f"it needs the file {error.filename or error}, which is missing"
-    if isinstance(error, ImportError):  # a parser's last resort for unreadable bytes is another package
-        return "its bytes are no mesh"
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 120 else text[:117] + "..."
+    # A parser's last resort for unreadable bytes is another package.
+    return "its bytes are no mesh" if isinstance(error, ImportError) else one_line(error, 120)

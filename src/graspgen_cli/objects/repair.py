@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from graspgen_cli.errors import ObjectError
-from graspgen_cli.geometry.boundaries import close_boundaries, make_winding_consistent
+from graspgen_cli.geometry.boundaries import lids_of, make_winding_consistent
 from graspgen_cli.geometry.gaps import sample_surface
 from graspgen_cli.geometry.meshes import (
     bounds,
@@ -39,13 +39,13 @@ from graspgen_cli.geometry.meshes import (
 from graspgen_cli.geometry.rays import SKEW_DIRECTIONS, RayCaster
 from graspgen_cli.records import Floats, Ints, TriangleMesh
 
-ROUNDING = 1e-6  # Distance of equal vertices as a share of the mesh's size: single-precision files round by 1e-7
-THINNEST = 1e-6  # Volume over (area x size) of a sheet: a 10 µm foil of 10 cm has 5e-5
-SHEETS = 0.05  # Share of the surface that may be dropped as sheets without volume
-OVERLAP = 1e-6  # Share of the volume that overlapping bodies have in common
+ROUNDING = 1e-6  # distance of equal vertices as a share of the mesh's size: single-precision files round by 1e-7
+THINNEST = 1e-6  # volume over (area x size) of a sheet: a 10 µm foil of 10 cm has 5e-5
+SHEETS = 0.05  # share of the surface that may be dropped as sheets without volume
+OVERLAP = 1e-6  # share of the volume that overlapping bodies have in common
 TESTED_POINTS = 256
-WRONG = 0.05  # Share of the surface that may enclose nothing: small folds are common and harmless
-STEP = 1e-5  # Offset of points from the surface as a share of the size: far above single precision, far below any wall
+WRONG = 0.05  # share of the surface that may enclose nothing: small folds are common and harmless
+STEP = 1e-5  # offset of points from the surface as a share of the size: far above single precision, far below any wall
 MOST_CROSSINGS = 32
 
 
@@ -58,10 +58,8 @@ class RepairedMesh:
 
 
 def repair(raw: TriangleMesh, *, path: Path) -> RepairedMesh:
-    """The mesh with closed surfaces and outward normals; bodies stay separate unless they overlap. `path` is for error messages.
-
-    Raises ObjectError for a flat sheet, whose convex hull has no volume either.
-    """
+    """The mesh with closed surfaces and outward normals; bodies stay separate unless they overlap. `path` is for error messages. Raises
+    ObjectError for a flat sheet, whose convex hull has no volume either."""
     mesh, repairs = _weld(raw)
     closed, broken = _sort_out(mesh)
     if broken:
@@ -72,7 +70,10 @@ def repair(raw: TriangleMesh, *, path: Path) -> RepairedMesh:
     hulls = [hull for hull in map(_body_hull, broken) if hull is not None]
     sheets = [body for body in broken if _body_hull(body) is None]
     if not closed + hulls or sum(surface_area(sheet) for sheet in sheets) > SHEETS * surface_area(mesh):
-        return RepairedMesh(_hull_or_error(mesh, path), ("does not enclose a volume: its convex hull stands for it",))
+        hull = _body_hull(mesh)
+        if hull is None:
+            raise ObjectError("is a flat sheet without volume", path=path, advice="give it a thickness")
+        return RepairedMesh(hull, ("does not enclose a volume: its convex hull stands for it",))
     repairs += _counted(len(sheets), "flat sheet without volume left out", "flat sheets without volume left out")
     repairs += _counted(
         len(hulls), "body that cannot be closed replaced by its convex hull", "bodies that cannot be closed replaced by their convex hulls"
@@ -97,12 +98,13 @@ def _close(mesh: TriangleMesh) -> tuple[TriangleMesh, list[str]]:
     """The mesh with single, consistently wound faces and closed boundaries, as far as possible; and the repairs."""
     _, first = np.unique(np.sort(mesh.faces, axis=1), axis=0, return_index=True)
     repairs = _counted(len(mesh.faces) - len(first), "double-sided face made single", "double-sided faces made single")
-    mesh, turned = make_winding_consistent(triangle_mesh(mesh.vertices, mesh.faces[np.sort(first)]))
+    faces, turned = make_winding_consistent(TriangleMesh(mesh.vertices, mesh.faces[np.sort(first)]))
     repairs += _counted(turned, "inverted face turned", "inverted faces turned")
-    mesh, loops = close_boundaries(mesh)
+    lids, loops = lids_of(TriangleMesh(mesh.vertices, faces))
     widest = max((float(np.ptp(mesh.vertices[loop], axis=0).max()) for loop in loops), default=0.0)
     closed = f"closed, the widest {widest * 1000:.1f} mm"
-    return mesh, repairs + _counted(len(loops), f"open boundary {closed}", f"open boundaries {closed}")
+    repairs += _counted(len(loops), f"open boundary {closed}", f"open boundaries {closed}")
+    return triangle_mesh(mesh.vertices, np.concatenate([faces, lids])), repairs
 
 
 def _encloses_volume(mesh: TriangleMesh) -> bool:
@@ -116,10 +118,7 @@ def _encloses_volume(mesh: TriangleMesh) -> bool:
 
 def _encloses_its_inside(mesh: TriangleMesh) -> bool:
     """Whether a closed mesh with outward normals has a winding number of at least 1 just behind its faces and at least 0 in front of
-    them.
-
-    A mesh that crosses itself forwards, as a looped tube does, has winding number 2 in places, which is harmless.
-    """
+    them. A mesh that crosses itself forwards, as a looped tube does, has winding number 2 in places, which is harmless."""
     triangles = mesh.vertices[mesh.faces]
     points, face = sample_surface(triangles, TESTED_POINTS)
     step = STEP * longest_side(mesh)
@@ -131,10 +130,7 @@ def _encloses_its_inside(mesh: TriangleMesh) -> bool:
 
 def _turns_around(rays: RayCaster, points: Floats, step: float) -> NDArray[np.int64]:
     """(N,) winding number of a closed mesh around points (N, 3): the faces through which a ray leaves minus those through which it
-    enters.
-
-    Faster than `winding_number` on large meshes. The ray continues `step` (m) behind each hit.
-    """
+    enters. Faster than `winding_number` on large meshes. The ray continues `step` (m) behind each hit."""
     turns = np.zeros(len(points), np.int64)
     origin = points.copy()
     under_way = np.arange(len(points))
@@ -159,19 +155,13 @@ def _body_hull(mesh: TriangleMesh) -> TriangleMesh | None:
     return None if hull is None or _is_sheet(signed_volume(hull), mesh) else hull
 
 
-def _hull_or_error(mesh: TriangleMesh, path: Path) -> TriangleMesh:
-    hull = _body_hull(mesh)
-    if hull is None:
-        raise ObjectError("is a flat sheet without volume", path=path, advice="give it a thickness")
-    return hull
-
-
 def _weld(raw: TriangleMesh) -> tuple[TriangleMesh, list[str]]:
     """Drops unused vertices, merges equal ones (for an open mesh also those a rounding error apart) and drops improper faces."""
     used = submesh(raw.vertices, raw.faces)
-    mesh = _merge_vertices(used, _equal_vertices(used.vertices))
+    mesh = _merge_vertices(used, np.unique(used.vertices + 0.0, axis=0, return_inverse=True)[1].reshape(-1))  # + 0.0: -0 is 0
     if not is_closed(mesh):
-        mesh = _merge_vertices(mesh, _near_vertices(mesh.vertices, ROUNDING * longest_side(mesh)))
+        near = cKDTree(mesh.vertices).query_pairs(ROUNDING * longest_side(mesh), output_type="ndarray")
+        mesh = _merge_vertices(mesh, component_labels(near, len(mesh.vertices)))
     repairs = _counted(len(used.vertices) - len(mesh.vertices), "duplicate vertex merged", "duplicate vertices merged")
     kept = _proper_faces(mesh.faces)
     repairs += _counted(len(mesh.faces) - len(kept), "degenerate or duplicate face removed", "degenerate or duplicate faces removed")
@@ -185,16 +175,6 @@ def _merge_vertices(mesh: TriangleMesh, group: NDArray[np.integer]) -> TriangleM
     return triangle_mesh(mesh.vertices[leaders], index[mesh.faces])
 
 
-def _equal_vertices(vertices: Floats) -> NDArray[np.intp]:
-    """(V,) group number of each vertex (V, 3); equal vertices form a group."""
-    return np.unique(vertices + 0.0, axis=0, return_inverse=True)[1].reshape(-1)  # + 0.0: -0 is 0
-
-
-def _near_vertices(vertices: Floats, distance: float) -> NDArray[np.int32]:
-    """(V,) group number of each vertex (V, 3); chains of vertices closer than `distance` (m) to the next form a group."""
-    return component_labels(cKDTree(vertices).query_pairs(distance, output_type="ndarray"), len(vertices))
-
-
 def _proper_faces(faces: Ints) -> NDArray[np.intp]:
     """Indices of the faces (F, 3) with three distinct corners, without repetitions; the opposite winding is a different face."""
     start = faces.argmin(axis=1)
@@ -205,13 +185,13 @@ def _proper_faces(faces: Ints) -> NDArray[np.intp]:
 
 
 def _join_bodies(bodies: list[TriangleMesh]) -> tuple[TriangleMesh, list[str]]:
-    """One mesh of closed bodies with outward normals, overlapping bodies united, and the repairs.
-
-    A body with inward normals inside another body is a cavity and stays; any other is turned.
-    """
+    """One mesh of closed bodies with outward normals, overlapping bodies united, and the repairs. A body with inward normals inside
+    another body is a cavity and stays; any other is turned."""
     bodies = [part for body in bodies for part in _loosened(body)]
     inside = _containment(bodies)
-    turned = _to_turn(bodies, inside)
+    inwards = np.array([signed_volume(body) < 0 for body in bodies])
+    outermost = inwards & ~inside.any(axis=1)
+    turned = outermost | inside[:, outermost].any(axis=1)
     bodies = [inverted(body) if turn else body for body, turn in zip(bodies, turned, strict=True)]
     repairs = _counted(int(turned.sum()), "body with normals inwards turned", "bodies with normals inwards turned")
     united = _union(bodies, inside)
@@ -239,18 +219,13 @@ def _containment(bodies: list[TriangleMesh]) -> NDArray[np.bool_]:
     return inside
 
 
-def _to_turn(bodies: list[TriangleMesh], inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(N,) bodies to turn: outermost bodies with inward normals, and all bodies inside them."""
-    inwards = np.array([signed_volume(body) < 0 for body in bodies])
-    outermost = inwards & ~inside.any(axis=1)
-    return np.asarray(outermost | inside[:, outermost].any(axis=1))
-
-
 def _union(bodies: list[TriangleMesh], inside: NDArray[np.bool_]) -> TriangleMesh | None:
     """The union of the bodies, each minus its cavities; None if they do not overlap, or the union fails."""
     volumes = np.array([signed_volume(body) for body in bodies])
     full = np.flatnonzero(volumes > 0)
-    if not _boxes_meet([bodies[index] for index in full]):
+    boxes = np.stack([bounds(bodies[index]) for index in full])
+    meet = (boxes[:, None, 0] < boxes[None, :, 1]).all(-1)
+    if not (meet & meet.T).sum() > len(full):
         return None
     hollowed = {int(index): solid_from_mesh(bodies[index]) for index in full}
     for cavity in np.flatnonzero(volumes < 0):
@@ -262,9 +237,3 @@ def _union(bodies: list[TriangleMesh], inside: NDArray[np.bool_]) -> TriangleMes
     if union.status() != manifold3d.Error.NoError or union.is_empty():
         return None
     return mesh_from_solid(union) if volumes.sum() - union.volume() > OVERLAP * volumes.sum() else None
-
-
-def _boxes_meet(bodies: list[TriangleMesh]) -> bool:
-    boxes = np.stack([bounds(body) for body in bodies])
-    meet = (boxes[:, None, 0] < boxes[None, :, 1]).all(-1) & (boxes[:, None, 1] > boxes[None, :, 0]).all(-1)
-    return bool(meet.sum() > len(bodies))

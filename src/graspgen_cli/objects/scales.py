@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import graspgen_cli
-from graspgen_cli.errors import InputError
+from graspgen_cli.errors import InputError, one_line
 from graspgen_cli.files import read_bounded
 
 SHAPE = '{"path/to/object.obj": scale, ...}'
-EXAMPLES = Path("objects")  # First folder of the default paths, and the folder of the example objects in a source checkout
-SCALE_LIMITS = (1e-10, 1e6)  # Limits of plausible scales. Meshes from the web come in any unit: the GraspGen paper's list goes down to 6e-9
+EXAMPLES = Path("objects")  # first folder of the default paths, and the folder of the example objects in a source checkout
+SCALE_LIMITS = (1e-10, 1e6)  # limits of plausible scales. Meshes from the web come in any unit: the GraspGen paper's list goes down to 6e-9
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,8 @@ class _Pairs(list[tuple[str, object]]):
 
 
 def read_scales(path: Path) -> ScalesList:
-    """Reads a scales file, ``{"path/to/object.obj": scale, ...}``.
-
-    Raises InputError for an unusable file; unusable entries are listed as `problems`.
-    """
+    """Reads a scales file, ``{"path/to/object.obj": scale, ...}``. Raises InputError for an unusable file; unusable entries are listed as
+    `problems`."""
     pairs = _read_pairs(path)
     times = Counter(object_id for object_id, _ in pairs)
     entries: list[tuple[str, float]] = []
@@ -55,13 +53,13 @@ def _read_pairs(path: Path) -> _Pairs:
     except FileNotFoundError:
         raise InputError("no such file", path=path, advice="name the list of objects with --object-scales-json") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot be read as UTF-8 text ({_line(error)})", path=path, advice=f"expected {SHAPE}") from None
+        raise InputError(f"cannot be read as UTF-8 text ({one_line(error)})", path=path, advice=f"expected {SHAPE}") from None
     try:
         content = json.loads(text, object_pairs_hook=_Pairs)
     except (RecursionError, MemoryError):
         raise InputError("nested too deep", path=path, advice=f"expected {SHAPE}") from None
     except ValueError as error:
-        raise InputError(f"not JSON ({_line(error)})", path=path, advice=f"expected {SHAPE}") from None
+        raise InputError(f"not JSON ({one_line(error)})", path=path, advice=f"expected {SHAPE}") from None
     if not isinstance(content, _Pairs):
         raise InputError("not a JSON object", path=path, advice=f"expected {SHAPE}")
     if not content:
@@ -106,7 +104,9 @@ def resolve_object_paths(*, object_scales_json: Path, object_dataset: Path) -> t
     The example objects are in the package or, in a source checkout, in the repository. The folder follows the scales file: the examples'
     list is never combined with another folder named ``objects``.
     """
-    examples = _examples_folder()
+    package = Path(graspgen_cli.__file__).resolve().parent
+    examples = package / "example_objects"
+    examples = examples if examples.is_dir() else package.parent.parent / EXAMPLES
     scales = _in_examples(object_scales_json, examples)
     carried = scales != object_scales_json and object_dataset == EXAMPLES
     return scales, examples if carried else _in_examples(object_dataset, examples)
@@ -120,17 +120,7 @@ def _in_examples(path: Path, examples: Path) -> Path:
     return example if example.exists() else path
 
 
-def _examples_folder() -> Path:
-    package = Path(graspgen_cli.__file__).resolve().parent
-    carried = package / "example_objects"
-    return carried if carried.is_dir() else package.parent.parent / EXAMPLES
-
-
 def _shown(value: object) -> str:
     """The value on one line of at most 80 characters."""
     text = ascii(dict(value) if isinstance(value, _Pairs) else value)
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

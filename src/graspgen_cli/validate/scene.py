@@ -16,7 +16,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from graspgen_cli.geometry.meshes import in_own_frame, pose_in_own_frame
+from graspgen_cli.geometry.frames import in_own_frame, pose_in_own_frame
 from graspgen_cli.geometry.poses import inverse, pose, quaternion_wxyz, rotation_from_wxyz, stable, transform_points
 from graspgen_cli.records import Floats, GraspBatch, Gripper, TargetObject, TriangleMesh
 from graspgen_cli.settings.trials import CollisionApproximation, SimulationSettings
