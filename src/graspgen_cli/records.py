@@ -245,7 +245,11 @@ class GraspBatch:
 
 @dataclass(frozen=True, eq=False)
 class TrialState:
-    """Raw end state of N trials, as a backend returns it; `judge` turns it into outcomes."""
+    """Raw end state of N trials, as a backend returns it; `judge` turns it into outcomes.
+
+    slip: (N, 2) m and rad, `Measure.SLIP` and `Measure.TURN`. smallest_force: (N,) N. loss_time: (N,) s. late_motion: (N,) m,
+    `Measure.MOTION`. penetration: (N,) m.
+    """
 
     pose_object_in_gripper: Floats
     """(N, 4, 4) at the end of the trial."""
@@ -256,20 +260,14 @@ class TrialState:
     finite: NDArray[np.bool_]
     """(N,): the simulation stayed finite and warned of nothing."""
     slip: Floats
-    """(N, 2): distance (m) that the object's centre of mass moved in the gripper since the grip closed, and angle (rad) that the object
-    turned; NaN if it never held."""
     smallest_force: Floats
-    """(N,) N: see `Measure.SMALLEST_FORCE`."""
     loss_time: Floats
-    """(N,) s: see `Measure.LOSS_TIME`."""
     late_motion: Floats
-    """(N,) m: see `Measure.MOTION`."""
     started_inside: NDArray[np.bool_]
     """(N,): at the start the object's pieces were deeper in the gripper than the pieces' own error explains."""
     steps: NDArray[np.int32]
     """(N,): simulation steps made before the trial ended."""
     penetration: Floats
-    """(N,) m: see `Measure.PENETRATION`."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -247,15 +247,9 @@ def fit_openings(shape: ObjectShape, gripper: GripperShape, grasps: GraspBatch) 
     undecided = np.flatnonzero(grasps.outcome != Outcome.COLLISION)
     colliding[undecided] = in_collision(shape, gripper, grasps.pose_gripper_in_object[undecided], opening[undecided])
     for i in np.flatnonzero(colliding & ~known):
-        opening[i], colliding[i] = _widest_free(shape, gripper, grasps, int(i))
+        pose_in_object = grasps.pose_gripper_in_object[i : i + 1]
+        free = (k for k in range(last, -1, -1) if not in_collision(shape, gripper, pose_in_object, np.array([k]))[0])
+        widest = next(free, None)
+        opening[i], colliding[i] = last if widest is None else widest, widest is None
     outcome = np.where(colliding, Outcome.COLLISION, grasps.outcome).astype(np.int8)
     return replace(grasps, opening_width=widths[opening], outcome=outcome)
-
-
-def _widest_free(shape: ObjectShape, gripper: GripperShape, grasps: GraspBatch, i: int) -> tuple[int, bool]:
-    """The index of the widest opening at which grasp i is free, and False; the last index and True if it collides at all openings."""
-    last = len(gripper.gripper.opening_width) - 1
-    for k in range(last, -1, -1):
-        if not in_collision(shape, gripper, grasps.pose_gripper_in_object[i : i + 1], np.array([k]))[0]:
-            return k, False
-    return last, True

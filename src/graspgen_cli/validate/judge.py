@@ -12,15 +12,6 @@ from graspgen_cli.settings.trials import JudgeSettings, ThresholdSettings
 
 BOTH_FINGERS = JudgeSettings()
 """Both fingers press at the end, nothing more, as GraspDataGen judges."""
-_DECIMALS = {
-    Measure.SLIP: 6,
-    Measure.TURN: 5,
-    Measure.SMALLEST_FORCE: 3,
-    Measure.LOSS_TIME: 4,
-    Measure.MOTION: 6,
-    Measure.PENETRATION: 6,
-}
-"""Decimals of the measures in a file: finer than the accuracy of a trial."""
 
 
 def judge(state: TrialState, criterion: JudgeSettings = BOTH_FINGERS) -> NDArray[np.int8]:
@@ -86,14 +77,14 @@ def meets(quality: Floats, criterion: JudgeSettings) -> NDArray[np.bool_]:
 def measures(state: TrialState) -> Floats:
     """(N, number of Measures): the measures of trials as a file holds them, rounded; NaN if the simulation diverged."""
     found = np.full((len(state.finite), len(Measure)), np.nan)
-    columns = {
-        Measure.SLIP: state.slip[:, 0],
-        Measure.TURN: state.slip[:, 1],
-        Measure.SMALLEST_FORCE: state.smallest_force,
-        Measure.LOSS_TIME: state.loss_time,
-        Measure.MOTION: state.late_motion,
-        Measure.PENETRATION: state.penetration,
-    }
-    for measure, values in columns.items():
-        found[:, measure] = np.where(state.finite, np.round(values, _DECIMALS[measure]), np.nan)
+    # Decimals in a file: finer than the accuracy of a trial.
+    for measure, values, decimals in (
+        (Measure.SLIP, state.slip[:, 0], 6),
+        (Measure.TURN, state.slip[:, 1], 5),
+        (Measure.SMALLEST_FORCE, state.smallest_force, 3),
+        (Measure.LOSS_TIME, state.loss_time, 4),
+        (Measure.MOTION, state.late_motion, 6),
+        (Measure.PENETRATION, state.penetration, 6),
+    ):
+        found[:, measure] = np.where(state.finite, np.round(values, decimals), np.nan)
     return found

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from graspgen_cli.geometry.poses import about, pose
 from graspgen_cli.guess.proposals import seeded_generator
-from graspgen_cli.records import Floats, GraspBatch, Gripper, Measure, Outcome, TargetObject, TrialState
+from graspgen_cli.records import Floats, GraspBatch, Gripper, Measure, Outcome, TargetObject
 from graspgen_cli.settings.trials import JudgeSettings, RandomizationSettings, SimulationSettings
 from graspgen_cli.validate.engine import Backend, Variation, rows
 from graspgen_cli.validate.judge import BOTH_FINGERS, judge, judge_fraction, measures
@@ -57,47 +57,23 @@ def run_trials(
         tested &= np.cumsum(tested) <= settings.max_num_grasps
     if not tested.any():
         return TrialResult(grasps, tested, 0, 0)
+    trials, variation = grasps[tested], variation and variation[np.flatnonzero(tested)]
     if randomization is not None and randomization.randomize:
-        tried = _try_draws(backend, gripper, target, grasps[tested], settings, criterion, randomization)
+        trials, variation = drawn_trials(gripper, target.object_id, trials, randomization)
+        state = backend.run(gripper, target, trials, settings, variation)
+        nominal = rows(state, nominal_rows(int(tested.sum()), randomization))
+        held = (judge(state, criterion) == Outcome.HELD).reshape(len(nominal.steps), -1)[:, 1:]
+        measured = measures(nominal)
+        measured[:, Measure.HELD_FRACTION] = np.round(held.mean(axis=1), 6)
+        judged = judge_fraction(judge(nominal, criterion), measured, randomization.randomize_threshold)
     else:
-        state = backend.run(gripper, target, grasps[tested], settings, variation and variation[np.flatnonzero(tested)])
-        tried = _Tried(state, judge(state, criterion), measures(state), int(state.steps.sum()))
-    outcome = grasps.outcome.copy()
-    outcome[tested] = tried.outcome
-    quality = grasps.measured.copy()
-    quality[tested] = np.where(_OF_TRIALS, tried.measured, quality[tested])
-    inside = int(tried.state.started_inside.sum())
-    return TrialResult(replace(grasps, outcome=outcome, quality=quality), tested, inside, tried.steps)
-
-
-@dataclass(frozen=True, eq=False)
-class _Tried:
-    """The trials of N grasps. state: with the physics of the settings. steps: of all trials."""
-
-    state: TrialState
-    outcome: NDArray[np.int8]
-    measured: Floats
-    steps: int
-
-
-def _try_draws(
-    backend: Backend,
-    gripper: Gripper,
-    target: TargetObject,
-    grasps: GraspBatch,
-    settings: SimulationSettings,
-    criterion: JudgeSettings,
-    randomization: RandomizationSettings,
-) -> _Tried:
-    """Tries each grasp with the physics of the settings and with the draws of its own."""
-    trials, variation = drawn_trials(gripper, target.object_id, grasps, randomization)
-    state = backend.run(gripper, target, trials, settings, variation)
-    nominal = rows(state, nominal_rows(len(grasps), randomization))
-    held = (judge(state, criterion) == Outcome.HELD).reshape(len(grasps), -1)[:, 1:]
-    measured = measures(nominal)
-    measured[:, Measure.HELD_FRACTION] = np.round(held.mean(axis=1), 6)
-    outcome = judge_fraction(judge(nominal, criterion), measured, randomization.randomize_threshold)
-    return _Tried(nominal, outcome, measured, int(state.steps.sum()))
+        state = nominal = backend.run(gripper, target, trials, settings, variation)
+        measured, judged = measures(state), judge(state, criterion)
+    outcome, quality = grasps.outcome.copy(), grasps.measured.copy()
+    outcome[tested] = judged
+    quality[tested] = np.where(_OF_TRIALS, measured, quality[tested])
+    inside = int(nominal.started_inside.sum())
+    return TrialResult(replace(grasps, outcome=outcome, quality=quality), tested, inside, int(state.steps.sum()))
 
 
 def drawn_trials(gripper: Gripper, object_id: str, grasps: GraspBatch, settings: RandomizationSettings) -> tuple[GraspBatch, Variation]:

@@ -5,6 +5,9 @@ pieces. A piece that an object lacks has the mesh index -1 (MuJoCo Warp, `Model.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
@@ -37,11 +40,11 @@ _VALUES = (
 )  # fmt: skip
 
 
-def joined_meshes(models: list[mujoco.MjModel]) -> dict[str, Table]:
-    """The mesh tables of all models, one after another, as if one model had all meshes."""
+def joined_meshes(models: list[mujoco.MjModel], *, used: Mapping[str, int] = MappingProxyType({})) -> dict[str, Table]:
+    """The mesh tables of all models, one after another, as if one model had all meshes. used: rows that come before, of each table."""
     joined = {name: np.concatenate([_numbers(model, name) for model in models]) for name in _VALUES}
     for name, target in ADDRESSES.items():
-        starts = np.cumsum([0, *(len(getattr(model, target)) for model in models)])
+        starts = np.cumsum([used.get(target, 0), *(len(getattr(model, target)) for model in models)])
         moved = []
         for model, start in zip(models, starts, strict=False):
             address = np.asarray(getattr(model, name), np.int32)

@@ -20,7 +20,6 @@ from graspgen_cli.records import Floats, Gripper, TargetObject
 from graspgen_cli.settings.trials import SimulationSettings
 from graspgen_cli.validate.engines.mujoco_warp.kernels import apply_motion, copy_rows, deepest_of_worlds, flat
 from graspgen_cli.validate.engines.mujoco_warp.packing import (
-    ADDRESSES,
     FIELDS_OF_OBJECTS,
     FIELDS_OF_TRIALS,
     Table,
@@ -127,8 +126,7 @@ class Worlds:
         models = [scene.model for scene in scenes]
         with self._here():
             start = self._used.get("mesh_vertnum", 0)
-            meshes = joined_meshes(models)
-            self._add_meshes(meshes)
+            self._add_meshes(joined_meshes(models, used=self._used))
             rows = {name: rows_of_objects(self.scene.model, models, name) for name in FIELDS_OF_OBJECTS}
             tables: dict[str, Table] = {**rows, "geom_dataid": mesh_of_geoms(self.scene.model, models, first=start)}
             for name, table in tables.items():
@@ -137,14 +135,9 @@ class Worlds:
 
     def _add_meshes(self, meshes: dict[str, Table]) -> None:
         """Appends meshes to the tables on the device. A captured graph stays valid while the tables keep their place."""
-        starts = {name: self._used.get(name, 0) for name in meshes}
         for name, values in meshes.items():
-            target = ADDRESSES.get(name)
-            moved: Table = values
-            if target is not None:
-                moved = np.where(values < 0, values, values + starts[target]).astype(np.int32)
             before = self._meshes.get(name)
-            self._append(self._meshes, name, moved, dtype=getattr(self._model, name).dtype)
+            self._append(self._meshes, name, values, dtype=getattr(self._model, name).dtype)
             if self._meshes[name] is not before:
                 setattr(self._model, name, self._meshes[name])
                 self._graphs = {}
