@@ -1,4 +1,4 @@
-"""`graspgen doctor`: what is wrong with the machine or a dataset, and the repair of derived files."""
+"""`graspgen doctor`: the faults of the machine or a dataset, and the repair of derived files."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, cached_property
@@ -62,10 +62,10 @@ class Setting:
     @cached_property
     def kind(self) -> Kind:
         """The values that it takes."""
-        plain = _plain_type(self.field.annotation)
+        plain, _ = _unwrapped(self.field.annotation)
         if self._rule and self._rule.names:
             return Kind.CHOICE
-        if get_origin(plain) is tuple and _plain_type(get_args(plain)[0]) is Path:
+        if get_origin(plain) is tuple and _unwrapped(get_args(plain)[0])[0] is Path:
             return Kind.PATHS
         if get_origin(plain) in (tuple, dict):
             return Kind.JSON
@@ -75,11 +75,12 @@ class Setting:
     @property
     def choices(self) -> list[str]:
         """The names that a setting of kind CHOICE takes."""
-        return self._rule.names() if self._rule and self._rule.names else [str(member) for member in _plain_type(self.field.annotation)]
+        return self._rule.names() if self._rule and self._rule.names else [*map(str, _unwrapped(self.field.annotation)[0])]
 
     @cached_property
     def _rule(self) -> Rule | None:
-        return next((each for each in _metadata(self.field.annotation, self.field.metadata) if isinstance(each, Rule)), None)
+        metadata = [*self.field.metadata, *_unwrapped(self.field.annotation)[1]]
+        return next((each for each in metadata if isinstance(each, Rule)), None)
 
     @property
     def allowed(self) -> str:
@@ -109,21 +110,14 @@ class Setting:
         return [self.flag, as_text(value)]
 
 
-def _plain_type(annotation: Any) -> Any:
-    """The type under `Annotated` and `| None`."""
+def _unwrapped(annotation: Any) -> tuple[Any, list[Any]]:
+    """The type under `Annotated` and `| None`, and its metadata."""
+    if get_origin(annotation) in (Union, UnionType):
+        return _unwrapped(next(part for part in get_args(annotation) if part is not type(None)))
     if get_origin(annotation) is Annotated:
-        return _plain_type(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        return _plain_type(next(part for part in get_args(annotation) if part is not type(None)))
-    return annotation
-
-
-def _metadata(annotation: Any, metadata: Iterable[Any]) -> Iterator[Any]:
-    """The metadata of a type, and of the type under `| None`."""
-    yield from metadata
-    if get_origin(annotation) in (Union, UnionType):
-        for part in get_args(annotation):
-            yield from part.__metadata__ if get_origin(part) is Annotated else ()
+        plain, metadata = _unwrapped(get_args(annotation)[0])
+        return plain, [*annotation.__metadata__, *metadata]
+    return annotation, []
 
 
 def _bounds(branch: dict[str, Any]) -> str:
