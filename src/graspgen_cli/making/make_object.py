@@ -22,7 +22,7 @@ from graspgen_cli.guess.place import fit_openings
 from graspgen_cli.making.extras import STEP, STEP_TURN, add_hard_negatives, add_robustness, robustness_record, without_scores
 from graspgen_cli.making.reports import ObjectReport, Status
 from graspgen_cli.making.rounds import ObjectState, ObjectWork, fill_quotas, guess_missing, test_pending
-from graspgen_cli.making.task import Counts, Existing, ObjectTask, OnFile, decide, missing
+from graspgen_cli.making.task import Counts, Existing, ObjectTask, OnFile, decide, missing, report
 from graspgen_cli.objects.load import load_object
 from graspgen_cli.objects.read import content_hash
 from graspgen_cli.records import Floats, GraspBatch, GraspDataset, Gripper, Measure, Outcome, TargetObject
@@ -34,13 +34,13 @@ def run_object(task: ObjectTask, gripper: GripperShape, backend: Backend, locks:
     """Does the task and reports; any error becomes a report with status FAILED."""
     start = time.perf_counter()
     try:
-        report = _run(task, gripper, backend, locks)
+        done = _run(task, gripper, backend, locks)
     except GraspgenError as error:
-        report = failure_report(task, str(error))
+        done = failure_report(task, str(error))
     except Exception as error:  # An error of one object must not end the run.
         message = f"{task.object_id}: unexpected {type(error).__name__}: {error}".replace("\n", " ")
-        report = replace(failure_report(task, message), traceback=traceback.format_exc())
-    return replace(report, seconds=time.perf_counter() - start)
+        done = replace(failure_report(task, message), traceback=traceback.format_exc())
+    return replace(done, seconds=time.perf_counter() - start)
 
 
 def failure_report(task: ObjectTask, message: str) -> ObjectReport:
@@ -66,17 +66,12 @@ def _existing(task: ObjectTask) -> GraspDataset | None:
 
 def _done(task: ObjectTask, gripper: Gripper, existing: GraspDataset | None) -> ObjectReport | None:
     """The report of an object that is done; None if there is work to do."""
-    decision = decide(task, None if existing is None else _on_file(task, gripper, existing))
-    if decision.status is None:
-        return None
-    state = ObjectState(GraspBatch.empty() if existing is None else existing.grasps, 0)
-    return _report(task, state, decision.status, decision.message)
-
-
-def _on_file(task: ObjectTask, gripper: Gripper, existing: GraspDataset) -> OnFile:
-    made = Provenance.of(existing) or Provenance()
-    guess, simulation = task.records(content_hash(task.object_root / task.object_id, task.scale), gripper.content_hash)
-    return OnFile(Counts.of(existing.grasps), (*differences(made.guess, guess), *differences(made.simulation, simulation)))
+    found = None
+    if existing is not None:
+        found = OnFile.of_dataset(task, existing, content_hash(task.object_root / task.object_id, task.scale), gripper.content_hash)
+    decision = decide(task, found)
+    counts = found.counts if found else Counts()
+    return None if decision.status is None else report(task, decision.status, counts, decision.message)
 
 
 def _make(task: ObjectTask, gripper: GripperShape, backend: Backend, existing: GraspDataset | None) -> ObjectReport:
@@ -219,14 +214,5 @@ def _wide_gap(target: TargetObject, settings: SimulationSettings) -> str:
 
 
 def _report(task: ObjectTask, state: ObjectState, status: Status, message: str) -> ObjectReport:
-    counts = Counts.of(state.grasps)
-    return ObjectReport(
-        object_id=task.object_id,
-        status=status,
-        held=counts.held,
-        failed=counts.failed,
-        unvalidated=counts.untested,
-        tested=state.tested,
-        message=message,
-        tested_held=state.tested_held,
-    )
+    found = report(task, status, Counts.of(state.grasps), message)
+    return replace(found, tested=state.tested, tested_held=state.tested_held)

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from graspgen_cli.dataset.index import GraspEntry
 from graspgen_cli.dataset.paths import DatasetPaths
-from graspgen_cli.dataset.provenance import StepRecord, guess_record, simulation_record
+from graspgen_cli.dataset.provenance import Provenance, StepRecord, differences, guess_record, simulation_record
 from graspgen_cli.formats.format import Entry
-from graspgen_cli.making.reports import Status
-from graspgen_cli.records import GraspBatch, Measure, Outcome
+from graspgen_cli.making.reports import ObjectReport, Status
+from graspgen_cli.records import GraspBatch, GraspDataset, Measure, Outcome
 from graspgen_cli.settings.commands import MakingSettings
 from graspgen_cli.settings.runs import ModeSettings
 
@@ -121,6 +122,21 @@ class OnFile:
     counts: Counts
     differences: tuple[str, ...] = ()
 
+    @classmethod
+    def of_dataset(cls, task: ObjectTask, dataset: GraspDataset, object_digest: str, gripper_digest: str) -> OnFile:
+        """By the file itself. The digests are those of the mesh and the gripper now."""
+        guess, simulation = task.records(object_digest, gripper_digest)
+        made = Provenance.of(dataset) or Provenance()
+        return cls(Counts.of(dataset.grasps), (*differences(made.guess, guess), *differences(made.simulation, simulation)))
+
+    @classmethod
+    def of_entry(cls, task: ObjectTask, entry: GraspEntry, object_digest: str, gripper_digest: str) -> OnFile | None:
+        """By the entry in the index. None if the entry is of another object or other settings: only the file tells the differences."""
+        guess, simulation = task.records(object_digest, gripper_digest)
+        same_object = (entry.object_id, entry.scale) == (task.object_id, task.scale)
+        same_settings = entry.guess == guess.digest and entry.simulation in (None, simulation.digest)
+        return cls(Counts.of_labels(entry.counts)) if same_object and same_settings else None
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -158,3 +174,10 @@ def missing(task: ObjectTask, counts: Counts) -> list[str]:
         (counts.hard_negatives, task.settings.extras.hard_negatives if simulates else 0, "hard negatives"),
     ]
     return [f"{number} of {wanted} {kind}" for number, wanted, kind in rows if number < wanted]
+
+
+def report(task: ObjectTask, status: Status, counts: Counts, message: str) -> ObjectReport:
+    """The report of an object with a grasp file like this."""
+    return ObjectReport(
+        object_id=task.object_id, status=status, held=counts.held, failed=counts.failed, unvalidated=counts.untested, message=message
+    )

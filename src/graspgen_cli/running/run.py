@@ -27,7 +27,7 @@ from graspgen_cli.grippers.find import load_gripper
 from graspgen_cli.making.controls import require_controls
 from graspgen_cli.making.gripper_config import PreparedGripper, write_gripper_config
 from graspgen_cli.making.reports import ObjectReport, RunSummary, Status
-from graspgen_cli.making.task import Counts, Existing, ObjectTask, OnFile, Plan, decide
+from graspgen_cli.making.task import Existing, ObjectTask, OnFile, Plan, decide, report
 from graspgen_cli.objects.scales import ScalesList, read_scales, resolve_object_paths
 from graspgen_cli.records import Gripper
 from graspgen_cli.running.engines import Engine, choose_engine
@@ -62,8 +62,8 @@ def make_dataset(settings: AllCommand, *, on_start: OnStart, on_report: OnReport
     """
     gripper = write_gripper_config(settings)
     summary = make_grasps(settings, on_start=on_start, on_report=on_report)
-    done = [report for report in summary.reports if report.status is not Status.FAILED]
-    has_grasps = any(report.held + report.failed + report.unvalidated for report in done)
+    done = [each for each in summary.reports if each.status is not Status.FAILED]
+    has_grasps = any(each.held + each.failed + each.unvalidated for each in done)
     whole = settings.execution.shard is None
     return MadeDataset(gripper, summary, update_dataset_splits(settings) if whole and has_grasps else None)
 
@@ -95,11 +95,11 @@ def make_grasps(command: GuessCommand | FillCommand, *, on_start: OnStart, on_re
         reports: dict[str, ObjectReport] = {}
         made = _reports(tasks, gripper, engine if plan.simulates else Engine(engine.name), settings.execution)
         try:
-            for report in chain(refused, made):
-                reports[report.object_id] = report
-                if report.status is Status.FAILED:
-                    _log_failure(paths, report)
-                on_report(report)
+            for each in chain(refused, made):
+                reports[each.object_id] = each
+                if each.status is Status.FAILED:
+                    _log_failure(paths, each)
+                on_report(each)
         finally:
             made.close()
             # A run that is stopped leaves finished files, which the map has to list.
@@ -180,11 +180,11 @@ def _reports(tasks: Sequence[ObjectTask], gripper: Gripper, engine: Engine, sett
     remaining = [task for task in tasks if task.object_id not in done]
     while remaining:
         busy = []
-        for task, report in _executed(remaining, gripper, engine, settings):
-            if report.status is Status.BUSY:
+        for task, made in _executed(remaining, gripper, engine, settings):
+            if made.status is Status.BUSY:
                 busy.append(task)
             else:
-                yield report
+                yield made
         remaining = busy
         if busy:
             with object_lock(busy[0].paths, busy[0].object_id, wait=True):
@@ -192,8 +192,7 @@ def _reports(tasks: Sequence[ObjectTask], gripper: Gripper, engine: Engine, sett
 
 
 def _done_by_index(tasks: Sequence[ObjectTask], gripper: Gripper) -> dict[str, ObjectReport]:
-    """Object id -> report of every object that is done by its entry in the index, without a read of its file. If the entry and this run
-    differ in settings, only the file tells how."""
+    """Object id -> report of every object that is done by its entry in the index, without a read of its file."""
     if not tasks or tasks[0].plan.existing in (Existing.RETRY, Existing.REPLACE):
         return {}
     paths, root = tasks[0].paths, tasks[0].object_root
@@ -202,20 +201,11 @@ def _done_by_index(tasks: Sequence[ObjectTask], gripper: Gripper) -> dict[str, O
     meshes = mesh_entries(index, [(task.object_id, task.scale) for task, _ in indexed], root)
     reports = {}
     for task, entry in indexed:
-        if task.object_id not in meshes or (entry.object_id, entry.scale) != (task.object_id, task.scale):
-            continue
-        guess, simulation = task.records(meshes[task.object_id].digest, gripper.content_hash)
-        counts = Counts.of_labels(entry.counts)
-        decision = decide(task, OnFile(counts))
-        if decision.status is not None and entry.guess == guess.digest and entry.simulation in (None, simulation.digest):
-            reports[task.object_id] = ObjectReport(
-                object_id=task.object_id,
-                status=decision.status,
-                held=counts.held,
-                failed=counts.failed,
-                unvalidated=counts.untested,
-                message=decision.message,
-            )
+        mesh = meshes.get(task.object_id)
+        found = OnFile.of_entry(task, entry, mesh.digest, gripper.content_hash) if mesh else None
+        decision = decide(task, found)
+        if found is not None and decision.status is not None:
+            reports[task.object_id] = report(task, decision.status, found.counts, decision.message)
     try:
         write_index(paths, updated(index, meshes=meshes))
     except OutputError:
