@@ -67,7 +67,7 @@ def smoke(session: nox.Session) -> None:
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """Tests that take minutes: a run killed a hundred times, thousands of objects, the GPU backend on Warp's CPU device."""
+    """Tests that take minutes: runs that are killed, hundreds of objects, the GPU backend on Warp's CPU device."""
     install(session, [*FAST, "coacd", "gpu"], "test")
     session.run("pytest", "-m", "slow", *SIDE_BY_SIDE, *session.posargs)
 

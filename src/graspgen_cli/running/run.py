@@ -60,6 +60,7 @@ def make_dataset(settings: AllCommand, *, on_start: OnStart, on_report: OnReport
 
     Raises the errors of `write_gripper_config`, `make_grasps` and `update_dataset_splits`.
     """
+    choose_engine(settings.backend, settings.execution)  # An engine that cannot run is reported before anything is written.
     gripper = write_gripper_config(settings)
     summary = make_grasps(settings, on_start=on_start, on_report=on_report)
     done = [each for each in summary.reports if each.status is not Status.FAILED]
