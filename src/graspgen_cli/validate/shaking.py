@@ -4,8 +4,8 @@ Trials are simulated in the frame of the gripper's base. While this frame moves,
 subject to inertial forces: of the linear and angular (Euler) acceleration of the frame, the centrifugal and the Coriolis force. With these
 forces the motion relative to the gripper is that of a gripper which really moves; scene, contacts and judge stay the same.
 
-MuJoCo has no body that follows a path exactly and passes its velocity on to the fingers: a mocap body has no velocity, and a driven joint lags
-behind or needs a mass that spoils the solver's tolerance.
+MuJoCo has no body that follows a path exactly and passes its velocity on to the fingers: a mocap body has no velocity, and a driven joint
+lags behind or needs a mass that spoils the solver's tolerance.
 """
 
 from __future__ import annotations
