@@ -93,13 +93,13 @@ def test_search_slider_and_click_choose_what_is_told(made_dataset: Path, tmp_pat
         seen.page.locator("td", has_text="index in the file").locator("xpath=following-sibling::td").get_by_text("3", exact=True).wait_for()
         told = click_a_line(seen, Outcome.COLLISION)
         assert told == "collision"
-        seen.page.locator("input:visible").nth(0).fill("mug")
+        seen.page.locator("input:visible").nth(0).fill("pear")
         time.sleep(1.0)
         seen.page.locator("input:visible").nth(1).click()
         seen.page.get_by_role("option").get_by_text("box.stl").wait_for(state="detached")
-        seen.page.get_by_role("option").get_by_text("mug.obj").click()
-        seen.page.get_by_text("mug.obj · robotiq_2f_85").wait_for()
-        wait_for(seen, lambda p: amount(p, Outcome.HELD) > 200, "grasps of the mug")
+        seen.page.get_by_role("option").get_by_text("pear.obj").click()
+        seen.page.get_by_text("pear.obj · robotiq_2f_85").wait_for()
+        wait_for(seen, lambda p: amount(p, Outcome.HELD) > 200, "grasps of the pear")
         assert seen.errors == [] and seen.abroad == []
 
 
