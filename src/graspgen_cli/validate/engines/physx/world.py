@@ -105,9 +105,8 @@ class World:
 
     def place(self, gripper: Gripper, grasps: GraspBatch) -> None:
         """Gripper at the grasps' openings, object at their poses, all at rest."""
-        joints = np.zeros((self.count, len(self._columns)))
-        joints[:, self._columns] = gripper.joint_position[gripper.nearest_opening(grasps.opening_width)] - self._parts.reference
-        self.write("ARTICULATION_DOF_POSITION", joints)
+        joints = gripper.joint_position[gripper.nearest_opening(grasps.opening_width)] - self._parts.reference
+        self.write("ARTICULATION_DOF_POSITION", self._of_joints(joints))
         self.write("ARTICULATION_DOF_VELOCITY", np.zeros_like(joints))
         object_in_base = inverse(grasps.pose_gripper_in_object)
         xyzw = np.roll(quaternion_wxyz(object_in_base[:, :3, :3]), -1, axis=1)
@@ -116,9 +115,7 @@ class World:
 
     def press(self, grip_force: Floats) -> None:
         """The efforts that close the grippers, times (N,), for one step."""
-        effort = np.zeros((self.count, len(self._columns)))
-        effort[:, self._columns] = np.outer(grip_force, self._parts.effort)
-        self.write("ARTICULATION_DOF_ACTUATION_FORCE", effort)
+        self.write("ARTICULATION_DOF_ACTUATION_FORCE", self._of_joints(np.outer(grip_force, self._parts.effort)))
 
     def pull(self, force: Floats) -> None:
         """Forces (N, 3) N on the objects' centres of mass, in the frame of the base, for one step."""
@@ -184,12 +181,16 @@ class World:
                 patterns[0], patterns[1] * len(sensors), filters_per_sensor=len(filters), max_contact_data_count=most or 16 * self.count
             )
 
+    def _of_joints(self, values: Floats) -> Floats:
+        """Values (…, J) of `Gripper.joint_names` in PhysX's order of the joints."""
+        ordered = np.empty_like(values)
+        ordered[..., self._columns] = values
+        return ordered
+
     def _set_drives(self) -> None:
         """Joints close against an implicit damper, as in every engine."""
-        damping, armature = np.zeros(len(self._columns)), np.zeros(len(self._columns))
-        damping[self._columns], armature[self._columns] = self._parts.damping, self._parts.armature
-        self.write("ARTICULATION_DOF_DAMPING", damping)
-        self.write("ARTICULATION_DOF_ARMATURE", armature)
+        self.write("ARTICULATION_DOF_DAMPING", self._of_joints(self._parts.damping))
+        self.write("ARTICULATION_DOF_ARMATURE", self._of_joints(self._parts.armature))
 
     def _finger_force(self) -> Floats:
         """(N, 2) N: magnitude of the net force between each finger and the object, friction included."""
